@@ -1,0 +1,48 @@
+# Every target does its own set-up: the first one makes .venv and installs into it, later ones find it done.
+PYTHON ?= python3
+VENV ?= .venv
+BIN = $(VENV)/bin
+READY = $(VENV)/.ready
+OUT ?= out/demo
+
+export OMP_NUM_THREADS ?= 1
+export HF_HUB_OFFLINE ?= 1
+export RAY_USAGE_STATS_ENABLED ?= 0
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test test-fast lint types format clean
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' | column -t -s '|'
+
+$(READY): pyproject.toml constraints.txt
+	@echo "installing into $(VENV) (two to three minutes, once)"
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.11 ...")'
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --disable-pip-version-check --progress-bar off -q -c constraints.txt -e '.[dev]'
+	@touch $@
+
+install: $(READY)  ## .venv with everything that the project needs
+
+demo: $(READY)  ## the whole way on synthetic clips: data, three stages, generation, scores, report
+	$(BIN)/python pipelines/demo.py --output $(OUT)
+
+test: $(READY)  ## lint, then every test that needs no GPU and no pretrained weights
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/python -m pytest -m "not gpu and not weights"
+
+test-fast: $(READY)  ## only the tests that take seconds
+	$(BIN)/python -m pytest -m "not gpu and not weights and not slow and not ray"
+
+lint: $(READY)  ## ruff and pyright
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+
+format: $(READY)  ## let ruff mend what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:  ## remove what the demo wrote; .venv stays
+	rm -rf out

@@ -1,0 +1,153 @@
+"""The floors of the house (docs/architecture.md): who may import whom, read from the imports themselves."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TREES = ("syncflow", "preprocessing", "infra", "pipelines")
+EXECUTORS = {"ray", "deepspeed", "mlflow"}
+PLAIN = ("errors", "config", "command_line", "records", "hashing", "noise", "text_config")  # floor 1a
+
+# room -> the rooms of ours that it may import, besides itself and floor 1a
+ALLOWED: dict[str, set[str]] = {
+    "syncflow.media": set(),
+    "syncflow.text": set(),
+    "syncflow.autoencoders": set(),
+    "syncflow.model": set(),
+    "syncflow.flow": set(),
+    "syncflow.data": {"syncflow.autoencoders", "syncflow.text"},
+    "syncflow.evaluation": {"syncflow.media"},
+    "syncflow.training": {
+        "syncflow.model",
+        "syncflow.flow",
+        "syncflow.data",
+        "syncflow.autoencoders",
+        "syncflow.media",
+    },
+    "syncflow.systems": {
+        "syncflow.model",
+        "syncflow.flow",
+        "syncflow.autoencoders",
+        "syncflow.text",
+        "syncflow.media",
+    },
+    "preprocessing": {"syncflow.media", "syncflow.text", "syncflow.autoencoders", "syncflow.data.parquet"},
+}
+
+
+def sources(tree: str, root: Path) -> list[Path]:
+    return sorted((root / tree).rglob("*.py"))
+
+
+def module_name(path: Path, root: Path) -> str:
+    parts = list(path.relative_to(root).with_suffix("").parts)
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports(path: Path) -> set[str]:
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            found |= {f"{node.module}.{alias.name}" for alias in node.names} | {node.module or ""}
+    return found
+
+
+def inside(name: str, room: str) -> bool:
+    return name == room or name.startswith(room + ".")
+
+
+@pytest.fixture(scope="module")
+def graph(repository: Path) -> dict[str, set[str]]:
+    return {module_name(p, repository): imports(p) for tree in TREES for p in sources(tree, repository)}
+
+
+def ours(names: set[str]) -> set[str]:
+    return {name for name in names if name.split(".")[0] in TREES}
+
+
+def test_only_infra_and_pipelines_know_the_executors(graph: dict[str, set[str]]) -> None:
+    wrong = {
+        module: bad
+        for module, names in graph.items()
+        if module.split(".")[0] in ("syncflow", "preprocessing")
+        and (bad := {n for n in names if n.split(".")[0] in EXECUTORS})
+    }
+    assert not wrong
+
+
+def test_nothing_imports_upward(graph: dict[str, set[str]]) -> None:
+    floor = {"syncflow": 1, "preprocessing": 2, "infra": 3, "pipelines": 4}
+    wrong = {
+        module: bad
+        for module, names in graph.items()
+        if (bad := {n for n in ours(names) if floor[n.split(".")[0]] > floor[module.split(".")[0]]})
+    }
+    assert not wrong
+
+
+def test_nobody_imports_a_pipeline(graph: dict[str, set[str]]) -> None:
+    assert not {m: n for m, names in graph.items() if (n := {x for x in names if inside(x, "pipelines")})}
+
+
+@pytest.mark.parametrize("room", sorted(ALLOWED))
+def test_a_room_imports_only_the_rooms_below_it(room: str, graph: dict[str, set[str]]) -> None:
+    allowed = {room, *ALLOWED[room], *(f"syncflow.{name}" for name in PLAIN)}
+    members = {m: names for m, names in graph.items() if inside(m, room)}
+    assert members, f"no such room: {room}"
+    wrong = {}
+    for module, names in members.items():
+        bad = {
+            n
+            for n in ours(names) - {"syncflow", "syncflow.__version__"}
+            if not any(inside(n, a) for a in allowed)
+        }
+        if bad:
+            wrong[module] = bad
+    assert not wrong
+
+
+def test_there_are_no_circles(graph: dict[str, set[str]]) -> None:
+    edges = {
+        module: {max((m for m in graph if inside(n, m)), key=len, default="") for n in ours(names)}
+        - {module, ""}
+        for module, names in graph.items()
+    }
+    state: dict[str, int] = {}
+
+    def visit(module: str, trail: tuple[str, ...]) -> None:
+        assert state.get(module) != 1, f"circle: {' -> '.join((*trail, module))}"
+        if state.get(module) == 2:
+            return
+        state[module] = 1
+        for target in edges.get(module, ()):
+            visit(target, (*trail, module))
+        state[module] = 2
+
+    for module in edges:
+        visit(module, ())
+
+
+def test_pipelines_are_short_and_define_no_class(repository: Path) -> None:
+    for path in sources("pipelines", repository):
+        text = path.read_text(encoding="utf-8")
+        assert len(text.splitlines()) <= 80, f"{path.name}: over 80 lines"
+        tree = ast.parse(text)
+        assert not [n for n in ast.walk(tree) if isinstance(n, ast.ClassDef)], f"{path.name}: defines a class"
+
+
+def test_there_is_no_drawer_for_everything(repository: Path) -> None:
+    assert not [
+        p for tree in TREES for p in sources(tree, repository) if p.stem in ("utils", "helpers", "misc")
+    ]
+
+
+def test_importing_the_package_is_light() -> None:
+    code = "import sys, syncflow; print(sorted({'torch', 'ray', 'transformers', 'diffusers'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
