@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import pydantic
 
-from syncflow.config import Config, nearest, read_preset, setting_names, validate
+from syncflow.config import Config, nearest, read_preset, setting_names, unknown_key, validate
 from syncflow.errors import UserError
 
 C = TypeVar("C", bound=Config)
@@ -30,6 +30,7 @@ def parse_arguments(cls: type[C], *, description: str, argv: Sequence[str] | Non
     values = read_preset(preset) if preset else {}
     if not rest:
         return validate(cls, values, source=source)
+    _refuse_unknown_keys(cls, values, source)
     return _with_flags(cls, _defaults(cls, values, source), rest, description)
 
 
@@ -72,13 +73,24 @@ def _refuse_unknown_flags(cls: type[Config], arguments: list[str]) -> None:
             raise UserError(f"unknown flag {flag!r}; {hint}")
 
 
+def _refuse_unknown_keys(cls: type[Config], values: Mapping[str, Any], source: str) -> None:
+    valid = set(setting_names(cls))
+    groups = {name.rpartition(".")[0] for name in valid} | {""}
+
+    def walk(mapping: Mapping[str, Any], prefix: str) -> None:
+        for key, value in mapping.items():
+            if prefix + key not in valid:
+                raise UserError(f"{source}: {unknown_key(cls, prefix + key)}")
+            if isinstance(value, Mapping) and prefix + key in groups:
+                walk(value, f"{prefix}{key}.")
+
+    walk(values, "")
+
+
 def _defaults(cls: type[C], values: Mapping[str, Any], source: str, prefix: str = "") -> C:
     """A `cls` of the preset's values and the defaults, with tyro's mark where a flag must come."""
     import tyro
 
-    unknown = sorted(set(values) - set(cls.model_fields))
-    if unknown:
-        validate(cls, {unknown[0]: values[unknown[0]]}, source=source)
     fields: dict[str, Any] = {}
     for name, field in cls.model_fields.items():
         is_group = isinstance(field.annotation, type) and issubclass(field.annotation, Config)
@@ -97,7 +109,8 @@ def _defaults(cls: type[C], values: Mapping[str, Any], source: str, prefix: str 
         try:
             fields[name] = pydantic.TypeAdapter(field.annotation).validate_python(values[name])
         except pydantic.ValidationError as error:
-            raise UserError(f"{source}: key '{prefix}{name}': {error.errors()[0]['msg']}") from None
+            message = error.errors()[0]["msg"]
+            raise UserError(f"{source}: key '{prefix}{name}': {message}; got {values[name]!r}") from None
     return cls.model_construct(**fields)
 
 

@@ -75,16 +75,22 @@ def validate(cls: type[C], values: Mapping[str, Any], *, source: str) -> C:
     try:
         return cls.model_validate(dict(values))
     except pydantic.ValidationError as error:
-        raise UserError(f"{source}: {_explain(cls, error.errors()[0])}") from None
+        problems = sorted(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
+        raise UserError(f"{source}: {_explain(cls, problems[0])}") from None
 
 
 def _explain(cls: type[Config], problem: Any) -> str:
     key = ".".join(str(part) for part in problem["loc"])
     if problem["type"] == "extra_forbidden":
-        return f"unknown key {key!r}; {nearest(key, list(setting_names(cls)))}"
+        return unknown_key(cls, key)
     if problem["type"] == "missing":
         return f"missing key {key!r}; set it in the preset or with --{key.replace('_', '-')}"
     return f"key {key!r}: {problem['msg']}; got {problem['input']!r}"[:500]
+
+
+def unknown_key(cls: type[Config], key: str) -> str:
+    """What is said of a key that `cls` does not have."""
+    return f"unknown key {key!r}; {nearest(key, list(setting_names(cls)))}"
 
 
 def nearest(name: str, valid: list[str]) -> str:

@@ -1,0 +1,126 @@
+"""Presets and flags: strict, typed, overridable, and round-tripping."""
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from syncflow.command_line import parse_arguments
+from syncflow.config import Config, dump_config, load_config, setting_names
+from syncflow.errors import UserError
+
+
+class Tower(Config):
+    depth: int = 28
+    """Layers."""
+    weights: str = "none"
+    """Folder or hub id."""
+
+
+class Job(Config):
+    output: Path
+    """Folder that is written."""
+    tower: Tower = Tower()
+    rate: float = 1e-4
+    """Learning rate."""
+    sizes: tuple[int, ...] = (256,)
+    """Pixels."""
+    quick: bool = False
+
+
+def preset(folder: Path, text: str, name: str = "job.yaml") -> Path:
+    path = folder / name
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_a_preset_states_only_differences(tmp_path: Path) -> None:
+    job = load_config(Job, preset(tmp_path, "output: /o\ntower: {depth: 4}\n"))
+    assert job == Job(output=Path("/o"), tower=Tower(depth=4))
+
+
+def test_extends_merges_key_by_key(tmp_path: Path) -> None:
+    preset(tmp_path, "output: /o\ntower: {depth: 4, weights: a}\n", "base.yaml")
+    job = load_config(Job, preset(tmp_path, "extends: base.yaml\ntower: {weights: b}\n"))
+    assert job.tower == Tower(depth=4, weights="b")
+
+
+def test_dotted_paths_are_relative_to_the_preset_and_others_are_left_alone(tmp_path: Path) -> None:
+    job = load_config(Job, preset(tmp_path, "output: out/x\ntower: {weights: ./w}\n"))
+    assert job.tower.weights == str(tmp_path / "w")
+    assert job.output == Path("out/x")
+
+
+def test_flags_override_the_preset_and_keep_the_rest(tmp_path: Path) -> None:
+    path = preset(tmp_path, "output: /o\ntower: {weights: a}\nrate: 0.5\n")
+    argv = ["--config", str(path), "--tower.depth", "3", "--sizes", "64", "128", "--quick"]
+    job = parse_arguments(Job, description="job", argv=argv)
+    assert job == Job(
+        output=Path("/o"), tower=Tower(depth=3, weights="a"), rate=0.5, sizes=(64, 128), quick=True
+    )
+
+
+def test_the_dump_loads_as_the_same_config(tmp_path: Path) -> None:
+    job = Job(output=Path("/o"), tower=Tower(depth=2), sizes=(1, 2))
+    dump_config(job, tmp_path / "resolved.yaml")
+    assert load_config(Job, tmp_path / "resolved.yaml") == job
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["--output", "/o", "--tower.dept", "3"], ["--tower.dept", "--tower.depth"]),
+        (["--output", "/o", "--rate", "fast"], ["--rate", "fast"]),
+        (["--quick"], ["--output"]),
+        (["--config"], ["--config"]),
+        (["--config", "/nowhere.yaml"], ["/nowhere.yaml"]),
+    ],
+)
+def test_a_wrong_flag_is_one_line_with_the_remedy(argv: list[str], words: list[str]) -> None:
+    with pytest.raises(UserError) as caught:
+        parse_arguments(Job, description="job", argv=argv)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert all(word in message for word in words), message
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("output: /o\ntower: {dpeth: 3}\n", ["tower.dpeth", "tower.depth"]),
+        ("output: /o\ntower: {depth: deep}\n", ["tower.depth", "deep"]),
+        ("output: /o\noutputs: 1\n", ["outputs", "output"]),
+        ("tower: {depth: 3}\n", ["output"]),
+        ("- a\n", ["mapping"]),
+        ("a: [\n", ["YAML"]),
+    ],
+)
+def test_a_wrong_preset_is_one_line_with_the_nearest_key(tmp_path: Path, text: str, words: list[str]) -> None:
+    path = preset(tmp_path, text)
+    for argv in (["--config", str(path)], ["--config", str(path), "--rate", "1"]):
+        if words == ["output"] and "--rate" in argv:
+            continue  # then the flag line names what is missing: tested above
+        with pytest.raises(UserError) as caught:
+            parse_arguments(Job, description="job", argv=argv)
+        message = str(caught.value)
+        assert "\n" not in message
+        assert all(word in message for word in words), message
+
+
+def test_setting_names_are_dotted_and_complete() -> None:
+    assert {"output", "tower", "tower.depth", "tower.weights", "rate"} <= set(setting_names(Job))
+
+
+PIPELINES = sorted(p.name for p in (Path(__file__).parents[2] / "pipelines").glob("*.py"))
+
+
+@pytest.mark.parametrize("pipeline", PIPELINES)
+def test_every_pipeline_answers_a_wrong_flag_at_once(pipeline: str, repository: Path) -> None:
+    started = time.monotonic()
+    command = [sys.executable, str(repository / "pipelines" / pipeline), "--no-such-flag", "1"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=repository, check=False)
+    assert done.returncode == 2
+    assert len(done.stderr.strip().splitlines()) == 1 and "--no-such-flag" in done.stderr, done.stderr
+    assert time.monotonic() - started < 4, "2 s is the goal on an idle machine"
