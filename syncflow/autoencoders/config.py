@@ -1,0 +1,65 @@
+"""Settings of the two autoencoders; the defaults are the large models."""
+
+from typing import Literal
+
+from syncflow.config import Config
+
+
+class VideoVAEConfig(Config):
+    """The video VAE of Open-Sora v1.2: frames through a 2-D VAE, then time through a causal 3-D one."""
+
+    latent_channels: int = 4
+    """Channels of a video latent."""
+    spatial_block_channels: tuple[int, ...] = (128, 256, 512, 512)
+    """Channels of each level of the 2-D VAE; each level after the first halves rows and columns."""
+    spatial_layers_per_block: int = 2
+    """Residual layers of a level of the 2-D encoder (its decoder has one more)."""
+    spatial_norm_groups: int = 32
+    """Groups of the 2-D VAE's group norms."""
+    spatial_scaling: float = 0.18215
+    """The 2-D latents are multiplied by this before the temporal VAE."""
+    temporal_filters: int = 128
+    """Base width of the temporal VAE."""
+    temporal_multipliers: tuple[int, ...] = (1, 2, 2, 4)
+    """Width of each level of the temporal VAE, in multiples of its base width."""
+    temporal_downsample: tuple[bool, ...] = (False, True, True)
+    """Whether each step between two levels halves the frames."""
+    temporal_res_blocks: int = 4
+    """Residual blocks of a level of the temporal VAE."""
+    temporal_norm_groups: int = 32
+    """Groups of the temporal VAE's group norms."""
+    frames_per_chunk: int = 17
+    """Frames that the temporal VAE sees at once; a clip is cut into such chunks, each on its own."""
+    frames_per_batch: int = 4
+    """Frames that the 2-D VAE takes at once: less is less memory, the result is the same."""
+    shift: tuple[float, ...] = (-0.10, 0.34, 0.27, 0.98)
+    """Mean of each latent channel, which normalising takes away."""
+    scale: tuple[float, ...] = (3.85, 2.32, 2.33, 3.06)
+    """Deviation of each latent channel, by which normalising divides."""
+
+
+class AudioVAEConfig(Config):
+    """The 48 kHz mono audio VAE: EnCodec's SEANet with a Gaussian latent in place of the quantiser."""
+
+    sample_rate: int = 48_000
+    """Samples a second, Hz."""
+    latent_dim: int = 128
+    """Width of an audio latent."""
+    upsampling_ratios: tuple[int, ...] = (8, 5, 4, 6)
+    """Strides of the decoder, coarsest first; their product is the samples of a latent (960: 50 Hz)."""
+    num_filters: int = 32
+    """Channels at the full rate; each stride doubles them."""
+    hidden_size: int = 128
+    """Width between SEANet and the latent."""
+    num_residual_layers: int = 1
+    """Residual blocks before each stride."""
+    num_lstm_layers: int = 2
+    """LSTM layers at the coarsest rate; 0 leaves the LSTM out."""
+    kernel_size: int = 7
+    """Kernel of the first and last convolutions of encoder and decoder, samples (or latents)."""
+    norm_type: Literal["weight_norm", "time_group_norm"] = "weight_norm"
+    """Normalisation of the convolutions; weight norm looks at no other time, which keeps timing local."""
+    causal: bool = False
+    """Causal convolutions (for streaming); otherwise padding is symmetric."""
+    pad_mode: Literal["reflect", "constant"] = "reflect"
+    """How convolutions pad the ends of a clip."""
