@@ -1,0 +1,1 @@
+"""Drumstick clips with known instants of impact: planned, drawn, sounded, written."""

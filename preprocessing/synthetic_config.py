@@ -1,0 +1,34 @@
+"""Settings of the synthetic drumstick clips (`pipelines/make_demo_clips.py`)."""
+
+from pathlib import Path
+
+from pydantic import Field
+
+from syncflow.config import Config
+
+
+class SyntheticClipsConfig(Config):
+    """A folder of drumstick clips in Greatest Hits' layout, with known instants of impact."""
+
+    output: Path
+    """Folder for the clips, the tables and resolved.yaml."""
+    count: int = Field(160, ge=1)
+    """Number of clips; clip i is the same whatever the count."""
+    seconds: float = Field(4.0, ge=1.0, le=120.0)
+    """Length of a clip, seconds."""
+    size: int = Field(256, ge=32, le=2048, multiple_of=2)
+    """Rows and columns of a frame, pixels."""
+    fps: int = Field(30, ge=8, le=120)
+    """Frames a second."""
+    sample_rate: int = Field(48_000, ge=8_000, le=96_000)
+    """Audio samples a second, Hz (mono)."""
+    seed: int = Field(0, ge=0, le=9_999)
+    """Seed of every draw; it also gives the day in the clips' ids."""
+    test_share: float = Field(0.1, ge=0.0, le=1.0)
+    """Share of the clips that test.txt lists; the others are in train.txt."""
+    workers: int = Field(0, ge=0)
+    """Processes that draw and encode; 0 takes one a core."""
+
+    def content(self) -> dict[str, float | int]:
+        """The settings that decide what a clip shows and sounds like: resume asks for the same."""
+        return self.model_dump(include={"seconds", "size", "fps", "sample_rate", "seed"})
