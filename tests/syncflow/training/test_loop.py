@@ -32,12 +32,8 @@ def batches(start: int = 0) -> Iterator[Tensor]:
 
 def engine(*, clip_norm: float = 0.0) -> TorchEngine[Tensor]:
     model = Line()
-    return TorchEngine(
-        model,
-        optimizer=torch.optim.AdamW(model.parameters(), weight_decay=0.0),
-        schedule=lambda _: 0.05,
-        **settings,
-    )
+    optimizer = torch.optim.AdamW(model.parameters(), weight_decay=0.0)
+    return TorchEngine(model, optimizer=optimizer, schedule=lambda _: 0.05, clip_norm=clip_norm)
 
 
 class Record(Callback):
