@@ -91,7 +91,8 @@ def _bottle(canvas: Canvas, body: Body) -> None:
     canvas.polygon(
         [
             (left + lean, y + 0.02), (left + 0.04 + lean, y), (right - 0.12 + lean, y),
-            (right - 0.02 + lean, y + 0.06), (right - 0.02, y + 0.2), (right - 0.12, y + 0.28), (left, y + 0.28),
+            (right - 0.02 + lean, y + 0.06), (right - 0.02, y + 0.2), (right - 0.12, y + 0.28),
+            (left, y + 0.28),
         ],
         body.colour,
     )  # fmt: skip
