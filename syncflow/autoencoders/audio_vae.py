@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from transformers.models.encodec.configuration_encodec import EncodecConfig
 from transformers.models.encodec.modeling_encodec import EncodecDecoder, EncodecEncoder, EncodecLSTM
 
-from syncflow.autoencoders.moments import Moments, split_moments
+from syncflow.autoencoders.moments import Moments, check_statistics, split_moments
 from syncflow.errors import UserError
 from syncflow.records import ClipSpec
 
@@ -44,6 +44,8 @@ class AudioVAE(ModelMixin, ConfigMixin):
         pad_mode: str,
     ) -> None:
         super().__init__()
+        self.sample_rate = sample_rate
+        self.latent_dim = latent_dim
         self.hop = math.prod(upsampling_ratios)
         seanet = EncodecConfig(
             sampling_rate=sample_rate,
@@ -76,7 +78,7 @@ class AudioVAE(ModelMixin, ConfigMixin):
             UserError: the window's sample rate is not this VAE's.
         """
         self._check_rate(spec.sample_rate)
-        return math.ceil(spec.num_samples / self.hop), self.config.latent_dim
+        return math.ceil(spec.num_samples / self.hop), self.latent_dim
 
     def encode(self, audio: Tensor, *, sample_rate: int | None = None) -> Moments:
         """Moments `b n d` of the normalised latents of sound `b m`; differentiable.
@@ -103,7 +105,7 @@ class AudioVAE(ModelMixin, ConfigMixin):
         Raises:
             UserError: the latents are not `b n d`, or not the number that `num_samples` needs.
         """
-        expected = (math.ceil(num_samples / self.hop), self.config.latent_dim)
+        expected = (math.ceil(num_samples / self.hop), self.latent_dim)
         if num_samples < 1 or latents.ndim != 3 or tuple(latents.shape[1:]) != expected:
             raise UserError(
                 f"audio latents {list(latents.shape)}: expected [batch, {expected[0]}, {expected[1]}] for "
@@ -114,7 +116,7 @@ class AudioVAE(ModelMixin, ConfigMixin):
         return self.decoder(hidden).squeeze(1)[:, :num_samples].float()  # b 1 m -> b m
 
     def forward(self, audio: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Moments]:
-        """Reconstruction `b m` and the raw posterior; the latent is drawn, or its mode without a generator."""
+        """Reconstruction `b m` and the raw posterior; drawn, or without a generator its mode."""
         posterior = self.posterior(audio)
         raw = posterior.mode if generator is None else posterior.sample(generator)
         latents = (raw - self.latent_mean.float()) / self.latent_std.float()
@@ -127,23 +129,15 @@ class AudioVAE(ModelMixin, ConfigMixin):
         Raises:
             UserError: the wrong shape, a NaN, or a deviation that is not above zero.
         """
-        width = (self.config.latent_dim,)
-        if tuple(mean.shape) != width or tuple(std.shape) != width:
-            raise UserError(
-                f"audio latent statistics: mean {list(mean.shape)}, std {list(std.shape)}, expected {list(width)}"
-            )
-        if not (mean.isfinite().all() and std.isfinite().all() and (std > 0).all()):
-            raise UserError(
-                "audio latent statistics: expected finite numbers and std > 0; measure on real clips"
-            )
+        check_statistics("audio", mean=mean, std=std, width=self.latent_dim)
         self.latent_mean.copy_(mean)
         self.latent_std.copy_(std)
 
     def _check_rate(self, sample_rate: int) -> None:
-        if sample_rate != self.config.sample_rate:
+        if sample_rate != self.sample_rate:
             raise UserError(
-                f"sample rate {sample_rate} Hz: the audio VAE expects {self.config.sample_rate}; resample first "
-                "(syncflow.media.decode_audio does) or load a VAE of that rate"
+                f"sample rate {sample_rate} Hz: the audio VAE expects {self.sample_rate}; "
+                "resample first (syncflow.media.decode_audio does) or load a VAE of that rate"
             )
 
 

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from syncflow.errors import UserError
+
 LOGVAR_RANGE = (-30.0, 20.0)
 """Log-variances are clamped to this range (the one that Open-Sora and Stable Diffusion use)."""
 
@@ -47,3 +49,20 @@ def split_moments(both: Tensor, *, dim: int) -> Moments:
     """Float32 moments from a layer's output that holds the means, then the log-variances, along `dim`."""
     mean, logvar = both.float().chunk(2, dim=dim)
     return Moments(mean=mean, logvar=logvar.clamp(*LOGVAR_RANGE))
+
+
+def check_statistics(name: str, *, mean: Tensor, std: Tensor, width: int) -> None:
+    """Refuse what normalising cannot use.
+
+    Raises:
+        UserError: not one number a channel, a NaN, or a deviation that is not above zero.
+    """
+    if tuple(mean.shape) != (width,) or tuple(std.shape) != (width,):
+        raise UserError(
+            f"{name} latent statistics: mean {list(mean.shape)} and std {list(std.shape)}, expected "
+            f"[{width}] each; measure over all but the channels"
+        )
+    if not (mean.isfinite().all() and std.isfinite().all() and (std > 0).all()):
+        raise UserError(
+            f"{name} latent statistics: expected finite numbers and std > 0; measure on real clips"
+        )

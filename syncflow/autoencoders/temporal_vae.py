@@ -5,6 +5,7 @@ Rows and columns keep their size. Names of modules are ours; `open_sora_vae.py` 
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -62,9 +63,7 @@ class DoubleFrames(CausalConv3d):
 
 def _blocks(in_channels: int, out_channels: int, *, count: int, groups: int) -> nn.Sequential:
     widths = [in_channels] + [out_channels] * count
-    return nn.Sequential(
-        *(ResidualBlock(a, b, groups=groups) for a, b in zip(widths, widths[1:], strict=False))
-    )
+    return nn.Sequential(*(ResidualBlock(before, after, groups=groups) for before, after in pairwise(widths)))
 
 
 class Level(nn.Module):

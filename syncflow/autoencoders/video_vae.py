@@ -12,7 +12,7 @@ from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor
 
-from syncflow.autoencoders.moments import Moments, split_moments
+from syncflow.autoencoders.moments import Moments, check_statistics, split_moments
 from syncflow.autoencoders.spans import chunk_lengths, frame_spans
 from syncflow.autoencoders.temporal_vae import TemporalVAE
 from syncflow.errors import UserError
@@ -49,11 +49,14 @@ class VideoVAE(ModelMixin, ConfigMixin):
         super().__init__()
         levels = len(spatial_block_channels)
         self.spatial_stride = 2 ** (levels - 1)
+        self.latent_channels = latent_channels
+        self.spatial_scaling = spatial_scaling
+        self.frames_per_chunk = frames_per_chunk
         self.frames_per_batch = frames_per_batch
         self.spatial = AutoencoderKL(
-            down_block_types=("DownEncoderBlock2D",) * levels,
-            up_block_types=("UpDecoderBlock2D",) * levels,
-            block_out_channels=tuple(spatial_block_channels),
+            down_block_types=("DownEncoderBlock2D",) * levels,  # type: ignore[arg-type]
+            up_block_types=("UpDecoderBlock2D",) * levels,  # type: ignore[arg-type]
+            block_out_channels=tuple(spatial_block_channels),  # type: ignore[arg-type]
             layers_per_block=spatial_layers_per_block,
             latent_channels=latent_channels,
             norm_num_groups=spatial_norm_groups,
@@ -73,7 +76,7 @@ class VideoVAE(ModelMixin, ConfigMixin):
     def frame_spans(self, num_frames: int) -> list[tuple[int, int]]:
         """`(first, last)` pixel frame of each latent frame, both included."""
         stride = self.temporal.stride
-        return frame_spans(num_frames, frames_per_chunk=self.config.frames_per_chunk, stride=stride)
+        return frame_spans(num_frames, frames_per_chunk=self.frames_per_chunk, stride=stride)
 
     def latent_shape(self, spec: ClipSpec) -> tuple[int, int, int, int]:
         """`(c, t, h, w)` of a window.
@@ -83,7 +86,7 @@ class VideoVAE(ModelMixin, ConfigMixin):
         """
         self._check_size(spec.height, spec.width)
         rows, columns = spec.height // self.spatial_stride, spec.width // self.spatial_stride
-        return self.config.latent_channels, len(self.frame_spans(spec.num_frames)), rows, columns
+        return self.latent_channels, len(self.frame_spans(spec.num_frames)), rows, columns
 
     def encode(self, video: Tensor) -> Moments:
         """Moments `b c t h w` of the normalised latents of a video `b c f h w`; differentiable.
@@ -106,7 +109,7 @@ class VideoVAE(ModelMixin, ConfigMixin):
         Raises:
             UserError: the latents are not `b c t h w`, or not the number that `num_frames` needs.
         """
-        expected = (self.config.latent_channels, len(self.frame_spans(num_frames)))
+        expected = (self.latent_channels, len(self.frame_spans(num_frames)))
         if latents.ndim != 5 or tuple(latents.shape[1:3]) != expected:
             raise UserError(
                 f"video latents {list(latents.shape)}: expected [batch, {expected[0]}, {expected[1]}, rows, "
@@ -118,27 +121,26 @@ class VideoVAE(ModelMixin, ConfigMixin):
     def encode_frames(self, video: Tensor) -> Tensor:
         """The 2-D part alone: `b 3 f h w` to scaled frame latents `b c f h/8 w/8` (posterior's mode)."""
         frames = video.transpose(1, 2).flatten(0, 1).to(self.latent_mean.dtype)  # b 3 f h w -> (b f) 3 h w
-        slices = [
-            self.spatial.encode(part).latent_dist.mode() for part in frames.split(self.frames_per_batch)
-        ]
-        latents = torch.cat(slices) * self.config.spatial_scaling
+        posteriors = (self.spatial.encode(part, return_dict=False)[0] for part in self._slices(frames))
+        latents = torch.cat([posterior.mode() for posterior in posteriors]) * self.spatial_scaling
         return latents.unflatten(0, (video.shape[0], -1)).transpose(1, 2)  # (b f) c h w -> b c f h w
 
     def decode_frames(self, frame_latents: Tensor) -> Tensor:
         """The 2-D part alone: scaled frame latents `b c f h/8 w/8` to video `b 3 f h w`."""
-        latents = frame_latents.transpose(1, 2).flatten(0, 1) / self.config.spatial_scaling
-        slices = [self.spatial.decode(part).sample.float() for part in latents.split(self.frames_per_batch)]
+        latents = frame_latents.transpose(1, 2).flatten(0, 1) / self.spatial_scaling
+        decode = self.spatial.decode
+        slices = [decode(part, return_dict=False)[0].float() for part in self._slices(latents)]  # type: ignore
         return torch.cat(slices).unflatten(0, (frame_latents.shape[0], -1)).transpose(1, 2)
 
     def posterior_of_frames(self, frame_latents: Tensor) -> Moments:
         """The temporal part alone: frame latents `b c f h w` to raw moments `b c t h w`."""
-        lengths = chunk_lengths(frame_latents.shape[2], frames_per_chunk=self.config.frames_per_chunk)
+        lengths = chunk_lengths(frame_latents.shape[2], frames_per_chunk=self.frames_per_chunk)
         chunks = frame_latents.split(lengths, dim=2)
         return split_moments(torch.cat([self.temporal.encode(chunk) for chunk in chunks], dim=2), dim=1)
 
     def frames_from_latents(self, raw: Tensor, *, num_frames: int) -> Tensor:
         """The temporal part alone: raw latents `b c t h w` to frame latents `b c f h w`."""
-        lengths = chunk_lengths(num_frames, frames_per_chunk=self.config.frames_per_chunk)
+        lengths = chunk_lengths(num_frames, frames_per_chunk=self.frames_per_chunk)
         chunks = raw.to(self.latent_mean.dtype).split(
             [-(-length // self.temporal.stride) for length in lengths], dim=2
         )
@@ -146,7 +148,7 @@ class VideoVAE(ModelMixin, ConfigMixin):
         return torch.cat([self.temporal.decode(chunk, num_frames=length) for chunk, length in pairs], dim=2)
 
     def forward(self, video: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Moments]:
-        """Reconstruction `b c f h w` and the raw posterior; the latent is drawn, or without a generator its mode."""
+        """Reconstruction `b c f h w` and the raw posterior; drawn, or without a generator its mode."""
         posterior = self.posterior(video)
         raw = posterior.mode if generator is None else posterior.sample(generator)
         return self.decode_frames(self.frames_from_latents(raw, num_frames=video.shape[2])), posterior
@@ -158,22 +160,17 @@ class VideoVAE(ModelMixin, ConfigMixin):
         Raises:
             UserError: the wrong shape, a NaN, or a deviation that is not above zero.
         """
-        width = (self.config.latent_channels,)
-        if tuple(mean.shape) != width or tuple(std.shape) != width:
-            raise UserError(
-                f"video latent statistics: mean {list(mean.shape)}, std {list(std.shape)}, expected {list(width)}"
-            )
-        if not (mean.isfinite().all() and std.isfinite().all() and (std > 0).all()):
-            raise UserError(
-                "video latent statistics: expected finite numbers and std > 0; measure on real clips"
-            )
+        check_statistics("video", mean=mean, std=std, width=self.latent_channels)
         self.latent_mean.copy_(mean.reshape(self.latent_mean.shape))
         self.latent_std.copy_(std.reshape(self.latent_std.shape))
+
+    def _slices(self, frames: Tensor) -> tuple[Tensor, ...]:
+        return frames.split(self.frames_per_batch)
 
     def _check_video(self, video: Tensor) -> None:
         if video.ndim != 5 or video.shape[1] != 3 or video.shape[2] == 0:
             raise UserError(
-                f"video {list(video.shape)}: expected [batch, 3, frames, rows, columns] with one frame or more"
+                f"video {list(video.shape)}: expected [batch, 3, frames, rows, columns], frames >= 1"
             )
         self._check_size(video.shape[3], video.shape[4])
         if not video.isfinite().all():
