@@ -1,0 +1,100 @@
+"""Mini-batch optimal transport: which noise meets which data (Section 3.1).
+
+The noise is permuted, never the data, so that every sample of the batch is used once. Row and column
+norms of the squared distances are the same for every permutation, which leaves -X0 X1^T as the cost.
+One permutation moves the noise of both modalities, so a pair that was drawn stays a pair.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor
+
+from syncflow.flow.config import CouplingConfig
+from syncflow.flow.latents import map_latents, present
+from syncflow.records import AVLatents
+
+
+@dataclass(frozen=True, kw_only=True)
+class Coupling:
+    x_0: AVLatents  # the noise, permuted: sample i now meets data i
+    permutation: Tensor  # int64 b: x_0[i] is the drawn noise [permutation[i]]
+    gain: float  # share of the mean squared distance saved, 0 for none; log it
+
+
+def couple(
+    x_0: AVLatents, x_1: AVLatents, *, config: CouplingConfig, conditions: Tensor | None = None
+) -> Coupling:
+    """Noise `x_0` in the order that suits data `x_1`; nothing random is drawn.
+
+    `conditions` (b k, one vector a prompt, as `pooled_conditions` gives) are what `c2ot` needs.
+    """
+    batch = present(x_1)[0].shape[0]
+    if config.method == "none" or batch == 1:
+        return Coupling(x_0=x_0, permutation=torch.arange(batch), gain=0.0)
+    distance = squared_distances(x_0, x_1, config=config)
+    cost = distance
+    if config.method == "c2ot":
+        assert conditions is not None, "c2ot needs the conditions of the batch"
+        apart = condition_distances(conditions)
+        cost = distance + condition_weight(distance, apart, target_ratio=config.target_ratio) * apart
+    # rows are data: the assignment's columns say which noise each data sample takes
+    _, columns = linear_sum_assignment(cost.T.numpy())
+    order = torch.from_numpy(columns)
+    before, after = distance.diagonal().mean(), distance[order, torch.arange(batch)].mean()
+    permuted = map_latents(lambda noise: noise[order.to(noise.device)], x_0)
+    return Coupling(x_0=permuted, permutation=order, gain=float(1 - after / before) if before > 0 else 0.0)
+
+
+def squared_distances(x_0: AVLatents, x_1: AVLatents, *, config: CouplingConfig) -> Tensor:
+    """Weighted squared distance of noise i to data j, `b b`, float64 on the CPU."""
+    weights = {"video": config.video_weight, "audio": config.audio_weight}
+    names = ("video", "audio") if config.score == "both" else (config.score,)
+    total = None
+    for name in names:
+        noise, data = getattr(x_0, name), getattr(x_1, name)
+        if noise is None or data is None:
+            continue
+        noise, data = noise.detach().float().flatten(1), data.detach().float().flatten(1)
+        product = (noise @ data.T).double()
+        norms = noise.square().sum(1).double()[:, None] + data.square().sum(1).double()[None]
+        part = weights[name] * (norms - 2 * product).clamp(min=0).cpu()
+        total = part if total is None else total + part
+    assert total is not None, f"coupling.score {config.score} needs a modality that is absent: {x_1}"
+    return total
+
+
+def condition_distances(conditions: Tensor) -> Tensor:
+    """Cosine distance between the conditions `b k` of a batch, `b b`, float64; exactly 0 for equal ones."""
+    flat = conditions.detach().double().cpu()
+    unit = torch.nn.functional.normalize(flat, dim=1)
+    distance = (1 - unit @ unit.T).clamp(min=0)
+    equal = (flat[:, None] == flat[None]).all(-1)
+    return distance.masked_fill(equal, 0.0)
+
+
+def condition_weight(distance: Tensor, apart: Tensor, *, target_ratio: float) -> float:
+    """Weight w of the condition term that leaves a share `target_ratio` of exchanges worth while.
+
+    After the rule of arXiv 2503.10636: an exchange of the drawn noise j for noise i is worth while
+    when distance_ij + w apart_ij < distance_jj. Each pair of unlike conditions stops being so at
+    w_ij = (distance_jj - distance_ij) / apart_ij, so the weight is a quantile of these. Noise is
+    thought of as drawn with the condition of the data it came with; so transport within a condition
+    stays free, and across conditions it is rare, which is what keeps the prior unbiased.
+    """
+    unlike = apart > 0
+    if not bool(unlike.any()):
+        return 0.0
+    saved = distance.diagonal()[None] - distance
+    critical = (saved[unlike] / apart[unlike]).sort(descending=True).values
+    allowed = int(target_ratio * critical.numel())
+    return max(0.0, float(critical[allowed]))
+
+
+def pooled_conditions(tokens: Tensor, mask: Tensor) -> Tensor:
+    """Mean of the valid tokens (`b l e` under the mask `b l`): `b e`, the conditions for `c2ot`."""
+    weights = mask.to(tokens.dtype)[..., None]
+    return (tokens * weights).sum(1) / weights.sum(1).clamp(min=1)

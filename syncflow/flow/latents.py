@@ -1,0 +1,56 @@
+"""Arithmetic on latents of two modalities, where one may be absent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from syncflow.records import AVLatents
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def map_latents(function: Callable[..., Tensor], *latents: AVLatents) -> AVLatents:
+    """`function` applied modality by modality; a modality that the first lacks stays absent.
+
+    Raises:
+        AssertionError: a later operand lacks a modality that the first has.
+    """
+
+    def apply(name: str) -> Tensor | None:
+        parts = [getattr(item, name) for item in latents]
+        if parts[0] is None:
+            return None
+        assert all(part is not None for part in parts), f"{name} is absent from an operand: {latents}"
+        return function(*parts)
+
+    return AVLatents(video=apply("video"), audio=apply("audio"))
+
+
+def add_scaled(x: AVLatents, *terms: tuple[float, AVLatents]) -> AVLatents:
+    """x + sum of factor * term, modality by modality."""
+
+    def total(start: Tensor, *parts: Tensor) -> Tensor:
+        for (factor, _), part in zip(terms, parts, strict=True):
+            start = start + factor * part
+        return start
+
+    return map_latents(total, x, *(term for _, term in terms))
+
+
+def concatenate(items: Sequence[AVLatents]) -> AVLatents:
+    """Latents of several batches as one batch."""
+    import torch
+
+    return map_latents(lambda *parts: torch.cat(parts), *items)
+
+
+def per_sample(t: Tensor, like: Tensor) -> Tensor:
+    """Times `b` shaped to multiply `like`, whose first axis is b."""
+    return t.to(like.device).reshape(-1, *[1] * (like.ndim - 1))
+
+
+def present(latents: AVLatents) -> list[Tensor]:
+    """The tensors of the modalities that are there."""
+    return [part for part in (latents.video, latents.audio) if part is not None]

@@ -1,0 +1,37 @@
+"""Flow times of training, and the shift that larger clips call for."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+from syncflow.flow.config import TimeConfig
+
+BASE_PIXELS = 512 * 512  # of one frame: the size at which Open-Sora v1.2 shifts nothing
+
+
+def shift_ratio(*, height: int, width: int, latent_frames: int) -> float:
+    """Open-Sora v1.2's shift for a clip of `height` x `width` pixels and `latent_frames` latent frames."""
+    return math.sqrt(height * width / BASE_PIXELS) * math.sqrt(latent_frames)
+
+
+def shift_times(t: Tensor, ratio: float) -> Tensor:
+    """t / (t + ratio (1 - t)): 0 and 1 stay, times between move towards noise when `ratio` is above 1."""
+    return t / (t + ratio * (1 - t))
+
+
+def sample_times(uniform: Tensor, *, config: TimeConfig, ratio: float = 1.0) -> Tensor:
+    """Flow times `b` in (0, 1) of uniform draws `b` in [0, 1) (see `noise.keyed_uniform`).
+
+    The draws may also be a stratified grid, as validation wants. `ratio` is the clip's
+    `shift_ratio`, used when the config says `shift: resolution`.
+    """
+    t = uniform
+    if config.distribution == "logit_normal":
+        inside = uniform.double().clamp(1e-7, 1 - 1e-7)
+        t = torch.sigmoid(config.logit_mean + config.logit_std * torch.special.ndtri(inside)).to(
+            uniform.dtype
+        )
+    return shift_times(t, ratio) if config.shift == "resolution" else t

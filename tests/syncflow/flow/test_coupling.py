@@ -1,0 +1,116 @@
+import itertools
+
+import pytest
+import torch
+
+from syncflow.flow.config import CouplingConfig
+from syncflow.flow.coupling import condition_distances, condition_weight, couple, pooled_conditions
+from syncflow.flow.coupling import squared_distances as distances
+from syncflow.records import AVLatents
+
+
+def pair(seed: int, batch: int = 5) -> AVLatents:
+    generator = torch.Generator().manual_seed(seed)
+    return AVLatents(
+        video=torch.randn(batch, 4, 2, 3, 3, generator=generator),
+        audio=torch.randn(batch, 7, 8, generator=generator),
+    )
+
+
+def shuffled(latents: AVLatents, order: torch.Tensor) -> AVLatents:
+    return AVLatents(video=latents.video[order], audio=latents.audio[order])
+
+
+def transport(x_0: AVLatents, x_1: AVLatents, config: CouplingConfig) -> float:
+    return float(distances(x_0, x_1, config=config).diagonal().sum())
+
+
+CONFIGS = [
+    CouplingConfig(),
+    CouplingConfig(score="video"),
+    CouplingConfig(score="audio"),
+    CouplingConfig(video_weight=0.2, audio_weight=3.0),
+]
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+@pytest.mark.parametrize("seed", range(5))
+def test_no_permutation_costs_less(config: CouplingConfig, seed: int) -> None:
+    x_0, x_1 = pair(seed), pair(seed + 100)
+    found = couple(x_0, x_1, config=config)
+    every = (shuffled(x_0, torch.tensor(order)) for order in itertools.permutations(range(5)))
+    best = min(transport(candidate, x_1, config) for candidate in every)
+    assert transport(found.x_0, x_1, config) == pytest.approx(best)
+
+
+def test_identical_pairs_find_each_other() -> None:
+    data, order = pair(0, batch=16), torch.randperm(16, generator=torch.Generator().manual_seed(1))
+    found = couple(shuffled(data, order), data, config=CouplingConfig())
+    assert torch.equal(found.x_0.video, data.video) and torch.equal(found.x_0.audio, data.audio)
+    assert found.gain == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("config", CONFIGS)
+def test_one_permutation_moves_both_modalities_and_uses_each_noise_once(config: CouplingConfig) -> None:
+    x_0, x_1 = pair(2, batch=16), pair(3, batch=16)
+    found = couple(x_0, x_1, config=config)
+    assert sorted(found.permutation.tolist()) == list(range(16))
+    assert torch.equal(found.x_0.video, x_0.video[found.permutation])
+    assert torch.equal(found.x_0.audio, x_0.audio[found.permutation])
+
+
+def test_a_modality_that_does_not_score_moves_along() -> None:
+    x_0, x_1 = pair(4, batch=8), pair(5, batch=8)
+    config = CouplingConfig(score="video")
+    alone = couple(
+        AVLatents(video=x_0.video, audio=None), AVLatents(video=x_1.video, audio=None), config=config
+    )
+    assert torch.equal(couple(x_0, x_1, config=config).permutation, alone.permutation)
+
+
+def test_the_gain_is_the_share_of_transport_saved() -> None:
+    x_0, x_1, config = pair(6), pair(7), CouplingConfig()
+    found = couple(x_0, x_1, config=config)
+    assert found.gain == pytest.approx(1 - transport(found.x_0, x_1, config) / transport(x_0, x_1, config))
+    assert found.gain >= 0
+
+
+@pytest.mark.parametrize("method", ["none", "ot"])
+def test_a_batch_of_one_and_no_coupling_leave_the_noise(method: str) -> None:
+    for batch in (1, 4) if method == "none" else (1,):
+        x_0 = pair(8, batch)
+        found = couple(x_0, pair(9, batch), config=CouplingConfig(method=method))
+        assert torch.equal(found.x_0.video, x_0.video) and found.gain == 0
+
+
+def test_c2ot_with_one_condition_is_ot() -> None:
+    x_0, x_1 = pair(10, 12), pair(11, 12)
+    same = couple(x_0, x_1, config=CouplingConfig(method="c2ot"), conditions=torch.ones(12, 3))
+    assert torch.equal(same.permutation, couple(x_0, x_1, config=CouplingConfig()).permutation)
+
+
+def test_c2ot_keeps_noise_within_its_condition_where_ot_crosses() -> None:
+    x_0, x_1 = pair(12, 12), pair(13, 12)
+    label = torch.arange(12) % 2
+    conditions = torch.nn.functional.one_hot(label, 2).float()
+    config = CouplingConfig(method="c2ot", target_ratio=1e-6)
+    kept = couple(x_0, x_1, config=config, conditions=conditions).permutation
+    crossed = couple(x_0, x_1, config=CouplingConfig()).permutation
+    assert not torch.equal(label[crossed], label)
+    assert torch.equal(label[kept], label)
+
+
+def test_the_condition_weight_leaves_the_asked_share_of_exchanges() -> None:
+    distance = distances(pair(14, 40), pair(15, 40), config=CouplingConfig())
+    apart = condition_distances(torch.randn(40, 8, generator=torch.Generator().manual_seed(0)))
+    weight = condition_weight(distance, apart, target_ratio=0.05)
+    cheaper = (distance + weight * apart < distance.diagonal()[None])[apart > 0]
+    assert float(cheaper.double().mean()) == pytest.approx(0.05, abs=2 / 1560)
+
+
+def test_pooled_conditions_do_not_see_padding() -> None:
+    tokens = torch.randn(2, 5, 3, generator=torch.Generator().manual_seed(0))
+    mask = torch.tensor([[True, True, False, False, False], [True] * 5])
+    pooled = pooled_conditions(tokens, mask)
+    torch.testing.assert_close(pooled[0], tokens[0, :2].mean(0))
+    torch.testing.assert_close(pooled[1], tokens[1].mean(0))
