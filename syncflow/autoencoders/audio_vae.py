@@ -151,8 +151,6 @@ def _check_audio(audio: Tensor) -> None:
         raise UserError(f"audio {list(audio.shape)}: has NaN or infinite samples; drop or repair the clip")
 
 
-def _leave_out_lstm(seanet: nn.Module) -> None:
-    layers = seanet.layers
-    for index, layer in enumerate(layers):
-        if isinstance(layer, EncodecLSTM):
-            layers[index] = nn.Identity()
+def _leave_out_lstm(seanet: EncodecEncoder | EncodecDecoder) -> None:
+    kept = (nn.Identity() if isinstance(layer, EncodecLSTM) else layer for layer in seanet.layers)
+    seanet.layers = nn.ModuleList(kept)

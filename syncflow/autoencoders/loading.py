@@ -37,4 +37,5 @@ def load_vae(cls: type[V], folder: Path, *, dtype: torch.dtype = torch.float32) 
         raise UserError(
             f"{name}: config.json and weights do not fit ({told}); copy the folder again"
         ) from None
-    return vae.to(dtype).eval()
+    vae.to(dtype)  # type: ignore[arg-type]  (the library's annotation of `to` is wrong)
+    return vae.eval()
