@@ -1,0 +1,112 @@
+"""Attention, rotary positions and the feed-forward: what every block of both towers is made of."""
+
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+EPS = 1e-6
+
+
+class Rotation(NamedTuple):
+    """Rotary positions of a sequence: cosines and sines of `position x frequency`."""
+
+    cos: Tensor  # n d/2
+    sin: Tensor  # n d/2
+
+
+def rotary_frequencies(head_dim: int, theta: float = 10_000.0) -> Tensor:
+    """`theta^(-2i/d)`, radians a unit of position; float32 `d/2`."""
+    return theta ** (-torch.arange(0, head_dim, 2, dtype=torch.float32) / head_dim)
+
+
+def rotation(positions: Tensor, frequencies: Tensor) -> Rotation:
+    """Angles of real-valued `positions` (`n`), kept in float32."""
+    angles = positions.float()[:, None] * frequencies.float()  # n d/2
+    return Rotation(angles.cos(), angles.sin())
+
+
+def rotate(x: Tensor, by: Rotation) -> Tensor:
+    """Turn each adjacent pair of channels of `x` (`b n ... d`) by the angle of its position."""
+    shape = (by.cos.shape[0], *(1 for _ in range(x.ndim - 3)), -1)
+    cos, sin = by.cos.view(shape).to(x.dtype), by.sin.view(shape).to(x.dtype)
+    even, odd = x.unflatten(-1, (-1, 2)).unbind(-1)
+    return torch.stack((even * cos - odd * sin, odd * cos + even * sin), dim=-1).flatten(-2)
+
+
+class HeadNorm(nn.Module):
+    """RMS norm of each head's channels."""
+
+    def __init__(self, head_dim: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(head_dim))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.rms_norm(x, self.weight.shape, self.weight, EPS)
+
+
+class SelfAttention(nn.Module):
+    """Multi-head attention along the second axis of `b n g e`; the `g` sequences do not meet.
+
+    Groups join the heads rather than the batch, so attention along an outer axis (the frames of
+    every patch) needs no transposed copy of its queries and keys.
+    """
+
+    def __init__(self, width: int, *, num_heads: int) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.query_key_value = nn.Linear(width, 3 * width)
+        self.query_norm = HeadNorm(width // num_heads)
+        self.key_norm = HeadNorm(width // num_heads)
+        self.output = nn.Linear(width, width)
+
+    def forward(self, x: Tensor, *, rotation: Rotation | None = None) -> Tensor:
+        qkv = self.query_key_value(x).unflatten(-1, (3, self.num_heads, -1))
+        query, key, value = qkv.unbind(-3)  # b n g h d
+        query, key = self.query_norm(query), self.key_norm(key)
+        if rotation is not None:
+            query, key = rotate(query, rotation), rotate(key, rotation)
+        query, key, value = (each.flatten(2, 3).transpose(1, 2) for each in (query, key, value))
+        mixed = F.scaled_dot_product_attention(query, key, value)  # b (g h) n d
+        return self.output(mixed.transpose(1, 2).reshape(x.shape))
+
+
+class CrossAttention(nn.Module):
+    """Multi-head attention of `b n e` over a context `b l e`."""
+
+    def __init__(self, width: int, *, num_heads: int) -> None:
+        super().__init__()
+        self.num_heads = num_heads
+        self.query = nn.Linear(width, width)
+        self.key_value = nn.Linear(width, 2 * width)
+        self.output = nn.Linear(width, width)
+
+    def forward(
+        self,
+        x: Tensor,
+        context: Tensor,
+        *,
+        mask: Tensor | None = None,
+        rotations: tuple[Rotation, Rotation] | None = None,
+    ) -> Tensor:
+        """`mask` (bool `b 1 1 l`) marks the tokens to read; `rotations` are those of x and of the context."""
+        query = self.query(x).unflatten(-1, (self.num_heads, -1))  # b n h d
+        key, value = self.key_value(context).unflatten(-1, (2, self.num_heads, -1)).unbind(-3)
+        if rotations is not None:
+            query, key = rotate(query, rotations[0]), rotate(key, rotations[1])
+        query, key, value = (each.transpose(1, 2) for each in (query, key, value))
+        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)  # b h n d
+        return self.output(mixed.transpose(1, 2).flatten(2))
+
+
+class FeedForward(nn.Module):
+    """Two linear maps with a tanh GELU between."""
+
+    def __init__(self, width: int, *, hidden: int, out: int | None = None) -> None:
+        super().__init__()
+        self.expand = nn.Linear(width, hidden)
+        self.contract = nn.Linear(hidden, width if out is None else out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.contract(F.gelu(self.expand(x), approximate="tanh"))

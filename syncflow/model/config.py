@@ -1,0 +1,138 @@
+"""Settings of the dual diffusion transformer; defaults are the paper's (Section 3.2), at Open-Sora's width.
+
+Nothing here imports torch: a pipeline rejects a wrong key before it loads anything heavy.
+"""
+
+from typing import Literal
+
+from pydantic import model_validator
+
+from syncflow.config import Config
+
+Tap = Literal["block", "attention"]
+FeatureTokens = Literal["frame", "grid", "spatial"]
+AudioContext = Literal["video", "text", "video_and_text"]
+
+
+def _check_heads(part: str, hidden_size: int, num_heads: int) -> None:
+    if hidden_size % num_heads or (hidden_size // num_heads) % 2:
+        raise ValueError(
+            f"{part} hidden_size {hidden_size} with {num_heads} heads: each head needs an even whole width"
+        )
+
+
+class VideoTowerConfig(Config):
+    """STDiT3-XL/2 of Open-Sora v1.2; what the paper leaves open is `tap` and `feature_tokens`."""
+
+    in_channels: int = 4
+    """Channels of a video latent."""
+    patch_size: tuple[int, int, int] = (1, 2, 2)
+    """Latent frames, rows and columns that make one token."""
+    hidden_size: int = 1152
+    """Width of a token (the paper's 1142 is not divisible by its 16 heads)."""
+    depth: int = 28
+    """Layers; each is a spatial block, then a temporal one."""
+    num_heads: int = 16
+    """Attention heads."""
+    mlp_ratio: float = 4.0
+    """Width of the feed-forward over the width of a token."""
+    text_dim: int = 4096
+    """Width of the text encoder's tokens."""
+    max_text_tokens: int = 300
+    """Longest prompt, tokens; the length of the null prompt."""
+    reference_size: int = 512
+    """Side of the square whose positions are not rescaled, pixels."""
+    tap: Tap = "block"
+    """Where a layer's features leave: `block` after the whole temporal block, `attention` after its
+    self-attention. The paper puts the text cross-attention inside the "temporal attention layer"
+    whose output it takes, so the layer is the block."""
+    feature_tokens: FeatureTokens = "frame"
+    """Features a latent frame: its mean (`frame`), a `feature_grid` squared (`grid`), or all (`spatial`).
+    Stage 2 costs 4.9 TFLOP a sample with `frame`, 9.8 with `spatial`."""
+    feature_grid: int = 4
+    """Side of the grid of `feature_tokens: grid`, tokens."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "VideoTowerConfig":
+        _check_heads("video", self.hidden_size, self.num_heads)
+        if self.hidden_size % 4:
+            raise ValueError(f"hidden_size {self.hidden_size}: two-axis positions need a multiple of 4")
+        return self
+
+
+class AudioTowerConfig(Config):
+    """Audio tower after AudioBox: as deep as the video tower, 16 heads."""
+
+    latent_dim: int = 128
+    """Width of an audio latent."""
+    latent_rate: float = 50.0
+    """Audio latents a second, Hz."""
+    hidden_size: int = 1152
+    """Width of a token."""
+    depth: int = 28
+    """Layers; layer i listens to layer i of the video tower."""
+    num_heads: int = 16
+    """Attention heads."""
+    mlp_ratio: float = 4.0
+    """Width of the feed-forward over the width of a token."""
+    norm: Literal["output", "residual"] = "output"
+    """Layer norm after each transformation: of what it returns, `x + LN(f(x))`, or of the sum,
+    `LN(x + f(x))`, which needs a careful warm-up at this depth."""
+    context: AudioContext = "video"
+    """What cross-attention reads beside the flow time: the video features (the paper), the text alone
+    (its text-to-audio ablation), or both."""
+    text_dim: int = 4096
+    """Width of the text encoder's tokens (used when the context has text)."""
+    max_text_tokens: int = 300
+    """Longest prompt, tokens (used when the context has text)."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "AudioTowerConfig":
+        _check_heads("audio", self.hidden_size, self.num_heads)
+        return self
+
+
+class AdaptorConfig(Config):
+    """Modality adaptor between a video layer and its audio layer."""
+
+    kind: Literal["attention", "none"] = "attention"
+    """`attention`: self-attention, layer norm, linear; `none`: the features as they are (Table 4)."""
+    num_heads: int = 16
+    """Attention heads."""
+
+
+class DualDiTConfig(Config):
+    """Both towers and the adaptors between them."""
+
+    video: VideoTowerConfig = VideoTowerConfig()
+    audio: AudioTowerConfig = AudioTowerConfig()
+    adaptor: AdaptorConfig = AdaptorConfig()
+    frame_spans: tuple[tuple[int, int], ...] = (
+        (0, 0),
+        (1, 4),
+        (5, 8),
+        (9, 12),
+        (13, 16),
+        (17, 19),
+        (20, 23),
+        (24, 27),
+        (28, 31),
+    )
+    """First and last pixel frame of each video latent frame of the usual clip, as the video VAE's
+    `frame_spans(32)` gives them: they place the features on the audio's time axis."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "DualDiTConfig":
+        if self.video.depth != self.audio.depth:
+            raise ValueError(
+                f"video.depth {self.video.depth} and audio.depth {self.audio.depth}: "
+                "each audio layer listens to its video layer, so set them equal"
+            )
+        if self.adaptor.kind == "none" and self.video.hidden_size != self.audio.hidden_size:
+            raise ValueError(
+                f"adaptor.kind none with widths {self.video.hidden_size} and {self.audio.hidden_size}: "
+                "features go in as they are, so set video.hidden_size and audio.hidden_size equal"
+            )
+        if self.adaptor.kind == "attention":
+            _check_heads("adaptor (video)", self.video.hidden_size, self.adaptor.num_heads)
+        return self

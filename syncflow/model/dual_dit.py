@@ -1,0 +1,169 @@
+"""The dual diffusion transformer: two towers and the adaptors between them (Section 3.2, Figures 1 and 2).
+
+Information flows one way. The video tower runs whole, then the audio tower reads its features; so
+stages, ablations and video-to-audio differ in what they call, not in flags inside a block.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from diffusers import ConfigMixin, ModelMixin
+from diffusers.configuration_utils import register_to_config
+from torch import Tensor, nn
+
+from syncflow.model.adaptor import AttentionAdaptor, NoAdaptor
+from syncflow.model.attention import rotary_frequencies, rotation
+from syncflow.model.audio_tower import AudioTower
+from syncflow.model.config import DualDiTConfig
+from syncflow.model.text import PreparedText
+from syncflow.model.video_tower import VideoOutput, VideoTower
+from syncflow.records import AVLatents, TextBatch
+
+FrameSpans = Sequence[tuple[int, int]]
+
+
+class DualText(NamedTuple):
+    """The prompts as each tower reads them (`DualDiT.prepare_text`)."""
+
+    video: PreparedText
+    audio: PreparedText | None  # None: the audio tower reads no text
+
+
+class DualDiT(ModelMixin, ConfigMixin):
+    """`u(z_t^V, z_t^A, t, s)` of Equation 3. Fields: `DualDiTConfig`, its groups as plain mappings."""
+
+    _supports_gradient_checkpointing = True
+    _repeated_blocks = ["SpatialBlock", "TemporalBlock", "AudioBlock"]  # noqa: RUF012
+    _no_split_modules = ["SpatialBlock", "TemporalBlock", "AudioBlock"]  # noqa: RUF012
+
+    @register_to_config
+    def __init__(
+        self,
+        *,
+        video: dict[str, Any],
+        audio: dict[str, Any],
+        adaptor: dict[str, Any],
+        frame_spans: FrameSpans,
+    ) -> None:
+        super().__init__()
+        settings = DualDiTConfig(video=video, audio=audio, adaptor=adaptor, frame_spans=frame_spans)
+        self.settings = settings
+        self.video_tower = VideoTower(**settings.video.model_dump())
+        self.adaptors = nn.ModuleList(_adaptor(settings) for _ in range(settings.audio.depth))
+        self.audio_tower = AudioTower(**settings.audio.model_dump())
+        heads = settings.video.hidden_size // settings.adaptor.num_heads
+        self.register_buffer("rotary_frequencies", rotary_frequencies(heads))
+
+    @torch.no_grad()
+    def initialize(self, *, generator: torch.Generator | None = None) -> None:
+        """Random weights for every part; each part's own `initialize` lists what starts at zero."""
+        for part in (self.video_tower, *self.adaptors, self.audio_tower):
+            if not isinstance(part, NoAdaptor):
+                part.initialize(generator=generator)
+
+    def forward(
+        self,
+        x_t: AVLatents,
+        t: Tensor,
+        text: TextBatch | DualText,
+        *,
+        fps: float,
+        height: int,
+        width: int,
+        frame_spans: FrameSpans | None = None,
+    ) -> AVLatents:
+        """Velocities (float32) of the modalities that `x_t` has, at flow times `b` (0 noise, 1 data).
+
+        Args:
+            text: prompts, or `prepare_text(prompts)` to embed them once for many calls.
+            fps: frames a second of the clip; height, width: its size in pixels.
+            frame_spans: the video VAE's `frame_spans(num_frames)`, for clips of another length than
+                the config's; see `feature_positions`.
+        """
+        text = self.prepare_text(text)
+        video = None
+        if x_t.video is not None:
+            video = self.video(x_t.video, t, text, fps=fps, height=height, width=width)
+        if x_t.audio is None:
+            return AVLatents(video=None if video is None else video.velocity, audio=None)
+        features = None if video is None else video.features
+        audio = self.audio(x_t.audio, t, text, features, frame_spans=frame_spans)
+        return AVLatents(video=None if video is None else video.velocity, audio=audio)
+
+    def video(
+        self, z_v: Tensor, t: Tensor, text: TextBatch | DualText, *, fps: float, height: int, width: int
+    ) -> VideoOutput:
+        """The video tower alone: velocity `b c t h w` and the features of every layer."""
+        prompts = self.prepare_text(text).video
+        return self.video_tower(z_v, t, prompts, fps=fps, height=height, width=width)
+
+    def audio(
+        self,
+        z_a: Tensor,
+        t: Tensor,
+        text: TextBatch | DualText,
+        features: Sequence[Tensor] | None,
+        *,
+        frame_spans: FrameSpans | None = None,
+    ) -> Tensor:
+        """Adaptors and audio tower: velocity `b n d` under the video tower's features.
+
+        The batch of `z_a` and `t` may be a whole multiple K of the features': K draws of audio noise
+        for one video forward, the rows of one clip together.
+
+        Raises:
+            ValueError: no features, where the audio tower reads them.
+        """
+        prompts = self.prepare_text(text).audio
+        if not self.audio_tower.reads_video:
+            return self.audio_tower(z_a, t, video=None, video_positions=None, text=prompts)
+        if features is None:
+            raise ValueError("features None: this audio tower reads the video; pass those of DualDiT.video")
+        frames, each = features[0].shape[1:3]
+        positions = self.feature_positions(frames, z_a.shape[1], frame_spans).to(z_a.device)
+        positions = positions.repeat_interleave(each)
+        turn = rotation(positions, self.rotary_frequencies)
+        adapted = [
+            adaptor(layer.flatten(1, 2), turn) for adaptor, layer in zip(self.adaptors, features, strict=True)
+        ]
+        return self.audio_tower(z_a, t, video=adapted, video_positions=positions, text=prompts)
+
+    def prepare_text(self, text: TextBatch | DualText) -> DualText:
+        """Embed prompts for both towers; a sampler does it once for all steps."""
+        if isinstance(text, DualText):
+            return text
+        parts = (text.tokens, text.mask.bool(), text.dropped.bool())
+        audio = self.audio_tower.prepare_text(*parts) if self.audio_tower.reads_text else None
+        return DualText(self.video_tower.prepare_text(*parts), audio)
+
+    def feature_positions(self, frames: int, n: int, frame_spans: FrameSpans | None = None) -> Tensor:
+        """Middle of each of `frames` video latent frames on the axis of `n` audio latents, float32.
+
+        Sound and picture are of the same length, so a span's place in the clip is its share of `n`.
+        Without `frame_spans` the config's table serves if it has as many frames; for other lengths
+        the frames are taken as evenly spaced, which is off by up to two pixel frames.
+
+        Raises:
+            ValueError: `frame_spans` of another number of frames.
+        """
+        if frame_spans is None:
+            usual = self.settings.frame_spans
+            frame_spans = usual if len(usual) == frames else [(i, i) for i in range(frames)]
+        if len(frame_spans) != frames:
+            raise ValueError(
+                f"frame_spans of {len(frame_spans)} latent frames, features of {frames}: "
+                "pass the video VAE's frame_spans of this clip"
+            )
+        middles = torch.tensor([(first + last + 1) / 2 for first, last in frame_spans])
+        return middles * (n / (frame_spans[-1][1] + 1))
+
+
+def _adaptor(settings: DualDiTConfig) -> nn.Module:
+    if settings.adaptor.kind == "none" or settings.audio.context == "text":
+        return NoAdaptor()
+    adaptor = AttentionAdaptor(
+        settings.video.hidden_size, out=settings.audio.hidden_size, num_heads=settings.adaptor.num_heads
+    )
+    adaptor.initialize()
+    return adaptor
