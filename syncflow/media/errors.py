@@ -1,0 +1,36 @@
+"""What can be wrong with a media file, by name."""
+
+from typing import Literal, get_args
+
+Reason = Literal[
+    "not_a_file",  # missing, a folder, a device, a pipe, a URL
+    "unreadable",  # no permission, an input/output error
+    "empty",  # zero bytes
+    "unknown_format",  # not one of the containers that we open
+    "undecodable",  # a known container, and no pictures or sound come out of it
+    "no_video",
+    "no_audio",
+    "too_short",  # the window reaches past the end of the picture or the sound
+    "too_large",  # more pixels, seconds or bytes than the caps allow
+    "not_finite",  # NaN or Inf among the samples
+    "timeout",  # the wall-clock limit
+    "out_of_memory",  # the memory limit
+    "out_of_sync",  # the backend cannot honour this file's timestamps
+    "unwritable",  # encoding or writing failed
+]
+
+
+class MediaError(Exception):
+    """One media file is bad, or could not be written.
+
+    `reason` is a short name out of `Reason`, to be counted; `str(error)` is a line for a person.
+    """
+
+    def __init__(self, reason: Reason, detail: str) -> None:
+        assert reason in get_args(Reason), reason
+        super().__init__(reason, detail)  # both, so that it pickles
+        self.reason: Reason = reason
+        self.detail = detail
+
+    def __str__(self) -> str:
+        return f"{self.reason}: {self.detail}"
