@@ -1,0 +1,88 @@
+"""`dataset.json`: what a finished dataset holds and what made it."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from syncflow.config import Config, validate
+from syncflow.data.parquet.schema import SCHEMA_VERSION
+from syncflow.errors import UserError
+from syncflow.records import ClipSpec
+
+MANIFEST = "dataset.json"
+
+
+class Weights(Config):
+    """A model that made the dataset: the content hash of its weights, and where they lay."""
+
+    sha256: str
+    """Content hash of the weights, names and shapes included."""
+    location: str
+    """Folder or hub name; empty for an encoder that is built from a seed."""
+
+
+class DatasetManifest(Config):
+    """The counts, fingerprints and settings of a finished dataset."""
+
+    schema_version: int
+    """Version of the tables' columns."""
+    version: str
+    """Version of this package that wrote it."""
+    recipe: str
+    """Hash of all that made the rows but the sources; rows of another recipe do not count."""
+    spec: ClipSpec
+    """The window of every row."""
+    video_vae: Weights
+    """What encoded the picture."""
+    audio_vae: Weights
+    """What encoded the sound."""
+    text_encoder: Weights
+    """What encoded the captions."""
+    inputs: int
+    """Clips tried; always accepted + rejected + failed."""
+    accepted: int
+    """Clips with latents."""
+    rejected: dict[str, int]
+    """Clips that a rule left out, by reason."""
+    failed: dict[str, int]
+    """Clips with a fault, by reason."""
+    windows: int
+    """Rows of the latents table."""
+    captions: int
+    """Distinct captions."""
+    latents_bytes: int
+    """Size of the latents table, bytes."""
+    text_bytes: int
+    """Size of the text table, bytes."""
+    files_sha256: str
+    """Hash of the names and hashes of all shards that the ledger stands for."""
+    config: dict[str, Any]
+    """The resolved settings of the job."""
+
+    def write(self, folder: Path) -> None:
+        """Write `dataset.json`, whole or not at all."""
+        temporary = folder / f".{MANIFEST}.tmp"
+        temporary.write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
+        temporary.replace(folder / MANIFEST)
+
+    @classmethod
+    def read(cls, folder: Path) -> "DatasetManifest":
+        """The manifest of the dataset at `folder`.
+
+        Raises:
+            UserError: no finished dataset is there, or one of another schema version.
+        """
+        path = folder / MANIFEST
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            found = "a job was cut off: run it again" if (folder / "ledger").is_dir() else "precompute first"
+            raise UserError(
+                f"{path}: no finished dataset ({found}: pipelines/precompute_latents.py)"
+            ) from None
+        except (OSError, ValueError) as error:
+            raise UserError(f"{path}: cannot be read ({error})") from None
+        version = values.get("schema_version") if isinstance(values, dict) else None
+        if version != SCHEMA_VERSION:
+            raise UserError(f"{path}: schema version {version}, expected {SCHEMA_VERSION}; precompute again")
+        return validate(cls, values, source=str(path))

@@ -1,0 +1,141 @@
+"""Parquet files as the unit of work: written whole or not at all, verified when read."""
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from syncflow.data.parquet import schema
+from syncflow.errors import UserError
+from syncflow.records import LatentRow, TextEmbedding
+
+ROWS_PER_GROUP = 8  # a window is about 0.2 MB at the paper's size: a random read costs 1.6 MB
+MAX_ROWS = 1 << 16
+FOOTER = b"syncflow"
+
+
+def shard_name(ids: Iterable[tuple[str, str]]) -> str:
+    """The name of the shard that holds the clips `ids` (dataset, clip id); their order does not matter."""
+    text = json.dumps(sorted(ids)).encode()
+    return f"{hashlib.sha256(text).hexdigest()[:24]}.parquet"
+
+
+def write_table(table: pa.Table, path: Path, *, footer: Mapping[str, Any]) -> None:
+    """Write a table under a temporary name, flush it to the disk and rename it.
+
+    Raises:
+        UserError: the disk is full, or the folder cannot be written; the temporary file is gone.
+    """
+    footer = {"schema_version": schema.SCHEMA_VERSION, **footer}
+    table = table.replace_schema_metadata({FOOTER: json.dumps(footer, sort_keys=True, default=str)})
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    strings = [field.name for field in table.schema if pa.types.is_string(field.type)]
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("wb") as stream:
+            pq.write_table(
+                table,
+                stream,
+                row_group_size=ROWS_PER_GROUP,
+                compression="zstd",
+                use_dictionary=strings,
+                write_page_checksum=True,
+            )
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise UserError(f"{path}: cannot be written ({error.strerror or error}); nothing was kept") from None
+
+
+def open_table(path: Path, *, expected: pa.Schema | None = None) -> pq.ParquetFile:
+    """Open a shard of ours; its pages are verified against their checksums as they are read.
+
+    Args:
+        path: the file.
+        expected: the exact columns; None: those of a latents table.
+
+    Raises:
+        UserError: damaged, of another schema or version, or more rows than a shard may have.
+    """
+    try:
+        file = pq.ParquetFile(path, page_checksum_verification=True)
+        columns, raw = file.schema_arrow, (file.metadata.metadata or {}).get(FOOTER)
+        footer = json.loads(raw) if raw else {}
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise damaged(path, error) from None
+    version = footer.get("schema_version")
+    if version != schema.SCHEMA_VERSION:
+        raise UserError(
+            f"{path}: schema version {version}, expected {schema.SCHEMA_VERSION}; precompute again"
+        )
+    if file.metadata.num_rows > MAX_ROWS:
+        raise UserError(f"{path}: claims {file.metadata.num_rows} rows, a shard has at most {MAX_ROWS}")
+    if expected is None:
+        schema.check_latent_schema(columns.remove_metadata(), where=str(path))
+    elif not columns.remove_metadata().equals(expected):
+        raise UserError(f"{path}: columns {columns.names}, expected {expected.names}")
+    return file
+
+
+def footer_of(file: pq.ParquetFile) -> dict[str, Any]:
+    """What `write_table` was given as `footer`, and the schema version."""
+    return json.loads(file.metadata.metadata[FOOTER])
+
+
+def read_table(
+    path: Path,
+    *,
+    expected: pa.Schema | None = None,
+    columns: Sequence[str] | None = None,
+    groups: Sequence[int] | None = None,
+) -> pa.Table:
+    """Columns (all) and row groups (all) of a shard, verified.
+
+    Raises:
+        UserError: as `open_table`, and for a page that does not match its checksum.
+    """
+    file = open_table(path, expected=expected)
+    try:
+        chosen = range(file.num_row_groups) if groups is None else groups
+        return file.read_row_groups(list(chosen), columns=None if columns is None else list(columns))
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise damaged(path, error) from None
+    finally:
+        file.close()
+
+
+def damaged(path: Path, error: Exception) -> UserError:
+    """The one line for a file that is not what was written."""
+    reason = " ".join(str(error).split())[:160]
+    return UserError(
+        f"{path}: damaged or unreadable ({reason}); delete it and run precompute_latents.py again"
+    )
+
+
+def write_shard(path: Path, rows: Sequence[LatentRow], *, footer: Mapping[str, Any]) -> None:
+    """Write the rows of a shard; `footer` holds the recipe and the resolved settings that made it."""
+    write_table(schema.latents_table(rows), path, footer=footer)
+
+
+def read_rows(path: Path) -> list[LatentRow]:
+    """Every row of a shard, verified."""
+    return schema.rows_of(read_table(path))
+
+
+def write_texts(path: Path, texts: Sequence[TextEmbedding], *, footer: Mapping[str, Any]) -> None:
+    """Write the embeddings of a shard's new captions."""
+    write_table(schema.texts_table(texts), path, footer=footer)
+
+
+def read_texts(path: Path) -> list[TextEmbedding]:
+    """Every embedding of a text shard, verified."""
+    return schema.texts_of(read_table(path, expected=schema.TEXT_SCHEMA), where=str(path))
