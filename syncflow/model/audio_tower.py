@@ -19,10 +19,8 @@ from syncflow.model.attention import (
     rotation,
 )
 from syncflow.model.config import AudioContext
-from syncflow.model.embeddings import ScalarEmbedding, TextEmbedding
+from syncflow.model.embeddings import ScalarEmbedding, TextEmbedding, timestep
 from syncflow.model.text import PreparedText
-
-TIMESTEPS = 1000.0  # flow time is embedded as 1000 (1 - t), as in the video tower
 
 
 class NormOfOutput(nn.Module):
@@ -168,7 +166,7 @@ class AudioTower(ModelMixin, ConfigMixin):
 
     def _timeless(self, t: Tensor, text: PreparedText | None) -> tuple[Tensor, Tensor | None]:
         """The flow time's token and after it the text's, `b k e`; and their mask, where one is needed."""
-        time = self.time_embedding(TIMESTEPS * (1 - t.float()))[:, None]  # b 1 e
+        time = self.time_embedding(timestep(t))[:, None]  # b 1 e
         if text is None:
             return time, None
         mask = None if text.mask is None else F.pad(_rows(text.mask, time), (1, 0), value=True)

@@ -18,6 +18,11 @@ def sinusoid(values: Tensor, frequencies: Tensor) -> tuple[Tensor, Tensor]:
     return angles.sin(), angles.cos()
 
 
+def timestep(t: Tensor) -> Tensor:
+    """Flow time as the number that the towers embed: Open-Sora's, 1000 at noise and 0 at data."""
+    return 1000.0 * (1 - t.to(torch.promote_types(t.dtype, torch.float32)))
+
+
 def _geometric(count: int, device: torch.device) -> Tensor:
     return torch.exp(torch.arange(count, device=device, dtype=torch.float32) * (-math.log(10_000.0) / count))
 

@@ -23,11 +23,10 @@ from syncflow.model.embeddings import (
     TextEmbedding,
     patch_positions,
     patchify,
+    timestep,
     unpatchify,
 )
 from syncflow.model.text import PreparedText
-
-TIMESTEPS = 1000.0  # Open-Sora embeds 1000 at noise and 0 at data
 
 
 class VideoOutput(NamedTuple):
@@ -175,7 +174,7 @@ class VideoTower(ModelMixin, ConfigMixin):
         """
         x = self._embed_patches(x_t, height=height, width=width)  # b t h' w' e
         grid, x = x.shape[2:4], x.flatten(2, 3)  # b t s e
-        time = self.time_embedding(TIMESTEPS * (1 - t.float()))
+        time = self.time_embedding(timestep(t))
         time = time + self.fps_embedding(torch.full_like(t, fps, dtype=torch.float32))  # b e
         modulation = self.time_modulation(F.silu(time)).unflatten(-1, (6, -1))
         turn = rotation(torch.arange(x.shape[1], device=x.device), self.rotary_frequencies)
