@@ -37,5 +37,5 @@ def load_vae(cls: type[V], folder: Path, *, dtype: torch.dtype = torch.float32) 
         raise UserError(
             f"{name}: config.json and weights do not fit ({told}); copy the folder again"
         ) from None
-    vae.to(dtype)  # type: ignore[arg-type]  (the library's annotation of `to` is wrong)
+    torch.nn.Module.to(vae, dtype=dtype)  # diffusers' own `to` warns of casts; ours are meant
     return vae.eval()

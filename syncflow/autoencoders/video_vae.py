@@ -1,7 +1,7 @@
 """The video VAE, of Open-Sora v1.2's form: each frame through a 2-D VAE, then chunks of frames through time.
 
 Section 4, Setup Details: 4 times fewer frames and 8 times fewer rows and columns. 32 frames are 9 latent
-frames (COMPAT of chunks: `spans.py`); `latent_shape` and `frame_spans` are the owners of these numbers.
+frames (how chunks make that: `spans.py`); `latent_shape` and `frame_spans` are the owners of these numbers.
 """
 
 from collections.abc import Sequence
