@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,8 +13,8 @@ from syncflow.flow.config import GuidanceConfig
 from syncflow.flow.latents import concatenate
 from syncflow.records import AVLatents, TextBatch
 
-TextVelocity = Callable[[AVLatents, Tensor, TextBatch], AVLatents]
-"""Velocity of latents at times `b` under prompts `b`."""
+TextVelocity = Callable[[AVLatents, Tensor, Any], AVLatents]
+"""Velocity of latents at times `b` under prompts `b` (a TextBatch, or what `prepare` made of it)."""
 
 
 def guide(unconditional: Tensor, conditional: Tensor, scale: float) -> Tensor:
@@ -29,13 +30,21 @@ class GuidedVelocity:
     """
 
     def __init__(
-        self, model: TextVelocity, *, text: TextBatch, negative: TextBatch | None, config: GuidanceConfig
+        self,
+        model: TextVelocity,
+        *,
+        text: TextBatch,
+        negative: TextBatch | None,
+        config: GuidanceConfig,
+        prepare: Callable[[TextBatch], Any] = lambda text: text,
     ) -> None:
-        """`negative` prompts stand in for the null prompt when given; None is the learned null prompt."""
+        """`negative` prompts stand in for the null prompt when given; None is the learned null prompt.
+
+        `prepare` is what of the prompts does not depend on time: it runs once, here.
+        """
         null = replace(text, dropped=torch.ones_like(text.dropped)) if negative is None else negative
-        self.model, self.text, self.null = model, text, null
-        self.both = join_prompts(text, null)
-        self.config = config
+        self.model, self.config = model, config
+        self.text, self.null, self.both = prepare(text), prepare(null), prepare(join_prompts(text, null))
 
     def __call__(self, x_t: AVLatents, t: Tensor) -> AVLatents:
         inside = self.config.start <= float(t[0]) <= self.config.end

@@ -1,0 +1,95 @@
+"""Prompts of a request -> the text that the towers read, as precompute embeds captions."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerBase, T5EncoderModel
+
+from syncflow.errors import UserError
+from syncflow.records import TextBatch
+from syncflow.systems.request import check_prompts
+
+NULL_TOKENS = 32
+"""Length of the learned null prompt where there is no prompt whose length it could take."""
+
+Lines = str | Sequence[str] | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prompts:
+    text: TextBatch
+    negative: TextBatch | None  # None: the learned null prompt
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromptEncoder:
+    """A T5 encoder and its tokenizer, one prompt at a time, in float16 as stored embeddings are.
+
+    So a prompt's embedding does not depend on its neighbours and equals the one of the training set.
+    """
+
+    model: T5EncoderModel
+    tokenizer: PreTrainedTokenizerBase
+    max_tokens: int
+    device: torch.device
+
+    def encode(self, lines: Sequence[str]) -> TextBatch:
+        """Prompts padded on the right to the longest: tokens float32 `b l e`."""
+        rows = [self._encode_one(line) for line in lines]
+        tokens = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
+        lengths = torch.tensor([len(row) for row in rows], device=self.device)
+        mask = torch.arange(tokens.shape[1], device=self.device) < lengths[:, None]
+        return TextBatch(tokens=tokens, mask=mask, dropped=torch.zeros_like(lengths, dtype=torch.bool))
+
+    def null(self, batch: int) -> TextBatch:
+        """The learned null prompt for `batch` clips."""
+        length = min(NULL_TOKENS, self.max_tokens)
+        shape = (batch, length, self.model.config.d_model)
+        return TextBatch(
+            tokens=torch.zeros(shape, device=self.device),
+            mask=torch.ones(shape[:2], dtype=torch.bool, device=self.device),
+            dropped=torch.ones(batch, dtype=torch.bool, device=self.device),
+        )
+
+    def prompts(self, prompt: Lines, negative: Lines, *, videos: int | None, per_prompt: int) -> Prompts:
+        """Text of every clip: each prompt `per_prompt` times, one prompt spread over all `videos`.
+
+        Raises:
+            UserError: no prompt and no video, an empty or endless one, or numbers that do not fit.
+        """
+        if prompt is None:
+            if videos is None:
+                raise UserError("prompt: none given; say what is to be seen and heard, or give a video")
+            batch = videos * per_prompt
+            text = self.null(batch)
+        else:
+            lines = _as_lines(prompt, "prompt")
+            if videos is not None and len(lines) == 1:
+                lines = lines * videos
+            if videos is not None and videos not in (1, len(lines)):
+                raise UserError(f"prompt: {len(lines)} prompts for {videos} videos; give one a video, or one")
+            batch = len(lines) * per_prompt
+            text = self.encode([line for line in lines for _ in range(per_prompt)])
+        if not negative:
+            return Prompts(text=text, negative=None)
+        against = _as_lines(negative, "negative_prompt")
+        if len(against) not in (1, batch // per_prompt):
+            raise UserError(
+                f"negative_prompt: {len(against)} for {batch // per_prompt} prompts; give one, or one each"
+            )
+        times = batch if len(against) == 1 else per_prompt
+        return Prompts(text=text, negative=self.encode([line for line in against for _ in range(times)]))
+
+    @torch.inference_mode()
+    def _encode_one(self, line: str) -> Tensor:
+        found = self.tokenizer(line, max_length=self.max_tokens, truncation=True, return_tensors="pt").to(
+            self.device
+        )
+        hidden = self.model(input_ids=found.input_ids, attention_mask=found.attention_mask).last_hidden_state
+        return hidden[0].to(torch.float16).float().clone()
+
+
+def _as_lines(lines: str | Sequence[str], name: str) -> list[str]:
+    return check_prompts([lines] if isinstance(lines, str) else list(lines), name=name)
