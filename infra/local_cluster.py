@@ -1,0 +1,65 @@
+"""A quiet Ray of our own on this machine, or the cluster that the environment names.
+
+    with cluster(num_cpus=2):
+        ...
+
+`RAY_ADDRESS` (set by `ray job submit`, or by hand) says that there is a cluster to join. Otherwise a
+private one is started and ended: never one that happens to run on the machine.
+"""
+
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_DEDUP_LOGS": "0",
+    "RAY_COLOR_PREFIX": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # leave CUDA_VISIBLE_DEVICES of CPU-only tasks alone
+    "RAY_enable_metrics_collection": "0",
+    "RAY_DATA_DISABLE_PROGRESS_BARS": "0",
+}
+
+
+@contextmanager
+def cluster(*, num_cpus: int | None = None, log_to_driver: bool = True) -> Iterator[None]:
+    """Ray, for as long as the block lasts.
+
+    Args:
+        num_cpus: CPUs that a private cluster is to offer; None: those of the machine. More than the
+            machine has is allowed, so that two workers also run on one core.
+        log_to_driver: show what the workers print.
+    """
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    import ray
+
+    if ray.is_initialized():  # a caller's cluster: use it, and leave it running
+        yield
+        return
+    if os.environ.get("RAY_ADDRESS"):
+        ray.init(log_to_driver=log_to_driver, logging_level=logging.WARNING)
+        try:
+            yield
+        finally:
+            ray.shutdown()
+        return
+    # a short path: the sockets of Ray live below it, and a socket's path has at most 107 characters
+    folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp" if os.path.isdir("/tmp") else None)  # noqa: PTH112
+    try:
+        ray.init(
+            address="local",
+            num_cpus=num_cpus,
+            include_dashboard=False,
+            log_to_driver=log_to_driver,
+            logging_level=logging.ERROR,
+            logging_config=ray.LoggingConfig(encoding="TEXT", log_level="ERROR"),
+            _temp_dir=folder,
+        )
+        yield
+    finally:
+        ray.shutdown()
+        shutil.rmtree(folder, ignore_errors=True)

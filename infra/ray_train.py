@@ -1,0 +1,137 @@
+"""Workers of a training run under Ray Train; what they train is not known here.
+
+    run_workers(train_worker, config, workers=2, storage=output / "ray")
+
+Each worker calls `train_worker(config)` with `torch.distributed` set up (gloo on CPU, NCCL on GPU). A
+worker that dies is started again with all the others, up to `max_failures` times; the worker function
+is to find its own last checkpoint.
+"""
+
+import logging
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+from infra.local_cluster import cluster
+from syncflow.errors import UserError
+
+C = TypeVar("C")
+ERROR_FILE = "user_error.txt"
+LOGGERS = ("ray.train", "ray.data", "ray")
+
+
+def run_workers(
+    worker_fn: Callable[[C], None],
+    config: C,
+    *,
+    workers: int,
+    storage: Path,
+    use_gpu: bool | None = None,
+    max_failures: int = 0,
+    cpus_per_worker: int = 1,
+) -> None:
+    """Call `worker_fn(config)` in `workers` processes and wait for all of them.
+
+    Args:
+        worker_fn: a function of an importable module.
+        config: anything that pickles.
+        storage: a folder of Ray's own, on storage that all nodes share; it is emptied first, and removed
+            after success.
+        use_gpu: one GPU a worker; None: if the cluster has any.
+        max_failures: how often the workers may be restarted after one of them failed. A `UserError` is
+            not retried.
+
+    Raises:
+        UserError: what a worker raised as such.
+        RuntimeError: the workers failed once more than `max_failures`.
+    """
+    shutil.rmtree(storage, ignore_errors=True)
+    storage.mkdir(parents=True)
+    print(f"starting {workers} worker{'s' * (workers > 1)} with Ray (about 20 s)", flush=True)
+    with cluster(num_cpus=max(os.cpu_count() or 1, workers * cpus_per_worker)):
+        import ray
+
+        gpus = ray.cluster_resources().get("GPU", 0) if use_gpu is None else float(use_gpu) * workers
+        if use_gpu is None and 0 < gpus < workers:
+            raise UserError(
+                f"workers {workers}: the cluster has {gpus:g} GPUs; set workers to {gpus:g} or less"
+            )
+        _fit(worker_fn, config, workers, storage, gpus > 0, max_failures, cpus_per_worker)
+    shutil.rmtree(storage, ignore_errors=True)
+
+
+def _fit(
+    worker_fn: Callable[[C], None],
+    config: C,
+    workers: int,
+    storage: Path,
+    use_gpu: bool,
+    max_failures: int,
+    cpus_per_worker: int,
+) -> None:
+    from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig
+    from ray.train.torch import TorchTrainer
+    from ray.train.v2.api.exceptions import TrainingFailedError
+
+    for name in LOGGERS:
+        logging.getLogger(name).setLevel(logging.ERROR)
+    trainer = TorchTrainer(
+        _worker,
+        train_loop_config={"function": worker_fn, "config": config, "storage": storage},
+        scaling_config=ScalingConfig(
+            num_workers=workers,
+            use_gpu=use_gpu,
+            resources_per_worker={"CPU": cpus_per_worker, **({"GPU": 1} if use_gpu else {})},
+        ),
+        run_config=RunConfig(
+            name="workers",
+            storage_path=str(storage.resolve()),
+            failure_config=FailureConfig(max_failures=max_failures),
+            logging_config=LoggingConfig(log_level="CRITICAL"),
+        ),
+    )
+    try:
+        trainer.fit()
+    except TrainingFailedError as error:
+        for cause in _causes(error):
+            if isinstance(cause, UserError):
+                raise UserError(str(cause)) from None
+        raise RuntimeError(f"training failed: {error}") from error
+    if (storage / ERROR_FILE).exists():
+        raise UserError((storage / ERROR_FILE).read_text(encoding="utf-8"))
+
+
+def _worker(settings: dict[str, Any]) -> None:
+    """Runs in each worker. A `UserError` is written down, so that the restart ends at once."""
+    note = settings["storage"] / ERROR_FILE
+    if note.exists():
+        return
+    _quiet()
+    try:
+        settings["function"](settings["config"])
+    except UserError as error:
+        note.write_text(str(error), encoding="utf-8")
+        raise
+
+
+def _quiet() -> None:
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    for name in (*LOGGERS, "torch.distributed"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """`error` and all that led to it, through Ray's wrappings."""
+    waiting, seen = [error], set()
+    while waiting:
+        current = waiting.pop()
+        if id(current) in seen:
+            continue
+        seen.add(id(current))
+        yield current
+        inner = [current.__cause__, current.__context__, getattr(current, "cause", None)]
+        inner += list(getattr(current, "worker_failures", {}).values())
+        inner.append(getattr(current, "controller_failure", None))
+        waiting += [item for item in inner if isinstance(item, BaseException)]

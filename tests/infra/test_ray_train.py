@@ -1,0 +1,76 @@
+"""Ray Train as a way to call a function in several processes."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from infra.local_cluster import cluster
+from infra.ray_train import run_workers
+from syncflow.errors import UserError
+
+pytestmark = pytest.mark.ray
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_cluster():
+    with cluster(num_cpus=2):
+        yield
+
+
+def writes_the_sum_of_ranks(folder: Path) -> None:
+    import torch
+    import torch.distributed as dist
+
+    total = torch.tensor(float(dist.get_rank() + 1))
+    dist.all_reduce(total)
+    (folder / f"rank_{dist.get_rank()}").write_text(f"{total:.0f} of {dist.get_world_size()}")
+
+
+def dies_once(folder: Path) -> None:
+    import os
+    import time
+
+    import torch.distributed as dist
+
+    mark = folder / f"died_{dist.get_rank()}"
+    if dist.get_rank() == 1 and not mark.exists():
+        mark.touch()
+        time.sleep(5)  # Ray retries a worker's death only once its group has started
+        os._exit(9)
+    dist.barrier()
+    (folder / f"rank_{dist.get_rank()}").touch()
+
+
+def refuses(folder: Path) -> None:
+    with (folder / "calls").open("a") as stream:
+        stream.write("x")
+    raise UserError("data /nowhere: no such folder; run precompute_latents.py")
+
+
+def importable(function):
+    """Workers import this module by name; under pytest it has none that they could find."""
+    import cloudpickle
+
+    cloudpickle.register_pickle_by_value(sys.modules[function.__module__])
+    return function
+
+
+def test_every_worker_takes_part(tmp_path: Path) -> None:
+    run_workers(importable(writes_the_sum_of_ranks), tmp_path, workers=2, storage=tmp_path / "ray")
+    assert {p.name: p.read_text() for p in tmp_path.glob("rank_*")} == {
+        "rank_0": "3 of 2",
+        "rank_1": "3 of 2",
+    }
+    assert not (tmp_path / "ray").exists()
+
+
+def test_a_killed_worker_is_started_again(tmp_path: Path) -> None:
+    run_workers(importable(dies_once), tmp_path, workers=2, storage=tmp_path / "ray", max_failures=1)
+    assert (tmp_path / "died_1").exists() and (tmp_path / "rank_1").exists()
+
+
+def test_a_user_error_comes_out_as_one_and_is_not_retried(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="data /nowhere: no such folder"):
+        run_workers(importable(refuses), tmp_path, workers=1, storage=tmp_path / "ray", max_failures=3)
+    assert (tmp_path / "calls").read_text() == "x"
