@@ -1,6 +1,8 @@
 """Settings of the two autoencoders; the defaults are the large models."""
 
-from typing import Literal
+from typing import Literal, Self
+
+import pydantic
 
 from syncflow.config import Config
 
@@ -36,6 +38,24 @@ class VideoVAEConfig(Config):
     """Mean of each latent channel, which normalising takes away."""
     scale: tuple[float, ...] = (3.85, 2.32, 2.33, 3.06)
     """Deviation of each latent channel, by which normalising divides."""
+
+    @pydantic.model_validator(mode="after")
+    def _check(self) -> Self:
+        if len(self.shift) != self.latent_channels or len(self.scale) != self.latent_channels:
+            raise ValueError(
+                f"shift and scale need one number for each of {self.latent_channels} latent channels"
+            )
+        if len(self.temporal_downsample) != len(self.temporal_multipliers) - 1:
+            raise ValueError("temporal_downsample needs one value less than temporal_multipliers")
+        if any(channels % self.spatial_norm_groups for channels in self.spatial_block_channels):
+            raise ValueError("spatial_block_channels must be multiples of spatial_norm_groups")
+        if any(self.temporal_filters * m % self.temporal_norm_groups for m in self.temporal_multipliers):
+            raise ValueError(
+                "temporal_filters times each multiplier must be a multiple of temporal_norm_groups"
+            )
+        if self.frames_per_chunk < 1 or self.frames_per_batch < 1:
+            raise ValueError("frames_per_chunk and frames_per_batch must be 1 or more")
+        return self
 
 
 class AudioVAEConfig(Config):

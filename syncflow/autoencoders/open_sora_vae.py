@@ -15,6 +15,7 @@ from torch import Tensor
 
 from syncflow.autoencoders.config import VideoVAEConfig
 from syncflow.autoencoders.video_vae import VideoVAE
+from syncflow.config import validate
 from syncflow.errors import UserError
 
 SPATIAL_TYPE, TEMPORAL_TYPE = "VideoAutoencoderKL", "VAE_Temporal_SD"
@@ -119,7 +120,7 @@ def config_from_open_sora(values: Mapping[str, Any]) -> VideoVAEConfig:
     """Our settings from Open-Sora's config.json: sizes where it states them, else the published ones.
 
     Raises:
-        UserError: a part of another type than v1.2's, or of a form that we do not build.
+        UserError: a part of another type than v1.2's, or a setting that cannot be.
     """
     settings: dict[str, Any] = {}
     for key, kind in (("vae_2d", SPATIAL_TYPE), ("vae_temporal", TEMPORAL_TYPE)):
@@ -133,11 +134,21 @@ def config_from_open_sora(values: Mapping[str, Any]) -> VideoVAEConfig:
     for name, ours in (("micro_frame_size", "frames_per_chunk"), ("shift", "shift"), ("scale", "scale")):
         if name in values:
             settings[ours] = values[name]
-    return VideoVAEConfig(**settings)
+    return validate(VideoVAEConfig, settings, source="Open-Sora VAE config")
 
 
 def config_to_open_sora(config: VideoVAEConfig) -> dict[str, Any]:
-    """A config.json for exported weights, with the sizes stated."""
+    """A config.json for exported weights, with the sizes stated.
+
+    Raises:
+        UserError: a scaling of the 2-D latents that the format cannot state.
+    """
+    fixed = VideoVAEConfig().spatial_scaling
+    if config.spatial_scaling != fixed:
+        raise UserError(
+            f"spatial_scaling {config.spatial_scaling}: Open-Sora's format fixes it at {fixed}; "
+            "export only a VAE that was trained so"
+        )
     ours = config.model_dump(mode="json")
     sizes = {group: {theirs: ours[name] for theirs, name in names.items()} for group, names in SIZES.items()}
     return {
@@ -171,10 +182,15 @@ def load_open_sora_vae(folder: Path) -> VideoVAE:
 
 
 def save_open_sora_vae(vae: VideoVAE, folder: Path) -> None:
-    """Write `vae` in Open-Sora's format."""
-    folder.mkdir(parents=True, exist_ok=True)
+    """Write `vae` in Open-Sora's format; shift and scale are those of its weights.
+
+    Raises:
+        UserError: a VAE that the format cannot state.
+    """
     fields = {name: vae.config[name] for name in VideoVAEConfig.model_fields}
-    config = config_to_open_sora(VideoVAEConfig(**fields))
+    statistics = {"shift": vae.latent_mean.flatten().tolist(), "scale": vae.latent_std.flatten().tolist()}
+    config = config_to_open_sora(VideoVAEConfig(**{**fields, **statistics}))
+    folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.json").write_text(json.dumps(config, indent=1), encoding="utf-8")
     tensors = {name: tensor.contiguous() for name, tensor in export_weights(vae).items()}
     save_file(tensors, folder / "model.safetensors")

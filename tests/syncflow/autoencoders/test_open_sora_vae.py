@@ -1,3 +1,4 @@
+import copy
 import json
 from pathlib import Path
 
@@ -91,3 +92,21 @@ def test_a_truncated_file_is_refused(video_vae: VideoVAE, tmp_path: Path):
     weights.write_bytes(weights.read_bytes()[:-100])
     with pytest.raises(UserError, match="cannot be read"):
         load_open_sora_vae(tmp_path)
+
+
+def test_exported_settings_carry_the_statistics_of_the_weights(video_vae: VideoVAE, tmp_path: Path):
+    vae = copy.deepcopy(video_vae)
+    vae.set_statistics(mean=torch.arange(4.0), std=torch.arange(1.0, 5.0))
+    save_open_sora_vae(vae, tmp_path)
+    values = json.loads((tmp_path / "config.json").read_text())
+    assert values["shift"] == [0.0, 1.0, 2.0, 3.0] and values["scale"] == [1.0, 2.0, 3.0, 4.0]
+
+
+def test_a_scaling_that_the_format_cannot_state_is_refused():
+    with pytest.raises(UserError, match=r"fixes it at 0.18215"):
+        config_to_open_sora(VideoVAEConfig(spatial_scaling=1.0))
+
+
+def test_a_setting_of_the_wrong_type_is_told_in_one_line():
+    with pytest.raises(UserError, match="Open-Sora VAE config: key 'temporal_filters'"):
+        config_from_open_sora({"temporal_vae_config": {"filters": "many"}})
