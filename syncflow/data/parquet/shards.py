@@ -113,6 +113,13 @@ def read_table(
         file.close()
 
 
+def read_index(path: Path) -> pa.Table:
+    """All columns of a latents shard but the moments, verified."""
+    with open_table(path) as file:
+        columns = [name for name in file.schema_arrow.names if name not in schema.MOMENTS]
+    return read_table(path, columns=columns)
+
+
 def damaged(path: Path, error: Exception) -> UserError:
     """The one line for a file that is not what was written."""
     reason = " ".join(str(error).split())[:160]

@@ -1,0 +1,35 @@
+"""Settings of what training reads, and of the look into a dataset."""
+
+from pathlib import Path
+
+from pydantic import Field
+
+from syncflow.config import Config
+
+
+class DataFilters(Config):
+    """Which rows of a dataset training reads: thresholds on its score columns, with no decoding again."""
+
+    min_scores: dict[str, float] = Field({})
+    """Least value of a score, by its name without `score_` (the dataset card lists them)."""
+    max_scores: dict[str, float] = Field({})
+    """Greatest value of a score, by its name."""
+    require_caption: bool = False
+    """Leave out rows whose caption is empty."""
+
+
+class InspectConfig(Config):
+    """A look into a dataset of latents."""
+
+    dataset: Path
+    """Folder that precompute_latents.py wrote."""
+    verify: bool = False
+    """Read every shard, and check its checksums, hashes, columns and fingerprints."""
+    card: bool = True
+    """Write a dataset card, README.md, into the dataset."""
+    sample: int = Field(0, ge=0, le=100)
+    """Windows to decode back to mp4 with the dataset's own autoencoders."""
+    output: Path = Path("out/inspect")
+    """Folder for the decoded windows."""
+    seed: int = 0
+    """Seed of which windows are decoded."""

@@ -1,0 +1,138 @@
+"""What happened to a group of clips -> three shards, the ledger's last."""
+
+import hashlib
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from syncflow.data.parquet.ledger import LedgerRow, committed_files, write_ledger
+from syncflow.data.parquet.lock import check_lock
+from syncflow.data.parquet.schema import TEXT_SCHEMA, content_sha256
+from syncflow.data.parquet.shards import read_table, shard_name, write_shard, write_texts
+from syncflow.hashing import file_sha256, settings_sha256
+from syncflow.records import ClipRef, Dropped, EncodedClip, TextEmbedding
+
+Outcome = EncodedClip | Dropped
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """A file as it is on the disk now."""
+
+    sha256: str = ""
+    bytes: int = 0
+    mtime_ns: int = 0
+
+    @classmethod
+    def of(cls, path: Path, *, sha256: str = "") -> "Source":
+        """Size, time and hash (unless given) of a regular file; empty for anything else."""
+        try:
+            if not path.is_file():
+                return cls()
+            status = path.stat()
+            digest = sha256 or file_sha256(path)
+        except (OSError, ValueError):  # no permission, or a NUL in the name: the step says what is wrong
+            return cls()
+        return cls(sha256=digest, bytes=status.st_size, mtime_ns=status.st_mtime_ns)
+
+
+class DatasetWriter:
+    """Commits groups of clips to one dataset; each process that encodes has its own.
+
+    Args:
+        folder: the dataset.
+        recipe: hash of all that makes the rows but the sources.
+        owner: id of the job that holds the dataset's lock; "" writes without one.
+        footer: what every shard's footer is to hold (the resolved settings).
+    """
+
+    def __init__(self, folder: Path, *, recipe: str, owner: str, footer: dict[str, Any]) -> None:
+        self.folder, self.recipe, self.owner = folder, recipe, owner
+        self.footer = {"recipe": recipe, "settings": footer}
+        self.known_texts = _text_keys(folder)
+
+    def commit(self, outcomes: Sequence[Outcome], *, attempt: int = 0) -> list[LedgerRow]:
+        """Write the rows, the captions that this process has not seen, and the ledger.
+
+        A kill before the last rename leaves files that no ledger row names: they count for nothing.
+
+        Raises:
+            UserError: a file cannot be written, or another job has taken the dataset over.
+        """
+        name = shard_name((o.ref.dataset, o.ref.clip_id) for o in outcomes)
+        name = name.replace(".parquet", f"-{attempt}.parquet") if attempt else name
+        clips = sorted(
+            (o for o in outcomes if isinstance(o, EncodedClip)), key=lambda c: (c.ref.dataset, c.ref.clip_id)
+        )
+        texts = {text.key: text for clip in clips for text in clip.texts if text.key not in self.known_texts}
+        files = self._write_texts(name, [texts[key] for key in sorted(texts)])
+        if clips:
+            path = self.folder / "latents" / name
+            write_shard(path, [row for clip in clips for row in clip.rows], footer=self.footer)
+            files[f"latents/{name}"] = file_sha256(path)
+        rows = [self._ledger_row(outcome, shard=name, attempt=attempt) for outcome in outcomes]
+        check_lock(self.folder, owner=self.owner)
+        write_ledger(self.folder / "ledger" / name, sorted(rows, key=lambda row: row.key), files=files)
+        self.known_texts |= texts.keys()
+        return rows
+
+    def _write_texts(self, name: str, texts: list[TextEmbedding]) -> dict[str, str]:
+        if not texts:
+            return {}
+        path = self.folder / "text" / name
+        write_texts(path, texts, footer=self.footer)
+        return {f"text/{name}": file_sha256(path)}
+
+    def _ledger_row(self, outcome: Outcome, *, shard: str, attempt: int) -> LedgerRow:
+        ref, dropped = outcome.ref, isinstance(outcome, Dropped)
+        hashed = "" if dropped else outcome.rows[0].source_sha256
+        source = Source.of(ref.path, sha256=hashed)
+        return LedgerRow(
+            dataset=ref.dataset,
+            clip_id=ref.clip_id,
+            kind=outcome.kind if dropped else "accepted",
+            reason=outcome.reason if dropped else "",
+            detail=outcome.detail if dropped else "",
+            path=str(ref.path),
+            source_sha256=hashed or source.sha256,
+            source_bytes=source.bytes,
+            source_mtime_ns=source.mtime_ns,
+            recipe=self.recipe,
+            shard="" if dropped else shard,
+            windows=0 if dropped else len(outcome.rows),
+            content_sha256="" if dropped else clip_sha256(outcome),
+            attempt=attempt,
+            reproduce=reproduce_command(self.folder, ref),
+        )
+
+
+def clip_sha256(clip: EncodedClip) -> str:
+    """Hash of all rows of a clip, in order."""
+    return settings_sha256([content_sha256(row) for row in clip.rows])
+
+
+def reproduce_command(folder: Path, ref: ClipRef) -> str:
+    """The command that runs one clip alone, with the dataset's settings."""
+    apart = Path("/tmp") / f"clip-{hashlib.sha256(f'{ref.dataset}|{ref.clip_id}'.encode()).hexdigest()[:8]}"
+    settings = folder.absolute() / "resolved.yaml"
+    arguments = [
+        "--config",
+        str(settings),
+        f"--only={ref.clip_id}",
+        "--executor=loop",
+        "--output",
+        str(apart),
+    ]
+    return shlex.join(["python", "pipelines/precompute_latents.py", *arguments])
+
+
+def _text_keys(folder: Path) -> set[str]:
+    """Captions whose embeddings the ledger stands for already."""
+    keys: set[str] = set()
+    for name in committed_files(folder / "ledger"):
+        if name.startswith("text/"):
+            table = read_table(folder / name, expected=TEXT_SCHEMA, columns=["key"])
+            keys |= set(table.column("key").to_pylist())
+    return keys
