@@ -15,7 +15,7 @@ SWING_HZ = 6.0
 FLIGHT_S = 0.40  # of particles
 GRAVITY = 2.2  # frames a second squared
 FLASH = {"hit": 0.8, "poke": 0.6, "scratch": 0.5}
-LIGHT = (255, 248, 215)
+LIGHT, GLOW = (255, 248, 215), (235, 105, 25)  # a dark object flashes light, a light one orange
 
 
 def render_frames(scene: Scene, *, size: int, fps: int) -> np.ndarray:
@@ -47,7 +47,8 @@ def _body(scene: Scene, impact: Impact | None, time_s: float) -> Body:
     flash = FLASH[scene.action] * strength * float(np.exp(-since / FLASH_S))
     dent = strength * float(np.exp(-since / DENT_S))
     swing = dent * float(np.cos(2 * np.pi * SWING_HZ * since)) if impact else 0.0
-    lit = tuple(int(c + (w - c) * flash) for c, w in zip(scene.colour, LIGHT, strict=True))
+    tint = LIGHT if sum(scene.colour) < 3 * 150 else GLOW
+    lit = tuple(int(c + (w - c) * flash) for c, w in zip(scene.colour, tint, strict=True))
     x, y = scene.contact
     return Body(
         x=x, y=y, scale=scene.scale, colour=(lit[0], lit[1], lit[2]), dent=dent, swing=swing,
