@@ -1,0 +1,16 @@
+"""The clips of `pipelines/make_demo_clips.py`: Greatest Hits' layout, and captions.csv."""
+
+from collections.abc import Iterator
+
+from preprocessing.sources.config import SourceConfig
+from preprocessing.sources.greatest_hits import read_greatest_hits
+from preprocessing.sources.media_files import require_folder
+from syncflow.records import ClipRef
+
+DATASET = "synthetic"
+
+
+def read_synthetic(config: SourceConfig) -> Iterator[ClipRef]:
+    """As `read_greatest_hits`, with the captions of `root`/captions.csv unless others are given."""
+    captions = config.captions or require_folder(config.root, source=DATASET) / "captions.csv"
+    return read_greatest_hits(config.model_copy(update={"captions": captions}), dataset=DATASET)

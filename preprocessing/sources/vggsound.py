@@ -1,0 +1,87 @@
+"""VGGSound: `ytid,start_s,label,split` without a header, and clip files in the three namings in the wild."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from preprocessing.sources.config import SourceConfig
+from preprocessing.sources.media_files import SUFFIXES, media_files, require_folder
+from preprocessing.sources.text_files import read_captions, read_csv_rows
+from syncflow.errors import UserError
+from syncflow.records import ClipRef, Split
+
+DATASET = "vggsound"
+CLIP_SECONDS = 10
+YOUTUBE_ID = re.compile(r"[A-Za-z0-9_-]{11}")
+NAMINGS = (  # parsed from the right, for an id may hold `_`; the start in seconds
+    (re.compile(r"(.{11})_(\d{6})"), 1.0),  # <id>_000030
+    (re.compile(r"(.{11})_(\d+)_(\d+)"), 1e-3),  # <id>_30000_40000, milliseconds
+    (re.compile(r"(.{11})_(\d+\.\d+)"), 1.0),  # <id>_40.000
+)
+
+
+def read_vggsound(config: SourceConfig) -> Iterator[ClipRef]:
+    """One clip a row of the csv; a clip whose file is missing keeps its row, to be counted as failed.
+
+    Raises:
+        UserError: (with the line's number) a malformed row, an id that is not YouTube's, a duplicate,
+            or a video in both splits.
+    """
+    if config.index is None:
+        raise UserError("vggsound index: none given; set source.index to vggsound.csv")
+    root = require_folder(config.root, source=DATASET)
+    files = {key: path for path in media_files(root) if (key := parse_name(path.name)) is not None}
+    if not files:
+        raise UserError(f"vggsound root {root}: no clip named <id>_<start>.mp4 there; give the clips' folder")
+    captions = read_captions(config.captions) if config.captions else {}
+    for video, start, label, split in read_index(config.index):
+        clip_id = f"{video}_{start:06d}"
+        yield ClipRef(
+            dataset=DATASET,
+            clip_id=clip_id,
+            path=files.get((video, start), root / f"{clip_id}.mp4"),
+            split=split,
+            caption=captions.get(clip_id) or label_sentence(label),
+        )
+
+
+def read_index(path: Path) -> Iterator[tuple[str, int, str, Split]]:
+    """Video id, start in seconds, label and split of each row of the official csv."""
+    seen: dict[tuple[str, int], int] = {}
+    splits: dict[str, tuple[str, int]] = {}
+    for line, row in read_csv_rows(path):
+        where = f"{path}, line {line}"
+        if len(row) != 4:
+            raise UserError(f"{where}: {len(row)} fields; expected ytid,start_s,label,split (quote commas)")
+        video, start, label, split = row
+        if not YOUTUBE_ID.fullmatch(video):
+            raise UserError(f"{where}: id {video[:40]!r}; expected the 11 characters of a YouTube id")
+        if not re.fullmatch(r"\d{1,6}", start):
+            raise UserError(f"{where}: start {start[:40]!r}; expected whole seconds")
+        if split not in ("train", "test"):
+            raise UserError(f"{where}: split {split[:40]!r}; expected train or test")
+        key = (video, int(start))
+        if key in seen:
+            raise UserError(f"{where}: clip {video} at {start} s was on line {seen[key]} already; keep one")
+        seen[key] = line
+        other, other_line = splits.setdefault(video, (split, line))
+        if other != split:
+            raise UserError(f"{where}: video {video} is in {split}, but in {other} on line {other_line}")
+        yield video, int(start), label, split
+
+
+def parse_name(name: str) -> tuple[str, int] | None:
+    """Video id and start in seconds of a clip's file name; None where it has none of the three namings."""
+    stem, dot, suffix = name.rpartition(".")
+    if f"{dot}{suffix.lower()}" not in SUFFIXES:
+        return None
+    for naming, unit in NAMINGS:
+        match = naming.fullmatch(stem)
+        if match and YOUTUBE_ID.fullmatch(match[1]):
+            return match[1], round(float(match[2]) * unit)
+    return None
+
+
+def label_sentence(label: str) -> str:
+    """A class label as a caption: `people clapping` is `The sound of people clapping.`"""
+    return f"The sound of {label.strip()}." if label.strip() else ""
