@@ -136,3 +136,33 @@ class DualDiTConfig(Config):
         if self.adaptor.kind == "attention":
             _check_heads("adaptor (video)", self.video.hidden_size, self.adaptor.num_heads)
         return self
+
+
+class SampleShape(Config):
+    """Sizes of one training sample as the model sees it; the autoencoders' `latent_shape` gives them."""
+
+    video_latents: tuple[int, int, int] = (9, 32, 32)
+    """Latent frames, rows and columns."""
+    audio_latents: int = 100
+    """Audio latents."""
+    text_tokens: int = 300
+    """Tokens of the prompt."""
+    fps: float = 16.0
+    """Frames a second of the clip."""
+    height: int = 256
+    """Rows of a frame, pixels."""
+    width: int = 256
+    """Columns of a frame, pixels."""
+
+
+class InspectConfig(Config):
+    """What `pipelines/inspect_model.py` counts."""
+
+    model: DualDiTConfig = DualDiTConfig()
+    """The model."""
+    sample: SampleShape = SampleShape()
+    """One sample."""
+    workers: int = 8
+    """Workers that share the optimiser's states under ZeRO."""
+    sampling_steps: int = 50
+    """Steps of a sampler with classifier-free guidance (two model calls each)."""

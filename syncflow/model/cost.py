@@ -1,0 +1,130 @@
+"""What a model costs before it is launched: parameters, FLOPs, and memory of states by ZeRO stage.
+
+Everything runs on the meta device: shapes without numbers, so the large model needs no memory.
+"""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from syncflow.model.config import DualDiTConfig, SampleShape
+from syncflow.model.dual_dit import DualDiT
+from syncflow.records import AVLatents, TextBatch
+
+Modality = Literal["video", "audio"]
+PARTS = ("video_tower", "adaptors", "audio_tower")
+STAGES: dict[str, tuple[tuple[str, ...], tuple[Modality, ...]]] = {  # trains, scores (Section 3.2)
+    "video": (("video_tower",), ("video",)),
+    "audio": (("audio_tower", "adaptors"), ("audio",)),
+    "joint": (PARTS, ("video", "audio")),
+}
+
+BF16, FP32 = 2, 4  # bytes
+OPTIMIZER_BYTES = 3 * FP32  # a trained parameter's float32 copy and its two Adam moments
+REDUCE_BUCKET = 500_000_000  # numbers that DeepSpeed reduces at a time (its default)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageCost:
+    """A training stage, a sample."""
+
+    forward: int  # FLOP
+    total: int  # FLOP, forward and backward
+    trained: int  # parameters
+    frozen: int  # parameters
+
+
+def meta_model(config: DualDiTConfig) -> DualDiT:
+    """The model without numbers."""
+    with torch.device("meta"):
+        return DualDiT(**config.model_dump())
+
+
+def parameter_counts(model: DualDiT) -> dict[str, int]:
+    """Parameters of each part."""
+    return {part: sum(p.numel() for p in getattr(model, part).parameters()) for part in PARTS}
+
+
+def stage_cost(
+    model: DualDiT, sample: SampleShape, *, trains: Collection[str], scores: Collection[Modality]
+) -> StageCost:
+    """Count one sample of a stage that trains the parts `trains` and scores the modalities `scores`.
+
+    `model` is on the meta device and is left with exactly `trains` trainable. Multiplications and
+    additions of matrix products count, attention's among them; the rest is below a percent.
+    """
+    assert set(trains) <= set(PARTS), trains
+    for part in PARTS:
+        getattr(model, part).requires_grad_(part in trains)
+    forward, total = FlopCounterMode(display=False), FlopCounterMode(display=False)
+    with total:
+        with forward:
+            velocity = _forward(model, sample, scores)
+        losses = [getattr(velocity, modality).square().mean() for modality in scores]
+        if trains:
+            torch.stack(losses).sum().backward()
+    model.zero_grad(set_to_none=True)
+    counts = parameter_counts(model)
+    trained = sum(counts[part] for part in trains)
+    return StageCost(
+        forward=forward.get_total_flops(),
+        total=total.get_total_flops(),
+        trained=trained,
+        frozen=sum(counts.values()) - trained,
+    )
+
+
+def output_shapes(model: DualDiT, sample: SampleShape) -> Mapping[str, list[int]]:
+    """Shapes of what one forward hands over."""
+    with torch.no_grad():
+        latents, t, text = _inputs(model, sample, ("video", "audio"))
+        video = model.video(latents.video, t, text, fps=sample.fps, height=sample.height, width=sample.width)
+        audio = model.audio(latents.audio, t, text, video.features)
+    return {
+        "video latents": list(latents.video.shape),
+        "audio latents": list(latents.audio.shape),
+        "text tokens": list(text.tokens.shape),
+        "video velocity": list(video.velocity.shape),
+        f"features (one of {len(video.features)})": list(video.features[0].shape),
+        "audio velocity": list(audio.shape),
+    }
+
+
+def state_bytes(*, trained: int, frozen: int, workers: int, zero: Literal[0, 1, 2, 3]) -> int:
+    """Bytes a worker holds for weights, gradients and Adam in mixed precision, activations aside.
+
+    bf16 weights and gradients; float32 weights and moments. ZeRO 1 shares the optimiser's states
+    among the workers, 2 the gradients too, 3 the weights too (the frozen ones are not the engine's
+    and stay whole); each has one bucket of gradients in flight.
+    """
+    optimizer = trained * OPTIMIZER_BYTES / (workers if zero >= 1 else 1)
+    gradients = trained * BF16 / (workers if zero >= 2 else 1)
+    weights = trained * BF16 / (workers if zero >= 3 else 1) + frozen * BF16
+    bucket = min(REDUCE_BUCKET, trained) * BF16 if zero >= 1 else 0
+    return round(optimizer + gradients + weights + bucket)
+
+
+def _forward(model: DualDiT, sample: SampleShape, scores: Collection[Modality]) -> AVLatents:
+    needs_video = "video" in scores or model.audio_tower.reads_video
+    latents, t, text = _inputs(model, sample, {*scores, *(("video",) if needs_video else ())})
+    return model(latents, t, text, fps=sample.fps, height=sample.height, width=sample.width)
+
+
+def _inputs(
+    model: DualDiT, sample: SampleShape, modalities: Collection[str]
+) -> tuple[AVLatents, torch.Tensor, TextBatch]:
+    video, audio = model.settings.video, model.settings.audio
+    with torch.device("meta"):
+        latents = AVLatents(
+            video=torch.empty(1, video.in_channels, *sample.video_latents) if "video" in modalities else None,
+            audio=torch.empty(1, sample.audio_latents, audio.latent_dim) if "audio" in modalities else None,
+        )
+        text = TextBatch(
+            tokens=torch.empty(1, sample.text_tokens, video.text_dim),
+            mask=torch.empty(1, sample.text_tokens, dtype=torch.bool),
+            dropped=torch.empty(1, dtype=torch.bool),
+        )
+        return latents, torch.empty(1), text
