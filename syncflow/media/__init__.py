@@ -1,6 +1,18 @@
 """Read and write clips: the only caller of ffmpeg and decord (rules: docs/decoding.md)."""
 
+from syncflow.media.decode import Backend, decode_audio, decode_window
 from syncflow.media.encode import write_clip
 from syncflow.media.errors import MediaError, Reason
+from syncflow.media.probe import Limits, MediaInfo, probe
 
-__all__ = ["MediaError", "Reason", "write_clip"]
+__all__ = [
+    "Backend",
+    "Limits",
+    "MediaError",
+    "MediaInfo",
+    "Reason",
+    "decode_audio",
+    "decode_window",
+    "probe",
+    "write_clip",
+]

@@ -15,7 +15,7 @@ Reason = Literal[
     "not_finite",  # NaN or Inf among the samples
     "timeout",  # the wall-clock limit
     "out_of_memory",  # the memory limit
-    "out_of_sync",  # the backend cannot honour this file's timestamps
+    "unsupported",  # this backend cannot honour the file's timestamps or shape; ffmpeg can
     "unwritable",  # encoding or writing failed
 ]
 

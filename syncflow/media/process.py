@@ -6,6 +6,7 @@ limits set by the kernel, and at most so many bytes read from each of its pipes.
 
 import contextlib
 import os
+import re
 import resource
 import signal
 import subprocess
@@ -125,11 +126,13 @@ def run_command(
         threading.Thread(target=_feed, args=(child.stdin, stdin), daemon=True).start()
     try:
         child.wait(timeout=max(0.0, timeout_s - (time.monotonic() - started)))
-    except subprocess.TimeoutExpired:
-        raise MediaError("timeout", f"stopped after {timeout_s:g} s") from None
-    finally:
+    except BaseException as error:
         kill_group(child.pid)
         child.wait()
+        if isinstance(error, subprocess.TimeoutExpired):
+            raise MediaError("timeout", f"stopped after {timeout_s:g} s") from None
+        raise
+    finally:
         for reader in (*readers, errors):
             reader.join(timeout=5.0)
     messages = bytes(errors.kept).decode("utf-8", errors="replace")
@@ -147,6 +150,7 @@ def run_command(
 
 
 def last_line(messages: str) -> str:
-    """The last line of a program's messages: one line for a person."""
-    lines = [line.strip() for line in messages.splitlines() if line.strip()]
-    return lines[-1][:300] if lines else "no message"
+    """The last line of ffmpeg's messages that says what is wrong, for a person."""
+    lines = [re.sub(r"^(\[[^]]*\] )+", "", line.strip()) for line in messages.splitlines()]
+    telling = [line for line in lines if line and not line.startswith(("Error opening", "Last message"))]
+    return (telling or [*lines, "no message"])[-1][:300]

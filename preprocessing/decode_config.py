@@ -1,0 +1,51 @@
+"""Settings of windows, decoding and filters (no torch)."""
+
+from typing import Literal
+
+from pydantic import Field
+
+from syncflow.config import Config
+
+
+class WindowConfig(Config):
+    """Which windows of a clip are used."""
+
+    mode: Literal["sampled", "all"] = "sampled"
+    """`sampled`: `count` windows at seeded random starts (the paper's random 2 s); `all`: every
+    non-overlapping one, the remainder dropped."""
+    count: int = Field(default=1, ge=1, le=1000)
+    """K, windows a clip, of the `sampled` mode. They may overlap."""
+    seed: int = 0
+    """Seed of the random starts."""
+
+
+class DecodeConfig(Config):
+    """How clips are read, and what one may cost."""
+
+    backend: Literal["ffmpeg", "decord"] = "ffmpeg"
+    """Decoder of the picture; sound is always decoded by ffmpeg."""
+    timeout_s: float = Field(default=30.0, gt=0)
+    """Wall-clock limit of each decoding child, seconds."""
+    memory_mib: int = Field(default=4096, ge=256)
+    """Address-space limit of a decoding child, MiB."""
+    max_pixels: int = Field(default=4096 * 2304, ge=1)
+    """Largest source frame, pixels."""
+    max_seconds: float = Field(default=3600.0, gt=0)
+    """Longest source file, seconds."""
+    max_windows: int = Field(default=1000, ge=1)
+    """Most windows of one clip; a clip with more is refused as too_large."""
+
+
+class FilterConfig(Config):
+    """Windows to leave out. A clip of which no window is left is rejected. 0 or 1 here is off."""
+
+    min_motion: float = Field(default=0.0, ge=0)
+    """Least mean absolute difference of successive frames, of 255."""
+    max_static_fraction: float = Field(default=1.0, ge=0, le=1)
+    """Most of the successive frame pairs that may be all but equal, fraction."""
+    max_silence_fraction: float = Field(default=1.0, ge=0, le=1)
+    """Most of the sound's 20 ms pieces that may be below -60 dBFS, fraction."""
+    min_loudness_dbfs: float = Field(default=-120.0, ge=-120, le=0)
+    """Least root mean square level, dBFS; -120 is digital silence, so the default is off."""
+    max_clipping_fraction: float = Field(default=1.0, ge=0, le=1)
+    """Most of the samples that may be at full scale, fraction."""

@@ -1,0 +1,87 @@
+"""Scores of a window, which are stored, and the thresholds, which may be applied again later."""
+
+import dataclasses
+import itertools
+from collections.abc import Callable
+
+import numpy as np
+
+from preprocessing.decode_config import FilterConfig
+from syncflow.records import DecodedClip, DecodedWindow, Dropped
+
+SCORE_NAMES = ("motion", "static_fraction", "loudness_dbfs", "silence_fraction", "clipping_fraction")
+_STATIC_DIFFERENCE = 0.5  # of 255: below this mean difference, two frames are all but equal
+_SILENT_DBFS = -60.0
+_PIECE_S = 0.02
+_FULL_SCALE = 0.999
+_FLOOR_DBFS = -120.0
+
+
+def score_window(window: DecodedWindow, *, sample_rate: int) -> dict[str, float]:
+    """All scores of one window, by the names of `SCORE_NAMES`.
+
+    motion: mean absolute difference of successive frames, 0 to 255. static_fraction: of frame pairs that are
+    all but equal. loudness_dbfs: root mean square level, -120 (digital silence) to 0. silence_fraction: of
+    20 ms pieces below -60 dBFS. clipping_fraction: of samples at full scale.
+    """
+    differences = _frame_differences(window.frames)
+    piece = max(1, round(_PIECE_S * sample_rate))
+    pieces = window.audio[: len(window.audio) // piece * piece].reshape(-1, piece)
+    return {
+        "motion": float(differences.mean()),
+        "static_fraction": float((differences < _STATIC_DIFFERENCE).mean()),
+        "loudness_dbfs": float(_dbfs(window.audio[None])[0]),
+        "silence_fraction": float((_dbfs(pieces) < _SILENT_DBFS).mean()),
+        "clipping_fraction": float((np.abs(window.audio) >= _FULL_SCALE).mean()),
+    }
+
+
+def _frame_differences(frames: np.ndarray) -> np.ndarray:
+    """Mean absolute difference of each successive pair, of 255; [0] for a single frame."""
+    if len(frames) < 2:
+        return np.zeros(1)
+    return np.array([np.abs(b.astype(np.int16) - a).mean() for a, b in itertools.pairwise(frames)])
+
+
+def _dbfs(pieces: np.ndarray) -> np.ndarray:
+    power = np.square(pieces.astype(np.float64)).mean(axis=-1)
+    return 10 * np.log10(np.maximum(power, 10 ** (_FLOOR_DBFS / 10)))
+
+
+def broken_rule(scores: dict[str, float], config: FilterConfig) -> str | None:
+    """`static`, `silent` or `clipped`: the first rule of `config` that these scores break, if any."""
+    rules: dict[str, Callable[[], bool]] = {
+        "static": lambda: (
+            scores["motion"] < config.min_motion or scores["static_fraction"] > config.max_static_fraction
+        ),
+        "silent": lambda: (
+            scores["silence_fraction"] > config.max_silence_fraction
+            or scores["loudness_dbfs"] < config.min_loudness_dbfs
+        ),
+        "clipped": lambda: scores["clipping_fraction"] > config.max_clipping_fraction,
+    }
+    return next((name for name, broken in rules.items() if broken()), None)
+
+
+class FilterStep:
+    """Leaves out windows by their scores; a clip without a window left is rejected, by its first's rule."""
+
+    def __init__(self, config: FilterConfig) -> None:
+        self.config = config
+
+    def __call__(self, batch: list[DecodedClip]) -> list[DecodedClip | Dropped]:
+        return [self._filter(clip) for clip in batch]
+
+    def _filter(self, clip: DecodedClip) -> DecodedClip | Dropped:
+        rules = [broken_rule(scores, self.config) for scores in clip.scores]
+        kept = [k for k, rule in enumerate(rules) if rule is None]
+        if kept:
+            return dataclasses.replace(
+                clip,
+                windows=tuple(clip.windows[k] for k in kept),
+                scores=tuple(clip.scores[k] for k in kept),
+            )
+        reason = rules[0]
+        assert reason is not None, "a decoded clip has at least one window"
+        shown = ", ".join(f"{name} {value:.4g}" for name, value in clip.scores[0].items())
+        return Dropped(ref=clip.ref, kind="rejected", reason=reason, detail=shown)

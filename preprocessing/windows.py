@@ -1,0 +1,43 @@
+"""Where the windows of a clip start: on a grid of whole frames, seeded by the clip's name.
+
+Starts are multiples of 1/fps from the clip's own start, so the two autoencoders share one grid, and
+they depend on (dataset, clip, k, seed) alone: not on the order of the clips, nor on how many workers.
+"""
+
+import hashlib
+import math
+
+from preprocessing.decode_config import WindowConfig
+from syncflow.records import ClipRef, ClipSpec
+
+_ROUNDING = 1e-3  # frames
+
+
+def window_starts(
+    ref: ClipRef, *, span_s: tuple[float, float], spec: ClipSpec, config: WindowConfig
+) -> list[float]:
+    """Starts of the windows of `ref`, seconds in the file, in order of k.
+
+    Args:
+        span_s: first and last moment, in the file, with both picture and sound.
+
+    Returns:
+        `config.count` starts, or all non-overlapping ones; none if not even one window fits.
+    """
+    clip_end_s = span_s[1] if ref.duration_s is None else min(span_s[1], ref.start_s + ref.duration_s)
+    first = max(0, math.ceil((span_s[0] - ref.start_s) * spec.fps - _ROUNDING))
+    # an end that misses the grid by under a frame is rounding: decoding allows as much
+    last = math.ceil((clip_end_s - ref.start_s) * spec.fps - 0.5 - _ROUNDING) - spec.num_frames
+    if last < first:
+        return []
+    if config.mode == "all":
+        frames = list(range(first, last + 1, spec.num_frames))
+    else:
+        frames = [first + _draw(ref, k, config.seed) % (last - first + 1) for k in range(config.count)]
+    return [ref.start_s + frame / spec.fps for frame in frames]
+
+
+def _draw(ref: ClipRef, k: int, seed: int) -> int:
+    """A uniform integer of 256 bits that depends on its key alone."""
+    key = "\0".join(("window", ref.dataset, ref.clip_id, str(k), str(seed)))
+    return int.from_bytes(hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest(), "little")

@@ -1,0 +1,73 @@
+"""Pictures by decord, in a child that can be killed, where decord can be trusted with the timestamps.
+
+decord can hang while it holds the interpreter's lock, and on some files it counts frames that do not
+exist. So it never runs in this process, the times of the frames are those of the packets (`probe`),
+and a file on which the two disagree is refused: use the ffmpeg backend there.
+"""
+
+import json
+import math
+import sys
+from pathlib import Path
+
+import numpy as np
+
+from syncflow.media import decord_child
+from syncflow.media.errors import MediaError
+from syncflow.media.probe import Limits, MediaInfo
+from syncflow.media.process import last_line, run_command
+from syncflow.records import ClipSpec
+
+_CONTAINERS = ("mov", "matroska", "avi")
+
+
+def decord_frames(
+    path: Path, *, info: MediaInfo, start_s: float, spec: ClipSpec, timeout_s: float, limits: Limits
+) -> np.ndarray:
+    """The window's frames, uint8 `f h w c`, chosen by the rule of `decode_window`.
+
+    Raises:
+        MediaError: unsupported, undecodable, timeout, out_of_memory.
+    """
+    _require_plain(path, info)
+    times = np.asarray(info.frame_times_s)
+    shown_by = start_s + (np.arange(spec.num_frames) + 0.5) / spec.fps
+    indices = np.maximum(np.searchsorted(times, shown_by, side="left") - 1, 0)
+    scale = max(spec.height / info.height, spec.width / info.width)
+    height = max(spec.height, math.floor(info.height * scale + 0.5))
+    width = max(spec.width, math.floor(info.width * scale + 0.5))
+    request = {
+        "path": str(path),
+        "width": width,
+        "height": height,
+        "indices": indices.tolist(),
+        "num_frames": len(times),
+    }
+    size = spec.num_frames * height * width * 3
+    done = run_command(
+        [sys.executable, "-I", decord_child.__file__, json.dumps(request)],
+        timeout_s=timeout_s,
+        memory_bytes=limits.memory_bytes,
+        output_bytes=(size,),
+    )
+    if done.returncode == decord_child.DISAGREES:
+        raise MediaError("unsupported", f"{path}: decord: {last_line(done.messages)}; use ffmpeg")
+    if done.returncode != 0 or len(done.outputs[0]) != size:
+        raise MediaError("undecodable", f"{path}: decord: {last_line(done.messages)}")
+    frames = np.frombuffer(done.outputs[0], dtype=np.uint8).reshape(-1, height, width, 3)
+    top, left = (height - spec.height) // 2, (width - spec.width) // 2
+    return frames[:, top : top + spec.height, left : left + spec.width]
+
+
+def _require_plain(path: Path, info: MediaInfo) -> None:
+    problem = None
+    if not info.container.startswith(_CONTAINERS):
+        problem = f"container {info.container!r} has no frame index"
+    elif info.frame_times_s[0] < -1e-3:
+        problem = "frames before time 0 (a cut without re-encoding)"
+    elif len(set(info.frame_times_s)) != len(info.frame_times_s):
+        problem = "two frames at one time"
+    elif info.rotation or info.pixel_aspect != 1.0:
+        problem = "rotated picture or oblong pixels"
+    if problem:
+        raise MediaError("unsupported", f"{path}: decord backend: {problem}; use ffmpeg")
