@@ -19,11 +19,12 @@ class GenerateConfig(Config):
     output: Path
     """Folder for the mp4 files, their strips and sidecars, manifest.csv and resolved.yaml."""
     video_vae: Path = Path()
-    """Folder of the video VAE whose latents the checkpoint was trained on (a saved pipeline has its own)."""
+    """Folder of the video VAE whose latents the checkpoint was trained on; not set: the one that the
+    checkpoint's manifest names (a saved pipeline has its own)."""
     audio_vae: Path = Path()
     """Folder of the audio VAE, likewise."""
     text: TextConfig = TextConfig()
-    """The text encoder, likewise."""
+    """The text encoder that the checkpoint was trained with."""
     prompt: tuple[str, ...] = ()
     """Prompts, one clip each (or, with `video`, one for all of the videos)."""
     prompts: Path | None = None
@@ -32,8 +33,10 @@ class GenerateConfig(Config):
     """What to steer away from; empty: the learned null prompt."""
     video: Path | None = None
     """A clip, or a folder of clips, to make new sound for (zero-shot video to sound, Section 5)."""
-    limit: int = Field(default=8, ge=0)
-    """Largest number of rows that are made; 0 makes all."""
+    split: Literal["all", "train", "test"] = "all"
+    """Which videos of a folder that lists its clip ids in train.txt and test.txt."""
+    limit: int = Field(default=0, ge=0)
+    """Largest number of rows that are made, the first ones; 0 makes all."""
     reproduce: Path | None = None
     """Sidecar of a clip to make again; its own settings are used."""
     per_prompt: int = Field(default=1, ge=1)

@@ -22,6 +22,15 @@ class Prompts:
     text: TextBatch
     negative: TextBatch | None  # None: the learned null prompt
 
+    @property
+    def batch(self) -> int:
+        return self.text.dropped.shape[0]
+
+    @property
+    def same(self) -> bool:
+        """Whether the conditional and the unconditional prompt are one: there is nothing to guide by."""
+        return self.negative is None and bool(self.text.dropped.all())
+
 
 @dataclass(frozen=True, kw_only=True)
 class PromptEncoder:

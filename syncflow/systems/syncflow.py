@@ -16,14 +16,13 @@ from syncflow.autoencoders.video_vae import VideoVAE
 from syncflow.errors import UserError
 from syncflow.flow.config import GuidanceConfig, SolverConfig
 from syncflow.flow.guidance import GuidedVelocity
-from syncflow.flow.known import KnownLatents
-from syncflow.flow.noise import keyed_noise
-from syncflow.flow.solver import Step, solve
+from syncflow.flow.solver import Step
 from syncflow.model.dual_dit import DualDiT
 from syncflow.records import AVLatents, ClipSpec
 from syncflow.systems.pictures import frames_to_video, video_to_frames
 from syncflow.systems.prompts import Lines, PromptEncoder
 from syncflow.systems.request import check_count, check_latents, check_size
+from syncflow.systems.sampling import follow, starting_noise
 
 Modalities = Literal["both", "video", "audio"]
 Callback = Callable[[Any, int, float, dict[str, Tensor | None]], dict[str, Tensor | None] | None]
@@ -161,12 +160,14 @@ class SyncFlowPipeline(DiffusionPipeline):
             videos=None if given is None else given.shape[0],
             per_prompt=num_videos_per_prompt,
         )
-        noise = self._noise(
-            spec,
-            modalities,
-            index=range(prompts.text.dropped.shape[0]) if index is None else index,
-            batch=prompts.text.dropped.shape[0],
+        noise = starting_noise(
+            AVLatents(
+                video=None if modalities == "audio" else self._empty(self.video_vae.latent_shape(spec)),
+                audio=None if modalities == "video" else self._empty(self.audio_vae.latent_shape(spec)),
+            ),
+            batch=prompts.batch,
             seed=int(torch.randint(2**62, (), generator=generator)) if seed is None else seed,
+            index=index,
             given=AVLatents(video=latents, audio=audio_latents),
         )
         spans = self.video_vae.frame_spans(spec.num_frames)
@@ -177,19 +178,24 @@ class SyncFlowPipeline(DiffusionPipeline):
             )
 
         start, end = guidance_interval
+        # without a prompt both passes of equation (3) are the same one
+        scales = (1.0, None) if prompts.same else (guidance_scale, audio_guidance_scale)
         field = GuidedVelocity(
             velocity,
             text=prompts.text,
             negative=prompts.negative,
-            config=GuidanceConfig(
-                scale=guidance_scale, audio_scale=audio_guidance_scale, start=start, end=end
-            ),
+            config=GuidanceConfig(scale=scales[0], audio_scale=scales[1], start=start, end=end),
             prepare=self.dual_dit.prepare_text,
         )
-        x_1 = self._solve(
-            field, noise, given, solver or SolverConfig(steps=num_inference_steps), callback_on_step_end
-        )
-        output = self._decode(x_1, spec, output_type)
+        config = solver or SolverConfig(steps=num_inference_steps)
+        with self.progress_bar(total=config.steps) as bar:
+
+            def after(step: Step) -> AVLatents | None:
+                bar.update()
+                return self._call_back(callback_on_step_end, step)
+
+            x_1 = follow(field, noise, video=given, config=config, callback=after)
+        output = self.decode(x_1, spec, output_type=output_type)
         return output if return_dict else (output.frames, output.audio)
 
     def _check_modalities(self, modalities: Modalities, video: object) -> None:
@@ -216,72 +222,20 @@ class SyncFlowPipeline(DiffusionPipeline):
         encode = self.video_vae.encode
         return torch.cat([encode(clip[None].to(self._execution_device)).mode for clip in pixels]), spec
 
-    def _noise(
-        self,
-        spec: ClipSpec,
-        modalities: Modalities,
-        *,
-        batch: int,
-        seed: int,
-        index: Sequence[int],
-        given: AVLatents,
-    ) -> AVLatents:
-        if len(index) != batch:
-            raise UserError(f"index: {len(index)} numbers for {batch} clips; give one a clip")
+    def _empty(self, shape: tuple[int, ...]) -> Tensor:
+        """No clips, in the shape of one."""
+        return torch.empty(0, *shape, device=self._execution_device)
 
-        def empty(shape: tuple[int, ...]) -> Tensor:
-            return torch.empty(batch, *shape, device=self._execution_device)
+    def _call_back(self, callback: Callback | None, step: Step) -> AVLatents | None:
+        if callback is None:
+            return None
+        state = {"latents": step.x.video, "audio_latents": step.x.audio}
+        state |= callback(self, step.number, step.t, dict(state)) or {}
+        return AVLatents(video=state["latents"], audio=state["audio_latents"])
 
-        drawn = keyed_noise(
-            AVLatents(
-                video=None if modalities == "audio" else empty(self.video_vae.latent_shape(spec)),
-                audio=None if modalities == "video" else empty(self.audio_vae.latent_shape(spec)),
-            ),
-            seed=seed,
-            index=index,
-        )
-
-        def choose(name: str, own: Tensor | None, theirs: Tensor | None) -> Tensor | None:
-            if own is None or theirs is None:
-                return own
-            check_latents(name, theirs, shape=tuple(own.shape[1:]), batch=batch)
-            return theirs.to(own)
-
-        return AVLatents(
-            video=choose("latents", drawn.video, given.video),
-            audio=choose("audio_latents", drawn.audio, given.audio),
-        )
-
-    def _solve(
-        self,
-        field: GuidedVelocity,
-        noise: AVLatents,
-        given: Tensor | None,
-        config: SolverConfig,
-        callback: Callback | None,
-    ) -> AVLatents:
-        with self.progress_bar(total=config.steps) as bar:
-
-            def after(step: Step) -> AVLatents | None:
-                bar.update()
-                if callback is None:
-                    return None
-                state = {"latents": step.x.video, "audio_latents": step.x.audio}
-                state |= callback(self, step.number, step.t, dict(state)) or {}
-                return AVLatents(video=state["latents"], audio=state["audio_latents"])
-
-            if given is None:
-                return solve(field, noise, config=config, callback=after)
-            given = given.repeat_interleave(noise.video.shape[0] // given.shape[0], dim=0)
-            everywhere = torch.ones((1,) * given.ndim, dtype=torch.bool)
-            known = KnownLatents(
-                x_0=noise,
-                x_1=AVLatents(video=given, audio=None),
-                mask=AVLatents(video=everywhere, audio=None),
-            )
-            return known.finish(solve(known.wrap(field), noise, config=config, callback=after))
-
-    def _decode(self, x_1: AVLatents, spec: ClipSpec, output_type: str) -> SyncFlowOutput:
+    @torch.no_grad()
+    def decode(self, x_1: AVLatents, spec: ClipSpec, *, output_type: str = "np") -> SyncFlowOutput:
+        """Latents as frames and sound, clip by clip (see `SyncFlowOutput`)."""
         if output_type == "latent":
             return SyncFlowOutput(frames=x_1.video, audio=x_1.audio)
         frames = audio = None

@@ -1,0 +1,120 @@
+"""What is to be made: one row a prompt or a video."""
+
+import csv
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from syncflow.errors import UserError
+from syncflow.systems.config import GenerateConfig
+from syncflow.systems.request import check_prompts
+
+VIDEO_SUFFIXES = (".mp4", ".mkv", ".webm", ".mov", ".avi")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One request; noise is keyed by its number."""
+
+    number: int
+    prompt: str  # empty only with a video: the learned null prompt
+    video: Path | None
+
+
+def read_rows(config: GenerateConfig) -> list[Row]:
+    """The rows of --prompt, --prompts or --video, in order, at most `limit` of them.
+
+    Raises:
+        UserError: none or two of them given, a file that cannot be read, or an empty or endless prompt.
+    """
+    if config.video is not None:
+        if config.prompts is not None or len(config.prompt) > 1:
+            raise UserError(
+                "video: takes one --prompt at most; a table with prompt and video goes in --prompts"
+            )
+        pairs = _of_videos(config.video, prompt=config.prompt[0] if config.prompt else "", split=config.split)
+    elif config.prompts is not None:
+        if config.prompt:
+            raise UserError("prompts: give --prompt or --prompts, not both")
+        pairs = _of_file(config.prompts)
+    else:
+        pairs = [(prompt, None) for prompt in config.prompt]
+    if not pairs:
+        raise UserError("prompt: none given; use --prompt TEXT, --prompts FILE or --video FILE")
+    pairs = pairs[: config.limit or None]
+    for number, (prompt, video) in enumerate(pairs):
+        if prompt or video is None:
+            check_prompts([prompt], name=f"row {number}: prompt")
+    return [Row(number=n, prompt=prompt.strip(), video=video) for n, (prompt, video) in enumerate(pairs)]
+
+
+def _of_videos(path: Path, *, prompt: str, split: str) -> list[tuple[str, Path | None]]:
+    if not path.exists():
+        raise UserError(f"video {path}: no such file or folder")
+    if path.is_file():
+        return [(prompt, path)]
+    files = sorted(p for p in path.iterdir() if p.suffix.lower() in VIDEO_SUFFIXES)
+    if split != "all":
+        listed = path / f"{split}.txt"
+        if not listed.is_file():
+            raise UserError(f"split {split}: {path} has no {split}.txt; use --split all")
+        ids = set(listed.read_text(encoding="utf-8").split())
+        files = [p for p in files if _clip_id(p) in ids]
+    if not files:
+        raise UserError(f"video {path}: no clips in it; expected {', '.join(VIDEO_SUFFIXES)}")
+    captions = {} if prompt else _captions(path / "captions.csv")
+    return [(prompt or captions.get(_clip_id(p), ""), p) for p in files]
+
+
+def _clip_id(path: Path) -> str:
+    return path.stem.removesuffix("_denoised")
+
+
+def _captions(path: Path) -> dict[str, str]:
+    """Prompts by clip id, of a folder that has them."""
+    if not path.is_file():
+        return {}
+    return {row["clip_id"]: row["caption"] for row in _table(path, required=("clip_id", "caption"))}
+
+
+def _of_file(path: Path) -> list[tuple[str, Path | None]]:
+    if path.suffix == ".txt":
+        return [(line.strip(), None) for line in _text(path).splitlines() if line.strip()]
+    if path.suffix == ".csv":
+        rows: Iterable[Mapping[str, str]] = _table(path, required=("prompt",))
+    elif path.suffix == ".jsonl":
+        rows = _json_lines(path)
+    else:
+        raise UserError(f"prompts {path}: expected a .txt, .csv or .jsonl file")
+    return [(row["prompt"] or "", path.parent / row["video"] if row.get("video") else None) for row in rows]
+
+
+def _table(path: Path, *, required: tuple[str, ...]) -> list[dict[str, str]]:
+    reader = csv.DictReader(_text(path).splitlines(keepends=True))
+    missing = [name for name in required if name not in (reader.fieldnames or [])]
+    if missing:
+        raise UserError(f"{path}: no column {missing[0]!r}; its first line must name {', '.join(required)}")
+    return list(reader)
+
+
+def _json_lines(path: Path) -> list[dict[str, str]]:
+    rows = []
+    for number, line in enumerate(_text(path).splitlines(), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise UserError(f"{path}: line {number} is not JSON ({error.msg})") from None
+        if not isinstance(row, dict) or not isinstance(row.get("prompt", None), str):
+            raise UserError(f"{path}: line {number} has no text under 'prompt'")
+        rows.append(row)
+    return rows
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: cannot be read as UTF-8 text ({error})") from None

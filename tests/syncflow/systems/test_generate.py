@@ -1,0 +1,158 @@
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from syncflow.errors import UserError
+from syncflow.flow.config import SolverConfig
+from syncflow.media import decode_window, probe, write_clip
+from syncflow.records import ClipSpec
+from syncflow.systems.config import GenerateConfig
+from syncflow.systems.generate import generate_clips, plan_clips, reproduce_clip, settings_to_reproduce
+from syncflow.systems.loading import load_pipeline
+from syncflow.systems.rows import read_rows
+from syncflow.systems.sidecar import Sidecar
+from syncflow.systems.syncflow import SyncFlowPipeline
+
+PROMPTS = ("wood is hit", "metal rings, loudly", "cloth")
+SPEC = ClipSpec(seconds=1.0, height=32, width=48)
+
+
+@pytest.fixture(scope="module")
+def saved(pipeline: SyncFlowPipeline, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("saved")
+    pipeline.save_pretrained(folder)
+    return folder
+
+
+def settings(saved: Path, output: Path, **changes: object) -> GenerateConfig:
+    values = {
+        "prompt": PROMPTS,
+        "clip": SPEC,
+        "solver": SolverConfig(steps=2),
+        "device": "cpu",
+        "strip": False,
+    }
+    return GenerateConfig(checkpoint=saved, output=output, **{**values, **changes})
+
+
+def make(config: GenerateConfig) -> list:
+    clips = plan_clips(read_rows(config), per_prompt=config.per_prompt)
+    return generate_clips(clips, load_pipeline(config), config)
+
+
+def latents(folder: Path) -> list[dict[str, str]]:
+    return [Sidecar.read(path).latents for path in sorted(folder.glob("*.json"))]
+
+
+def test_a_row_is_an_mp4_a_strip_a_sidecar_and_a_line(saved: Path, tmp_path: Path) -> None:
+    make(settings(saved, tmp_path, strip=True, per_prompt=2, prompt=PROMPTS[:1]))
+    lines = list(csv.DictReader((tmp_path / "manifest.csv").open()))
+    assert [line["file"] for line in lines] == ["00000-0.mp4", "00000-1.mp4"]
+    for line in lines:
+        info = probe((tmp_path / line["file"]).resolve())
+        assert (info.width, info.height) == (48, 32) and abs(info.duration_s - 1.0) < 0.02
+        assert (tmp_path / line["file"]).with_suffix(".png").is_file()
+    assert len({str(each) for each in latents(tmp_path)}) == 2
+    assert not list(tmp_path.glob(".*"))
+
+
+def test_clips_do_not_depend_on_the_batch_but_for_rounding(saved: Path, tmp_path: Path) -> None:
+    for size in (1, 3):
+        make(settings(saved, tmp_path / str(size), batch_size=size))
+    for row in range(len(PROMPTS)):
+        one, other = (
+            decode_window((tmp_path / str(size) / f"{row:05d}-0.mp4").resolve(), start_s=0, spec=SPEC)
+            for size in (1, 3)
+        )
+        assert int(np.abs(one[0].astype(int) - other[0].astype(int)).max()) <= 2
+        assert float(np.abs(one[1] - other[1]).mean()) < 2e-3  # AAC turns rounding into small differences
+
+
+def test_a_second_run_makes_only_what_lacks(saved: Path, tmp_path: Path) -> None:
+    config = settings(saved, tmp_path, batch_size=1)
+    make(config)
+    before = {path.name: path.stat().st_mtime_ns for path in tmp_path.glob("*.mp4")}
+    (tmp_path / "00001-0.json").unlink()
+    make(config)
+    after = {path.name: path.stat().st_mtime_ns for path in tmp_path.glob("*.mp4")}
+    assert [name for name in before if before[name] != after[name]] == ["00001-0.mp4"]
+
+
+def test_a_folder_of_other_settings_is_refused(saved: Path, tmp_path: Path) -> None:
+    make(settings(saved, tmp_path, prompt=PROMPTS[:1]))
+    with pytest.raises(UserError, match=r"00000-0 has other settings or weights; give another --output"):
+        make(settings(saved, tmp_path, prompt=PROMPTS[:1], seed=1))
+
+
+def test_a_sidecar_makes_the_same_latents_again_bit_for_bit(saved: Path, tmp_path: Path) -> None:
+    make(settings(saved, tmp_path / "first", batch_size=3))
+    sidecar = Sidecar.read(tmp_path / "first" / "00001-0.json")
+    own = settings_to_reproduce(sidecar, GenerateConfig(output=tmp_path / "again"))
+    loaded = load_pipeline(own)
+    assert reproduce_clip(sidecar, loaded, own)
+    assert [p.name for p in (tmp_path / "again").glob("*.mp4")] == ["00001-0.mp4"]
+    again = (tmp_path / "again" / "00001-0.mp4").read_bytes()
+    assert again == (tmp_path / "first" / "00001-0.mp4").read_bytes()
+    other = sidecar.model_copy(update={"weights": {**sidecar.weights, "dual_dit": "0" * 64}})
+    with pytest.raises(UserError, match="other weights of dual_dit"):
+        reproduce_clip(other, loaded, own)
+
+
+def a_video(path: Path) -> Path:
+    generator = np.random.default_rng(0)
+    frames = np.repeat(generator.integers(0, 255, (32, 4, 6, 3), dtype=np.uint8), 8, axis=1).repeat(8, axis=2)
+    sound = generator.uniform(-0.3, 0.3, 96_000).astype(np.float32)
+    write_clip(path, frames=frames, audio=sound, fps=16, sample_rate=48_000)
+    return path
+
+
+def test_video_to_sound_keeps_the_picture_and_makes_new_sound(saved: Path, tmp_path: Path) -> None:
+    video = a_video(tmp_path / "in.mp4")
+    make(settings(saved, tmp_path / "out", prompt=(), video=video))
+    given = decode_window(video.resolve(), start_s=0, spec=SPEC)
+    found = decode_window((tmp_path / "out" / "00000-0.mp4").resolve(), start_s=0, spec=SPEC)
+    assert float(np.abs(given[0].astype(float) - found[0].astype(float)).mean()) < 6
+    assert abs(float(np.corrcoef(given[1], found[1])[0, 1])) < 0.1 and float(found[1].std()) > 0
+
+
+def test_a_bad_video_is_a_line_with_its_reason_and_alone_an_error(saved: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "in"
+    folder.mkdir()
+    a_video(folder / "good.mp4")
+    (folder / "bad.mp4").write_bytes(b"")
+    lines = make(settings(saved, tmp_path / "out", prompt=(), video=folder))
+    assert [bool(line.failure) for line in lines] == [True, False]
+    assert [(tmp_path / "out" / line.file).is_file() for line in lines] == [False, True]
+    with pytest.raises(UserError, match=r"bad\.mp4: empty"):
+        make(settings(saved, tmp_path / "alone", prompt=(), video=folder / "bad.mp4"))
+
+
+def test_text_to_sound_writes_wav(text_to_audio: SyncFlowPipeline, tmp_path: Path) -> None:
+    text_to_audio.save_pretrained(tmp_path / "saved")
+    make(settings(tmp_path / "saved", tmp_path / "out", modalities="audio", prompt=PROMPTS[:1]))
+    assert (tmp_path / "out" / "00000-0.wav").stat().st_size == 44 + 2 * 48_000
+
+
+def test_a_wrong_checkpoint_gets_one_line(saved: Path, pipeline: SyncFlowPipeline, tmp_path: Path) -> None:
+    stage = tmp_path / "stage"
+    pipeline.dual_dit.save_pretrained(stage)
+    (stage / "manifest.json").write_text(json.dumps({"stage": "video"}))
+    foreign = tmp_path / "foreign"
+    foreign.mkdir()
+    (foreign / "model_index.json").write_text(json.dumps({"dual_dit": ["os", "system"]}))
+    (tmp_path / "empty").mkdir()
+    cases = [
+        (Path(), "checkpoint: not set"),
+        (tmp_path / "none", "no such folder"),
+        (tmp_path / "empty", "manifest.json: not there"),
+        (stage, "of stage video, its audio tower is not trained"),
+        (foreign, r"names \['os', 'system'\] as dual_dit"),
+    ]
+    for folder, message in cases:
+        with pytest.raises(UserError, match=message) as caught:
+            load_pipeline(settings(folder, tmp_path / "out"))
+        assert "\n" not in str(caught.value)
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,57 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from syncflow.errors import UserError
+from syncflow.systems.config import GenerateConfig
+from syncflow.systems.rows import read_rows
+
+
+def rows(**settings: object) -> list[tuple[str, str]]:
+    found = read_rows(GenerateConfig(output=Path("out"), **settings))
+    assert [row.number for row in found] == list(range(len(found)))
+    return [(row.prompt, row.video.name if row.video else "") for row in found]
+
+
+def test_the_three_formats_say_the_same(tmp_path: Path) -> None:
+    prompts = ['a "quoted", odd prompt', "metal, hit twice"]
+    (tmp_path / "p.txt").write_text("\ufeff" + "\r\n\n".join(prompts), encoding="utf-8")
+    (tmp_path / "p.csv").write_text('prompt,video\n"a ""quoted"", odd prompt",\n"metal, hit twice",\n')
+    (tmp_path / "p.jsonl").write_text("".join(json.dumps({"prompt": p}) + "\n" for p in prompts))
+    expected = [(p, "") for p in prompts]
+    assert all(rows(prompts=tmp_path / f"p.{kind}") == expected for kind in ("txt", "csv", "jsonl"))
+    assert rows(prompt=tuple(prompts)) == expected
+    assert rows(prompt=tuple(prompts), limit=1) == expected[:1]
+
+
+def test_a_folder_of_videos_takes_its_captions_and_its_split(tmp_path: Path) -> None:
+    for name in ("b_denoised.mp4", "a_denoised.mp4", "a_times.txt"):
+        (tmp_path / name).touch()
+    assert rows(video=tmp_path) == [("", "a_denoised.mp4"), ("", "b_denoised.mp4")]
+    (tmp_path / "captions.csv").write_text("clip_id,caption\na,wood\nb,metal\n")
+    (tmp_path / "test.txt").write_text("b\n")
+    assert rows(video=tmp_path, split="test") == [("metal", "b_denoised.mp4")]
+    assert rows(video=tmp_path, prompt=("rain",)) == [("rain", "a_denoised.mp4"), ("rain", "b_denoised.mp4")]
+
+
+def test_one_wrong_line_is_named(tmp_path: Path) -> None:
+    (tmp_path / "bad.jsonl").write_text('{"prompt": "fine"}\n{"prompt": 3}\n')
+    (tmp_path / "bad.csv").write_text("text\nfine\n")
+    (tmp_path / "latin.txt").write_bytes(b"caf\xe9")
+    (tmp_path / "long.txt").write_text("x" * 10_001)
+    cases = [
+        ({"prompts": tmp_path / "bad.jsonl"}, "line 2 has no text"),
+        ({"prompts": tmp_path / "bad.csv"}, "no column 'prompt'"),
+        ({"prompts": tmp_path / "latin.txt"}, "UTF-8"),
+        ({"prompts": tmp_path / "long.txt"}, "10001 characters"),
+        ({"prompts": tmp_path / "none.txt"}, "cannot be read"),
+        ({"prompts": tmp_path / "p.doc"}, r"expected a \.txt, \.csv or \.jsonl"),
+        ({"prompt": ("",)}, "empty"),
+        ({"video": tmp_path / "absent.mp4"}, "no such file"),
+        ({"video": tmp_path, "split": "test"}, r"no test\.txt"),
+        ({}, "none given"),
+    ]
+    for settings, message in cases:
+        with pytest.raises(UserError, match=message):
+            rows(**settings)
