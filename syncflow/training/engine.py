@@ -26,6 +26,14 @@ class Engine(Protocol[B_contra]):
         """Update once from the micro-batches of update number `step` (from 0); this worker's metrics."""
         ...
 
+    def evaluate(self, batch: B_contra) -> Metrics:
+        """This worker's metrics of a batch, without a gradient, the objective in evaluation mode."""
+        ...
+
+    def weights(self) -> Iterator[tuple[str, Tensor]]:
+        """The trained parameters as whole tensors by name; not copies. Collective, as `state`."""
+        ...
+
     def state(self) -> Iterator[tuple[str, Tensor]]:
         """Everything that a resume needs, whole tensors by name (float32 masters, Adam moments, steps).
 
@@ -87,6 +95,19 @@ class TorchEngine(Generic[B]):
         self.optimizer.step()
         metrics = mean_of(reported)
         return {**metrics, "gradient_norm": norm.detach(), "learning_rate": torch.tensor(learning_rate)}
+
+    @torch.no_grad()
+    def evaluate(self, batch: B) -> Metrics:
+        was_training = self.objective.training
+        self.objective.eval()
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bf16):
+            metrics = self.objective(batch)
+        self.objective.train(was_training)
+        return metrics
+
+    def weights(self) -> Iterator[tuple[str, Tensor]]:
+        for name, parameter in self.trained.items():
+            yield name, parameter.detach()
 
     def state(self) -> Iterator[tuple[str, Tensor]]:
         for name, parameter in self.trained.items():

@@ -1,0 +1,145 @@
+"""Settings of a training stage; the defaults are the paper's (Section 4, Setup Details)."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from syncflow.config import Config
+from syncflow.data.config import DataFilters
+from syncflow.flow.config import FlowConfig
+from syncflow.model.config import DualDiTConfig
+
+StageName = Literal["video", "audio", "joint"]
+
+
+class OptimizerConfig(Config):
+    """AdamW and its learning rate."""
+
+    lr: float = Field(1e-4, gt=0)
+    """Learning rate after warm-up."""
+    betas: tuple[float, float] = (0.9, 0.999)
+    """Decay of the moments."""
+    weight_decay: float = Field(0.01, ge=0)
+    """Weight decay, decoupled; on matrices only (no biases, norms, or embedded prompts)."""
+    warmup_steps: int = Field(1000, ge=0)
+    """Steps in which the learning rate rises from nothing, linearly."""
+    decay: Literal["none", "cosine"] = "none"
+    """What follows the warm-up: the same rate, or a half cosine down to a hundredth of it at `steps`."""
+    clip_norm: float = Field(1.0, ge=0)
+    """Largest norm of the gradient; 0 leaves it."""
+
+
+class EngineConfig(Config):
+    """How a step is computed; none of it changes what is learnt, but for the rounding of bf16."""
+
+    kind: Literal["deepspeed", "torch"] = "deepspeed"
+    """`deepspeed`: ZeRO; `torch`: plain, every worker holds all."""
+    zero_stage: Literal[0, 1, 2, 3] = 1
+    """What ZeRO shards over the workers: 1 optimizer states, 2 gradients too, 3 weights too."""
+    bf16: bool = True
+    """Matrix products in bfloat16 (autocast); weights, moments and losses stay float32."""
+    gradient_checkpointing: bool = False
+    """Compute activations again in the backward pass: less memory, a third more time."""
+
+
+class CheckpointConfig(Config):
+    """What is kept of a run, and how often."""
+
+    every: int = Field(500, ge=1)
+    """Steps between the states from which a run resumes."""
+    keep: int = Field(3, ge=1)
+    """States kept; the oldest go."""
+    weights: Literal["ema", "raw"] = "ema"
+    """What is handed to the next stage and to sampling: the moving average, or the last step's."""
+    average_last: int = Field(1, ge=1)
+    """Average this many states, the last ones, in the hand-over (3 in the paper's ablations)."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "CheckpointConfig":
+        if self.average_last > self.keep:
+            raise ValueError(f"average_last {self.average_last} of {self.keep} kept; raise keep")
+        return self
+
+
+class TrainConfig(Config):
+    """One stage of training: pipelines/train_stage.py."""
+
+    stage: StageName
+    """`video` trains the video tower, `audio` the audio tower and adaptors with the video tower frozen,
+    `joint` everything."""
+    data: Path
+    """Dataset of latents, as precompute_latents.py wrote it."""
+    output: Path = Path("out/train")
+    """Folder of the whole run; this stage writes into its subfolder of the stage's name. With several
+    machines it lies on shared storage."""
+    initialise_from: str = "auto"
+    """First weights: `auto` (the checkpoint of the stage before, under the same output; nothing for
+    `video`), `none`, a checkpoint folder, or for `video` an Open-Sora v1.2 folder or hub id."""
+    experiment: str = "syncflow"
+    """Experiment in MLflow."""
+    run: str = ""
+    """Name of the parent run, the stages' common one; empty takes the name of `output`."""
+    tracking_uri: str = ""
+    """MLflow's store or server; empty takes mlflow.db beside `output`, `none` tracks nothing."""
+    model: DualDiTConfig = DualDiTConfig()
+    """The two towers and the adaptors."""
+    flow: FlowConfig = FlowConfig()
+    """Times, coupling and loss."""
+    filters: DataFilters = DataFilters()
+    """Rows of the dataset to train on."""
+    optimizer: OptimizerConfig = OptimizerConfig()
+    """AdamW."""
+    engine: EngineConfig = EngineConfig()
+    """DeepSpeed or plain torch."""
+    checkpoint: CheckpointConfig = CheckpointConfig()
+    """States and hand-over."""
+    steps: int = Field(150_000, ge=1)
+    """Updates in all."""
+    batch_size: int = Field(16, ge=1)
+    """Samples a worker, in one forward pass."""
+    accumulate: int = Field(1, ge=1)
+    """Forward passes that make one update."""
+    workers: int = Field(32, ge=1)
+    """Processes; one GPU each where there are GPUs."""
+    max_failures: int = Field(3, ge=0)
+    """How often workers that died are started again, from the last state."""
+    prompt_dropout: float = Field(0.1, ge=0, le=1)
+    """Share of prompts that the null prompt replaces, for guidance."""
+    ema_decay: float = Field(0.9999, ge=0, lt=1)
+    """Decay a step of the moving average of the weights (reached slowly: (1+n)/(10+n)); 0: none."""
+    seed: int = 0
+    """Seed of the first weights, the order of samples, noise, times and dropped prompts."""
+    log_every: int = Field(10, ge=1)
+    """Steps between points in MLflow and progress lines."""
+    validate_every: int = Field(500, ge=0)
+    """Steps between validations on the test split, with fixed noise and times; 0: never."""
+    validation_batches: int = Field(8, ge=1)
+    """Batches of a validation."""
+    cache_gb: float = Field(4.0, gt=0)
+    """Memory a worker for latents read before, GiB."""
+    cpus_per_worker: int = Field(1, ge=1)
+    """CPU cores that a worker takes."""
+    allow_change: tuple[str, ...] = ()
+    """Settings, by dotted name, in which a resumed run may differ from its beginning."""
+
+    @property
+    def folder(self) -> Path:
+        """What this stage writes."""
+        return self.output / self.stage
+
+    @property
+    def global_batch(self) -> int:
+        """Samples in one forward pass of all workers."""
+        return self.batch_size * self.workers
+
+    @property
+    def run_name(self) -> str:
+        return self.run or self.output.resolve().name
+
+    @property
+    def tracking(self) -> str:
+        """MLflow's URI; empty when nothing is tracked."""
+        if self.tracking_uri == "none":
+            return ""
+        return self.tracking_uri or f"sqlite:///{self.output.resolve().parent / 'mlflow.db'}"

@@ -1,0 +1,116 @@
+"""What is minimised: the flow-matching loss of a stage (equation 1) over the parts that it trains."""
+
+import dataclasses
+
+import torch
+from torch import Tensor, nn
+
+from syncflow.errors import UserError
+from syncflow.flow.config import FlowConfig
+from syncflow.flow.coupling import couple, pooled_conditions
+from syncflow.flow.loss import FlowLoss, bucket_means, flow_loss
+from syncflow.flow.noise import keyed_noise, keyed_uniform
+from syncflow.flow.path import sample_path
+from syncflow.flow.time_sampling import sample_times, shift_ratio
+from syncflow.model.dual_dit import DualDiT
+from syncflow.records import AVLatents, ClipSpec, LatentBatch, PathSample, TextBatch
+from syncflow.training.engine import Metrics
+from syncflow.training.stages import Stage, freeze
+
+
+class FlowObjective(nn.Module):
+    """Scalars of a batch: `loss`, `loss_video`, `loss_audio`, those by time, and the coupling's gain.
+
+    Only the trained parts are its submodules. The frozen ones are called, and never saved, sharded or
+    handed to an optimizer, so no engine can change, drop or forget them.
+
+    In training mode noise and times are drawn by (seed, sample index) and coupled. In evaluation mode
+    the noise is fixed, the times are a grid (sample i has the middle of time bucket i), uncoupled.
+    """
+
+    def __init__(self, model: DualDiT, *, stage: Stage, flow: FlowConfig, spec: ClipSpec, seed: int) -> None:
+        super().__init__()
+        freeze(model, stage)
+        self.trained = nn.ModuleDict({part: getattr(model, part) for part in stage.trains})
+        self._outside = (model,)  # in a tuple: not a submodule
+        self.stage, self.flow, self.spec, self.seed = stage, flow, spec, seed
+        self.needs_video = "video" in stage.scores or model.audio_tower.reads_video
+        self.needs_audio = "audio" in stage.scores
+
+    @property
+    def model(self) -> DualDiT:
+        return self._outside[0]
+
+    def forward(self, batch: LatentBatch) -> Metrics:
+        batch = move(batch, next(self.trained.parameters()).device)
+        path, gain = self.draw(batch)
+        predicted = self.velocities(path, batch.text)
+        loss = flow_loss(predicted, path.velocity, scores=self.stage.scores, config=self.flow.loss)
+        if not torch.isfinite(loss.total):
+            raise UserError(
+                f"stage {self.stage.name}: samples {batch.index.tolist()} have loss {loss.total.item()}; "
+                "lower optimizer.lr, or look at these rows with inspect_dataset.py"
+            )
+        return {"loss": loss.total, "coupling_gain": gain, **self._by_time(loss, path.t)}
+
+    def draw(self, batch: LatentBatch) -> tuple[PathSample, Tensor]:
+        """Points on the paths from noise to the batch, and the share of transport that coupling saved."""
+        x_1 = AVLatents(
+            video=batch.latents.video if self.needs_video else None,
+            audio=batch.latents.audio if self.needs_audio else None,
+        )
+        x_0 = keyed_noise(x_1, seed=self.seed, index=batch.index)
+        if not self.training:
+            buckets = self.flow.loss.time_buckets
+            t = (batch.index % buckets + 0.5) / buckets
+            return sample_path(x_1, x_0, t.float()), torch.tensor(torch.nan)
+        conditions = None
+        if self.flow.coupling.method == "c2ot":
+            conditions = pooled_conditions(batch.text.tokens, batch.text.mask)
+        coupled = couple(x_0, x_1, config=self.flow.coupling, conditions=conditions)
+        uniform = keyed_uniform(stream="time", seed=self.seed, index=batch.index)
+        frames = 1 if x_1.video is None else x_1.video.shape[2]
+        ratio = shift_ratio(height=self.spec.height, width=self.spec.width, latent_frames=frames)
+        t = sample_times(uniform, config=self.flow.time, ratio=ratio).to(batch.index.device)
+        return sample_path(x_1, coupled.x_0, t), torch.tensor(coupled.gain)
+
+    def velocities(self, path: PathSample, text: TextBatch) -> AVLatents:
+        """What the model predicts; a frozen video tower builds no graph."""
+        model, x_t, t = self.model, path.x_t, path.t
+        size = {"height": self.spec.height, "width": self.spec.width}
+        video = None
+        if x_t.video is not None:
+            with torch.set_grad_enabled(torch.is_grad_enabled() and "video_tower" in self.stage.trains):
+                video = model.video(x_t.video, t, text, fps=float(self.spec.fps), **size)
+        velocity = None if video is None else video.velocity
+        if x_t.audio is None:
+            return AVLatents(video=velocity, audio=None)
+        features = None if video is None else video.features
+        return AVLatents(video=velocity, audio=model.audio(x_t.audio, t, text, features))
+
+    def _by_time(self, loss: FlowLoss, t: Tensor) -> Metrics:
+        metrics: Metrics = {}
+        for name in self.stage.scores:
+            each = getattr(loss, name)
+            metrics[f"loss_{name}"] = each.mean()
+            means = bucket_means(each, t, buckets=self.flow.loss.time_buckets).means
+            for bucket, mean in enumerate(means):
+                metrics[f"loss_{name}_by_time/{bucket}"] = mean
+        return metrics
+
+
+def move(batch: LatentBatch, device: torch.device) -> LatentBatch:
+    """The batch on a device."""
+
+    def there(tensor: Tensor | None) -> Tensor | None:
+        return None if tensor is None else tensor.to(device, non_blocking=True)
+
+    text = batch.text
+    return dataclasses.replace(
+        batch,
+        latents=AVLatents(video=there(batch.latents.video), audio=there(batch.latents.audio)),
+        text=TextBatch(
+            tokens=text.tokens.to(device), mask=text.mask.to(device), dropped=text.dropped.to(device)
+        ),
+        index=batch.index.to(device),
+    )

@@ -1,0 +1,41 @@
+"""Learning rate of each step, and the optimizer's parameter groups."""
+
+import math
+
+import torch
+from torch import nn
+
+from syncflow.training.config import OptimizerConfig
+from syncflow.training.engine import Schedule
+
+FLOOR = 0.01  # of the learning rate, at the end of a cosine
+
+
+def learning_rate(config: OptimizerConfig, *, steps: int) -> Schedule:
+    """Learning rate by step, from 0: warm-up, then constant or a half cosine that ends at `steps`."""
+
+    def rate(step: int) -> float:
+        if step < config.warmup_steps:
+            return config.lr * (step + 1) / config.warmup_steps
+        if config.decay == "none":
+            return config.lr
+        done = min(1.0, (step - config.warmup_steps) / max(1, steps - config.warmup_steps))
+        return config.lr * (FLOOR + (1 - FLOOR) * (1 + math.cos(math.pi * done)) / 2)
+
+    return rate
+
+
+def adamw(module: nn.Module, *, config: OptimizerConfig) -> torch.optim.AdamW:
+    """AdamW over what trains; matrices decay, vectors (biases, norms, gates) do not. Fused on GPU."""
+    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    assert trained, "nothing trains"
+    groups = [
+        {"params": [p for p in trained if p.ndim >= 2], "weight_decay": config.weight_decay},
+        {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(
+        [group for group in groups if group["params"]],
+        lr=config.lr,
+        betas=config.betas,
+        fused=trained[0].is_cuda,
+    )

@@ -1,0 +1,191 @@
+"""One worker's part in a stage: data, model, engine, loop and hand-over put together."""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from syncflow.data.batches import LatentDataset
+from syncflow.errors import UserError
+from syncflow.hashing import tensors_sha256
+from syncflow.model.dual_dit import DualDiT
+from syncflow.records import LatentBatch
+from syncflow.training.checkpoint import part_hashes, write_checkpoint
+from syncflow.training.config import TrainConfig
+from syncflow.training.distributed import barrier, device, rank, world_size
+from syncflow.training.ema import MovingAverage
+from syncflow.training.engine import Engine, TorchEngine
+from syncflow.training.loop import Callback, train
+from syncflow.training.objective import FlowObjective
+from syncflow.training.prefetch import prefetch
+from syncflow.training.progress import Progress
+from syncflow.training.resume import SavedState, Saver, check_settings, latest_state, saved_steps
+from syncflow.training.schedule import adamw, learning_rate
+from syncflow.training.stages import STAGES
+from syncflow.training.start import starting_model
+from syncflow.training.validation import Validation
+
+EngineFactory = Callable[[FlowObjective, TrainConfig], Engine[LatentBatch]]
+NOT_COMPARED = {
+    *("output", "data", "experiment", "run", "tracking_uri", "initialise_from", "workers", "batch_size"),
+    *("max_failures", "log_every", "cache_gb", "cpus_per_worker", "allow_change", "steps"),
+    *("validate_every", "validation_batches", "engine", "checkpoint"),
+}
+
+
+def torch_engine(objective: FlowObjective, config: TrainConfig) -> TorchEngine[LatentBatch]:
+    """Plain torch; with several workers each holds all of the state."""
+    return TorchEngine(
+        objective,
+        optimizer=adamw(objective, config=config.optimizer),
+        schedule=learning_rate(config.optimizer, steps=config.steps),
+        clip_norm=config.optimizer.clip_norm,
+        bf16=config.engine.bf16,
+    )
+
+
+def run_stage(
+    config: TrainConfig, *, make_engine: EngineFactory = torch_engine, callbacks: Sequence[Callback] = ()
+) -> int:
+    """Train the stage from its beginning or its last state, and write its checkpoint; updates done.
+
+    Called by every worker. A file `stop` in the stage's folder ends training after the running step, with
+    a state to go on from and no checkpoint.
+
+    Raises:
+        UserError: data, first weights or settings do not fit; a loss that is not finite.
+    """
+    stage, folder = STAGES[config.stage], config.folder
+    dataset = LatentDataset(config.data, filters=config.filters, cache_gb=config.cache_gb)
+    model, came_from = starting_model(config)
+    model.to(device())
+    if config.engine.gradient_checkpointing:
+        model.enable_gradient_checkpointing()
+    untrained = _untrained(model, stage.trains)
+    frozen = tensors_sha256(untrained)
+    objective = FlowObjective(model, stage=stage, flow=config.flow, spec=dataset.spec, seed=config.seed)
+    engine = make_engine(objective, config)
+    average = MovingAverage(engine, decay=config.ema_decay) if config.ema_decay else None
+    parts = [engine] if average is None else [engine, average]
+
+    settings = compared_settings(config, dataset=dataset.fingerprint, frozen=frozen)
+    state = latest_state(folder / "engine")
+    if state is not None:
+        source = str(state.folder)
+        check_settings(state.manifest["settings"], settings, allowed=config.allow_change, source=source)
+        for part in parts:
+            part.restore(state)
+    start_step = 0 if state is None else state.step
+    if start_step > config.steps:
+        raise UserError(f"steps {config.steps}: {folder} is already at step {start_step}; ask for more steps")
+
+    stop = folder / "stop"
+    keep, every = config.checkpoint.keep, config.checkpoint.every
+    saver = Saver(folder / "engine", parts, every=every, keep=keep, settings=settings)
+    done = train(
+        engine,
+        prefetch(training_batches(dataset, config, start_step=start_step)),
+        steps=config.steps,
+        start_step=start_step,
+        accumulate=config.accumulate,
+        log_every=config.log_every,
+        callbacks=[
+            *([] if average is None else [average]),
+            *([Progress(f"stage {stage.name}")] if rank() == 0 else []),
+            *validation_of(engine, config, callbacks),
+            *callbacks,
+            saver,
+        ],
+        should_stop=stop.exists,
+    )
+    if tensors_sha256(_untrained(model, stage.trains)) != frozen:
+        raise AssertionError(f"stage {stage.name} changed weights that it does not train")
+    if rank() == 0 and done == config.steps:
+        latest = saved_steps(folder / "engine")[: config.checkpoint.average_last]
+        manifest = write_checkpoint(
+            folder / "checkpoint",
+            config=config,
+            untrained=untrained,
+            states=[SavedState(path) for path in latest],
+            dataset=dataset.manifest,
+            dataset_fingerprint=dataset.fingerprint,
+            initialised_from=came_from,
+        )
+        if came_from and "video_tower" not in stage.trains:
+            assert manifest.parts["video_tower"] == part_hashes(untrained)["video_tower"]
+        print(f"stage {stage.name}: {done} steps done; checkpoint in {folder / 'checkpoint'}", flush=True)
+    barrier()
+    return done
+
+
+def training_batches(
+    dataset: LatentDataset, config: TrainConfig, *, start_step: int
+) -> Iterator[LatentBatch]:
+    """This worker's micro-batches from update `start_step` on, for ever."""
+    number = start_step * config.accumulate
+    while True:
+        yield dataset.batch(
+            number,
+            batch_size=config.global_batch,
+            rank=rank(),
+            world_size=world_size(),
+            seed=config.seed,
+            drop_probability=config.prompt_dropout,
+        )
+        number += 1
+
+
+def validation_of(
+    engine: Engine[LatentBatch], config: TrainConfig, reporters: Sequence[Callback]
+) -> list[Callback]:
+    """Validation on the test split, where it is asked for and there is one."""
+    if not config.validate_every:
+        return []
+    try:
+        held_out = LatentDataset(config.data, split="test", cache_gb=config.cache_gb)
+    except UserError as error:
+        if rank() == 0:
+            print(f"no validation: {error}", flush=True)
+        return []
+    batches = [
+        held_out.batch(
+            number,
+            batch_size=config.global_batch,
+            rank=rank(),
+            world_size=world_size(),
+            drop_probability=0.0,
+        )
+        for number in range(min(config.validation_batches, -(-len(held_out) // config.global_batch)))
+    ]
+    return [Validation(engine, batches, every=config.validate_every, reporters=reporters)]
+
+
+def compared_settings(config: TrainConfig, *, dataset: str, frozen: str) -> dict[str, Any]:
+    """What must be the same when a run goes on, by dotted name."""
+    flat: dict[str, Any] = {"dataset": dataset, "frozen_weights": frozen, "global_batch": config.global_batch}
+
+    def walk(values: dict[str, Any], prefix: str) -> None:
+        for name, value in values.items():
+            if isinstance(value, dict):
+                walk(value, f"{prefix}{name}.")
+            else:
+                flat[prefix + name] = value
+
+    walk({k: v for k, v in config.model_dump(mode="json").items() if k not in NOT_COMPARED}, "")
+    if config.optimizer.decay != "none":
+        flat["steps"] = config.steps  # the end of the schedule
+    return flat
+
+
+def _untrained(model: DualDiT, trains: Sequence[str]) -> dict[str, Tensor]:
+    """The tensors of the model that the stage does not train, buffers among them."""
+    trained = {
+        name for name, _ in model.named_parameters() if name.startswith(tuple(f"{p}." for p in trains))
+    }
+    return {name: tensor for name, tensor in model.state_dict().items() if name not in trained}
+
+
+def stop_file(folder: Path) -> Path:
+    """Its presence ends a run after the running step."""
+    return folder / "stop"

@@ -1,0 +1,59 @@
+"""The three stages of modality-decoupled training (Section 3.2), as data."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import nn
+
+from syncflow.errors import UserError
+from syncflow.training.config import StageName
+
+Part = Literal["video_tower", "adaptors", "audio_tower"]
+Modality = Literal["video", "audio"]
+PARTS: tuple[Part, ...] = ("video_tower", "adaptors", "audio_tower")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """What a stage trains, what its loss scores, and which stage's checkpoint it starts from."""
+
+    name: StageName
+    trains: tuple[Part, ...]
+    scores: tuple[Modality, ...]
+    starts_from: StageName | None  # None: Open-Sora's weights, or nothing
+
+    @property
+    def leaves(self) -> tuple[Part, ...]:
+        """The parts that it does not train."""
+        return tuple(part for part in PARTS if part not in self.trains)
+
+
+STAGES: dict[StageName, Stage] = {
+    stage.name: stage
+    for stage in (
+        Stage(name="video", trains=("video_tower",), scores=("video",), starts_from=None),
+        Stage(name="audio", trains=("adaptors", "audio_tower"), scores=("audio",), starts_from="video"),
+        Stage(name="joint", trains=PARTS, scores=("video", "audio"), starts_from="audio"),
+    )
+}
+
+
+def freeze(model: nn.Module, stage: Stage) -> None:
+    """Leave exactly the stage's parts trainable."""
+    for part in PARTS:
+        getattr(model, part).requires_grad_(part in stage.trains)
+
+
+def check_order(stage: Stage, *, found: str, source: str) -> None:
+    """Refuse a checkpoint of another stage than the one that `stage` starts from.
+
+    Raises:
+        UserError: it names both stages and the remedy.
+    """
+    if found == stage.starts_from:
+        return
+    wanted = f"one of stage {stage.starts_from!r}" if stage.starts_from else "Open-Sora's weights or `none`"
+    raise UserError(
+        f"initialise_from {source}: a checkpoint of stage {found!r}, but stage {stage.name!r} starts from "
+        f"{wanted}; run the stages in the order video, audio, joint"
+    )

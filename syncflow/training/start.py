@@ -1,0 +1,115 @@
+"""Where a stage's first weights come from, and what is refused before anything starts."""
+
+from pathlib import Path
+
+from syncflow.config import Config
+from syncflow.data.batches import LatentDataset
+from syncflow.errors import UserError
+from syncflow.model.config import DualDiTConfig
+from syncflow.model.dual_dit import DualDiT
+from syncflow.noise import keyed_generator
+from syncflow.training.checkpoint import CheckpointManifest, load_checkpoint, model_sha256
+from syncflow.training.config import TrainConfig
+from syncflow.training.stages import STAGES, check_order
+
+
+def start_of(config: TrainConfig) -> str:
+    """`none`, a folder, or a hub id: `initialise_from` with `auto` resolved.
+
+    Raises:
+        UserError: the stage before has left no checkpoint under `output`.
+    """
+    stage = STAGES[config.stage]
+    if config.initialise_from != "auto":
+        return config.initialise_from
+    if stage.starts_from is None:
+        return "none"
+    folder = config.output / stage.starts_from / "checkpoint"
+    if not folder.is_dir():
+        raise UserError(
+            f"initialise_from auto: {folder} does not exist; train stage {stage.starts_from!r} with the same "
+            "--output first, or give --initialise-from a checkpoint folder or `none`"
+        )
+    return str(folder)
+
+
+def check_start(config: TrainConfig) -> None:
+    """Read what is cheap to read, and refuse what cannot work.
+
+    Raises:
+        UserError: data or first weights are missing, or do not fit the stage or the model.
+    """
+    dataset = LatentDataset(config.data, filters=config.filters)
+    _check_shapes(dataset, config.model)
+    start = start_of(config)
+    if is_checkpoint(start):
+        manifest = CheckpointManifest.read(Path(start))
+        check_order(STAGES[config.stage], found=manifest.stage, source=start)
+        if manifest.model_config_sha256 != model_sha256(config.model):
+            saved = DualDiT.load_config(start)
+            raise UserError(
+                f"initialise_from {start}: made with another model: {_difference(saved, config.model)}; "
+                "train all stages with one preset"
+            )
+    elif start != "none" and config.stage != "video":
+        raise UserError(
+            f"initialise_from {start}: no manifest.json in it; stage {config.stage!r} starts from the folder "
+            f"`checkpoint` of stage {STAGES[config.stage].starts_from!r}, or from `none`"
+        )
+
+
+def is_checkpoint(start: str) -> bool:
+    """Whether it is a folder of ours, or at least not one of Open-Sora's."""
+    folder = Path(start)
+    return start != "none" and folder.is_dir() and (folder / "manifest.json").is_file()
+
+
+def starting_model(config: TrainConfig) -> tuple[DualDiT, str]:
+    """The model with the stage's first weights, and where they came from (empty: a seed).
+
+    Parts that a checkpoint has not trained yet come from it too: they were drawn from its seed.
+
+    Raises:
+        UserError: as `check_start`, or weights are damaged.
+    """
+    start = start_of(config)
+    if is_checkpoint(start):
+        model, manifest = load_checkpoint(Path(start))
+        check_order(STAGES[config.stage], found=manifest.stage, source=start)
+        return model, start
+    model = DualDiT(**config.model.model_dump())
+    model.initialize(generator=keyed_generator("initialise", config.seed))
+    if start == "none":
+        return model, ""
+    from syncflow.model.open_sora import load_open_sora
+
+    load_open_sora(model.video_tower, start)
+    return model, start
+
+
+def _check_shapes(dataset: LatentDataset, model: DualDiTConfig) -> None:
+    sample = dataset.batch(0, batch_size=1)
+    video, audio = sample.latents.video, sample.latents.audio
+    assert video is not None and audio is not None
+    for name, found, expected in (
+        ("model.video.in_channels", video.shape[1], model.video.in_channels),
+        ("model.audio.latent_dim", audio.shape[2], model.audio.latent_dim),
+        ("model.video.text_dim", dataset.text_width, model.video.text_dim),
+    ):
+        if found != expected:
+            raise UserError(
+                f"data {dataset.folder}: made for {name} {found}, the preset says {expected}; "
+                "precompute with the same preset as you train"
+            )
+
+
+def _difference(saved: dict, model: Config) -> str:
+    for group, values in model.model_dump(mode="json").items():
+        theirs = saved.get(group)
+        if isinstance(values, dict) and isinstance(theirs, dict):
+            for name, value in values.items():
+                if theirs.get(name) != value:
+                    return f"{group}.{name} is {theirs.get(name)!r} there, {value!r} here"
+        elif theirs != values:
+            return f"{group} differs"
+    return "its settings differ"
