@@ -1,0 +1,68 @@
+"""Laws of window starts."""
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from preprocessing.decode_config import WindowConfig
+from preprocessing.windows import window_starts
+from syncflow.records import ClipRef, ClipSpec
+
+SPEC = ClipSpec()
+
+
+def ref(clip_id: str = "a", *, start_s: float = 0.0, duration_s: float | None = None) -> ClipRef:
+    return ClipRef(dataset="d", clip_id=clip_id, path=Path("/a.mp4"), start_s=start_s, duration_s=duration_s)
+
+
+@given(
+    clip_id=st.text(max_size=20),
+    start_s=st.floats(0, 100),
+    duration_s=st.none() | st.floats(0.1, 30),
+    first=st.floats(0, 50),
+    length=st.floats(0, 60),
+    mode=st.sampled_from(["sampled", "all"]),
+    count=st.integers(1, 5),
+)
+def test_windows_lie_inside_and_on_the_grid(clip_id, start_s, duration_s, first, length, mode, count) -> None:
+    clip = ref(clip_id, start_s=start_s, duration_s=duration_s)
+    config = WindowConfig(mode=mode, count=count)
+    span = (first, first + length)
+    end = min(span[1], start_s + duration_s) if duration_s is not None else span[1]
+    for start in window_starts(clip, span_s=span, spec=SPEC, config=config):
+        frames = (start - start_s) * SPEC.fps
+        assert abs(frames - round(frames)) < 1e-6
+        assert start >= max(first, start_s) - 0.01 / SPEC.fps
+        assert start + SPEC.seconds <= end + 0.51 / SPEC.fps
+
+
+def test_all_windows_are_those_of_the_paper() -> None:
+    starts = window_starts(ref(), span_s=(0, 11.9), spec=SPEC, config=WindowConfig(mode="all"))
+    assert starts == [0, 2, 4, 6, 8]
+
+
+def test_starts_depend_on_name_k_and_seed_alone() -> None:
+    def starts(clip_id: str, *, count: int = 4, seed: int = 0) -> list[float]:
+        config = WindowConfig(count=count, seed=seed)
+        return window_starts(ref(clip_id), span_s=(0, 1000), spec=SPEC, config=config)
+
+    assert starts("a") == starts("a") and starts("a", count=2) == starts("a")[:2]
+    assert starts("a") != starts("b") and starts("a") != starts("a", seed=1)
+
+
+def test_starts_are_spread_evenly() -> None:
+    config = WindowConfig(count=1000)
+    starts = window_starts(ref(), span_s=(0, 12), spec=SPEC, config=config)
+    assert sum(starts) / len(starts) == pytest.approx(5, abs=0.3)
+    assert min(starts) < 0.2 and max(starts) > 9.8
+
+
+@pytest.mark.parametrize("length", [0.0, 1.9])
+def test_a_clip_without_room_has_no_window(length: float) -> None:
+    assert window_starts(ref(), span_s=(0, length), spec=SPEC, config=WindowConfig()) == []
+
+
+def test_an_end_that_misses_by_rounding_counts() -> None:
+    assert window_starts(ref(), span_s=(0, 1.98), spec=SPEC, config=WindowConfig()) == [0]

@@ -1,0 +1,78 @@
+"""Sound and picture come out when the file says they do."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from syncflow.media import Backend, MediaError, decode_window, probe, write_clip
+from syncflow.records import ClipSpec
+
+SPEC = ClipSpec(height=64, width=64)
+SYNC0, LATE = "derived_flash_beep_sync0.mp4", "derived_flash_beep_audio_start250ms.mp4"
+
+
+def events(path: Path, start_s: float, backend: Backend = "ffmpeg") -> tuple[np.ndarray, np.ndarray]:
+    """Starts of beeps and of flashes, seconds in the file."""
+    frames, audio = decode_window(path, start_s=start_s, spec=SPEC, backend=backend)
+    loud = np.flatnonzero(np.abs(audio) > 0.05)
+    beeps = loud[np.diff(loud, prepend=-SPEC.sample_rate) > SPEC.sample_rate // 10]
+    bright = frames.mean(axis=(1, 2, 3)) > 100
+    flashes = np.flatnonzero(bright & ~np.concatenate([[False], bright[:-1]]))
+    return start_s + beeps / SPEC.sample_rate, start_s + flashes / SPEC.fps
+
+
+@pytest.mark.parametrize("start_s", [0.0, 0.5, 2.5, 3.3125, 6.9375])
+@pytest.mark.parametrize(("name", "late_s"), [(SYNC0, 0.0), (LATE, 0.25)])
+def test_flash_and_beep_keep_their_times(shared: Path, name: str, late_s: float, start_s: float) -> None:
+    beeps, flashes = events(shared / "data" / "clips" / name, start_s)
+    assert len(beeps) == len(flashes) == 2
+    assert np.abs(beeps - late_s - np.round(beeps - late_s)).max() <= 0.005
+    assert np.abs(flashes - np.round(flashes)).max() <= 0.5 / SPEC.fps
+
+
+@pytest.mark.parametrize("name", [SYNC0, "cc0_elf.mp4", "cc0_rabbit.webm"])
+def test_decord_shows_the_same_frames(shared: Path, name: str) -> None:
+    path = shared / "data" / "clips" / name
+    ours, sound = decode_window(path, start_s=2.3, spec=SPEC)
+    theirs, same = decode_window(path, start_s=2.3, spec=SPEC, backend="decord")
+    assert np.abs(ours.astype(int) - theirs).mean(axis=(1, 2, 3)).max() < 5
+    assert np.array_equal(sound, same)
+
+
+@pytest.mark.parametrize("name", ["ts_start10s_60fps.ts", "vfr_rot180_mono48k.mp4", "nasa_multistream.mp4"])
+def test_decord_refuses_what_it_cannot_honour(shared: Path, name: str) -> None:
+    with pytest.raises(MediaError) as caught:
+        decode_window(shared / "data" / "clips" / name, start_s=0.1, spec=SPEC, backend="decord")
+    assert caught.value.reason == "unsupported"
+
+
+def test_rotation_is_part_of_the_shape(shared: Path) -> None:
+    info = probe(shared / "data" / "clips" / "rotated90_short.mov")
+    assert (info.width, info.height) == (320, 568) and not info.has_audio
+
+
+@pytest.fixture(scope="module")
+def long_clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six seconds at 16 fps; the grey level of frame k is 2 k."""
+    path = tmp_path_factory.mktemp("clips") / "long.mp4"
+    frames = np.zeros((96, 48, 80, 3), dtype=np.uint8)
+    frames += (2 * np.arange(96, dtype=np.uint8))[:, None, None, None]
+    tone = np.sin(2 * np.pi * 500 * np.arange(6 * 48_000) / 48_000)
+    write_clip(path, frames=frames, audio=(0.5 * tone).astype(np.float32), fps=16, sample_rate=48_000)
+    return path
+
+
+@pytest.mark.parametrize("first", [0, 1, 17, 40, 63, 64])
+def test_each_window_start_gives_that_very_frame(long_clip: Path, first: int) -> None:
+    frames, audio = decode_window(long_clip, start_s=first / 16, spec=SPEC)
+    assert frames.shape == (32, 64, 64, 3) and audio.shape == (96_000,)
+    levels = frames.mean(axis=(1, 2, 3))
+    assert np.abs(levels - 2 * np.arange(first, first + 32)).max() <= 1  # a neighbour differs by 2
+
+
+def test_a_window_past_the_end_is_too_short(long_clip: Path) -> None:
+    decode_window(long_clip, start_s=4.03, spec=SPEC)  # by under a frame: rounding
+    with pytest.raises(MediaError) as caught:
+        decode_window(long_clip, start_s=4.2, spec=SPEC)
+    assert caught.value.reason == "too_short"
