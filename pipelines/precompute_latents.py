@@ -1,0 +1,23 @@
+"""Clips of sound and picture -> latents of both autoencoders and caption embeddings, as Parquet."""
+
+from preprocessing.config import PrecomputeConfig
+from syncflow.command_line import parse_arguments, run
+
+
+def main() -> int:
+    config = parse_arguments(PrecomputeConfig, description=__doc__ or "")
+
+    if config.executor == "loop":
+        from preprocessing.job import precompute
+
+        return precompute(config)
+
+    from infra.ray_data import RayExecutor, refuse_relative_paths
+    from preprocessing.job import precompute
+
+    refuse_relative_paths(config)
+    return precompute(config, execute=RayExecutor(config))
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,83 @@
+"""Settings of precompute (`pipelines/precompute_latents.py`)."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from preprocessing.decode_config import DecodeConfig, FilterConfig, WindowConfig
+from preprocessing.sources.config import SourceConfig
+from syncflow.config import Config
+from syncflow.records import ClipSpec
+from syncflow.text_config import TextConfig
+
+
+class CaptionConfig(Config):
+    """Where captions come from. (The paper's VideoOFA was never released.)"""
+
+    kind: Literal["label", "manifest", "git"] = "git"
+    """`label`: the class as a sentence; `manifest`: the source's own captions; `git`: a captioning model."""
+    fallback: str = ""
+    """Caption of a clip whose source has none; empty: such a clip is rejected as no_caption."""
+    model: str = "microsoft/git-base-vatex"
+    """Folder or hub name of the GIT model (`GitForCausalLM`) of kind `git`."""
+    frames: int = Field(6, ge=1)
+    """Frames of a window that the model looks at."""
+    max_tokens: int = Field(40, ge=1)
+    """Longest caption that the model may write, tokens."""
+    batch: int = Field(8, ge=1)
+    """Windows that the model captions at once."""
+
+
+class EncodeConfig(Config):
+    """The models that turn windows and captions into latents and embeddings."""
+
+    video_vae: str = "hpcai-tech/OpenSora-VAE-v1.2"
+    """Folder of a video VAE (ours or in Open-Sora's format), or its name on the Hugging Face hub."""
+    audio_vae: str
+    """Folder of an audio VAE, as train_autoencoder.py writes it."""
+    text: TextConfig = TextConfig()
+    """The text encoder."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Precision of the autoencoders; the stored moments are float16."""
+    batch: int = Field(8, ge=1)
+    """Windows of one clip that are encoded at once."""
+    max_latent: float = Field(1000.0, gt=0)
+    """Largest absolute mean of a normalised latent; a clip with one above it fails as huge_latents."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where the models run; auto: a GPU where there is one."""
+
+
+class PrecomputeConfig(Config):
+    """Source -> decode -> filter -> caption -> encode -> Parquet."""
+
+    source: SourceConfig
+    """The clips."""
+    output: Path
+    """Folder of the dataset; a job that was cut off goes on there."""
+    spec: ClipSpec = ClipSpec()
+    """What a window is."""
+    windows: WindowConfig = WindowConfig()
+    """Which windows of a clip."""
+    decode: DecodeConfig = DecodeConfig()
+    """How clips are read."""
+    filters: FilterConfig = FilterConfig()
+    """Which windows are left out at once (training can leave out more by the stored scores)."""
+    caption: CaptionConfig = CaptionConfig()
+    """Captions."""
+    encode: EncodeConfig
+    """Autoencoders and text encoder."""
+    executor: Literal["ray", "loop"] = "ray"
+    """`ray`: workers under Ray Data, here or on a cluster; `loop`: this process alone."""
+    workers: int = Field(0, ge=0)
+    """Workers under Ray; 0: as many as the cluster's CPUs (or GPUs, when the device is cuda)."""
+    clips_per_shard: int = Field(16, ge=1, le=4096)
+    """Clips that are committed together; a kill loses at most this many a worker."""
+    clips_at_once: int = Field(4, ge=1)
+    """Clips whose frames a worker holds in memory at once."""
+    failure_budget: float = Field(0.05, ge=0, le=1)
+    """Share of the inputs that may fail; above it the exit status is 3 (the dataset is written)."""
+    retry_failed: str = ""
+    """Try again the clips that failed for this reason (`all`: for any)."""
+    only: str = ""
+    """Run this one clip id alone."""
