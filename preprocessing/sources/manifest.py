@@ -1,4 +1,4 @@
-"""A table of clips, csv or Parquet: column path, and if need be clip_id, caption, split, start_s, duration_s."""
+"""A table of clips, csv or Parquet: path, and if need be clip_id, caption, split, start_s, duration_s."""
 
 import math
 from collections.abc import Iterator

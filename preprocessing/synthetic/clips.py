@@ -9,8 +9,11 @@ import csv
 import io
 import multiprocessing
 import os
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from pathlib import Path
+
+from rich.progress import track
 
 from preprocessing.synthetic.draw import render_frames
 from preprocessing.synthetic.scene import Scene, plan_scene
@@ -18,7 +21,7 @@ from preprocessing.synthetic.sound import render_audio
 from preprocessing.synthetic_config import SyntheticClipsConfig
 from syncflow.config import dump_config, load_config
 from syncflow.errors import UserError
-from syncflow.media import write_clip
+from syncflow.media import MediaError, write_clip
 
 RESOLVED = "resolved.yaml"
 
@@ -33,9 +36,12 @@ def write_clips(config: SyntheticClipsConfig) -> int:
     scenes = [plan_scene(config, index=index) for index in range(config.count)]
     lacking = [scene.index for scene in scenes if not clip_path(config.output, scene.clip_id).is_file()]
     workers = min(config.workers or os.cpu_count() or 1, max(len(lacking), 1))
-    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
-        futures = [pool.submit(write_one, config, index=index) for index in lacking]
-        _await_all(futures)
+    print(f"{config.output}: drawing {len(lacking)} of {config.count} clips, {workers} at a time", flush=True)
+    try:
+        for _ in track(_write_each(config, lacking, workers), "drawing clips", total=len(lacking)):
+            pass
+    except MediaError as error:
+        raise UserError(f"output {config.output}: {error}; mend that and run again, it resumes") from None
     _write_tables(config, scenes)
     return len(lacking)
 
@@ -86,16 +92,19 @@ def _claim_folder(config: SyntheticClipsConfig) -> None:
         ) from None
 
 
-def _await_all(futures: list) -> None:
-    from rich.progress import track
-
-    try:
-        for future in track(as_completed(futures), "drawing clips", total=len(futures)):
-            future.result()
-    except BaseException:
-        for future in futures:
-            future.cancel()
-        raise
+def _write_each(config: SyntheticClipsConfig, indices: list[int], workers: int) -> Iterator[None]:
+    """Write the clips, in this process or in a pool of them; yields after each."""
+    if workers == 1:
+        for index in indices:
+            yield write_one(config, index=index)
+        return
+    with ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn")) as pool:
+        futures = [pool.submit(write_one, config, index=index) for index in indices]
+        try:
+            for future in as_completed(futures):
+                yield future.result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
 
 
 def _write_tables(config: SyntheticClipsConfig, scenes: list[Scene]) -> None:

@@ -32,6 +32,7 @@ MOTION_FLOOR = 0.25  # change of a frame, grey levels of 255, under which nothin
 MOTION_SHARE = 0.25  # of the clip's greatest change: the least height and prominence of a peak
 MOTION_RATIO = 1.5  # over the clip's median change
 MOTION_GAP_S = 0.15
+MOTION_LATER = 1.15  # of two peaks within the gap the later must be this much stronger to be the one
 
 
 def audio_onsets(audio: np.ndarray, sample_rate: int) -> np.ndarray:
@@ -73,10 +74,15 @@ def motion_peaks(frames: np.ndarray, fps: float) -> np.ndarray:
         return np.zeros(0)
     change = frame_change(frames)
     height = max(MOTION_FLOOR, MOTION_SHARE * float(change.max()), MOTION_RATIO * float(np.median(change)))
-    peaks, _ = signal.find_peaks(
-        np.pad(change, 1), height=height, prominence=0.8 * height, distance=max(1, round(MOTION_GAP_S * fps))
-    )
-    return (peaks - 0.5) / fps  # change[i] is from frame i to i + 1, and the pad shifts by one
+    peaks, _ = signal.find_peaks(np.pad(change, 1), height=height, prominence=0.8 * height)
+    kept: list[int] = []
+    for peak in (int(p) for p in peaks - 1):
+        if kept and (peak - kept[-1]) / fps < MOTION_GAP_S:
+            if change[peak] > MOTION_LATER * change[kept[-1]]:  # the end of a flash is as strong as its start
+                kept[-1] = peak
+        else:
+            kept.append(peak)
+    return (np.array(kept, dtype=float) + 0.5) / fps  # change[i] is from frame i to i + 1
 
 
 def frame_change(frames: np.ndarray) -> np.ndarray:

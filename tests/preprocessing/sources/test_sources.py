@@ -1,0 +1,200 @@
+import csv
+import gzip
+import time
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from preprocessing.sources import read_source
+from preprocessing.sources.config import SourceConfig
+from preprocessing.sources.greatest_hits import segment_starts
+from preprocessing.sources.vggsound import parse_name, read_index
+from syncflow.errors import UserError
+
+A, B = "2015-02-16-16-49-06", "2015-02-16-16-49-06-2"
+YOUTUBE = st.text("ABCabc019_-", min_size=11, max_size=11)
+
+
+def greatest_hits(root: Path, *, train: str = f"{A}\n", test: str = f"{B}\n") -> SourceConfig:
+    (root / "train.txt").write_bytes(train.encode())
+    (root / "test.txt").write_bytes(test.encode())
+    for video in (A, B):
+        (root / f"{video}_denoised.mp4").touch()
+        (root / f"{video}_times.txt").write_text(
+            "0.5 wood hit static\n1.5 None None None\n2.0 metal scratch None\n"
+        )
+    return SourceConfig(kind="greatest_hits", root=root)
+
+
+def vggsound(root: Path, text: str | bytes) -> SourceConfig:
+    index = root / "vggsound.csv"
+    index.write_bytes(text.encode() if isinstance(text, str) else text)
+    (root / "abcdefghijk_000030.mp4").touch()
+    return SourceConfig(kind="vggsound", root=root, index=index)
+
+
+@given(YOUTUBE, st.integers(0, 999_999))
+def test_every_naming_of_a_vggsound_clip_is_parsed_back(video, start):
+    if start <= 99_999:
+        assert parse_name(f"{video}_{start:06d}.mp4") == (video, start)
+    assert parse_name(f"{video}_{1000 * start}_{1000 * start + 10_000}.mp4") == (video, start)
+    assert parse_name(f"{video}_{start}.000.MP4") == (video, start)
+
+
+@pytest.mark.parametrize(
+    "name", ["abc_000030.mp4", "abcdefghijk_000030.txt", "../abcdefgh_000030.mp4", "x.mp4"]
+)
+def test_a_name_of_another_form_is_no_vggsound_clip(name):
+    assert parse_name(name) is None
+
+
+def test_vggsound_rows_become_clips_with_absolute_paths_and_sentences(tmp_path):
+    text = '\ufeff"abcdefghijk",30,"bird chirping,\r\ntweeting",train\r\n-bcdefghij_,0,x,test\r\n'
+    found, missing = read_source(vggsound(tmp_path, text))
+    assert found.path == tmp_path / "abcdefghijk_000030.mp4" and found.path.is_absolute()
+    assert found.caption == "The sound of bird chirping, tweeting."
+    assert (missing.clip_id, missing.split, missing.path.exists()) == ("-bcdefghij__000000", "test", False)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("abcdefghijk,30,x,train\nabcdefghijk,30,x,train\n", "line 2.*line 1"),
+        ("abcdefghijk,30,x,train\nabcdefghijk,40,x,test\n", "line 2.*in test, but in train on line 1"),
+        ("abcdefghijk,30,x,train\n../../../etc,30,x,train\n", "line 2.*11 characters"),
+        ("abcdefghijk,30,x,train\nabcdefghij\0,30,x,train\n", "line 2"),
+        ("abcdefghijk,30,bird, tweeting,train\n", "line 1.*5 fields"),
+        ("abcdefghijk,3.5,x,train\n", "line 1.*whole seconds"),
+        ("abcdefghijk,30,x,valid\n", "line 1.*train or test"),
+        (b"abcdefghijk,30,x,train\nabcdefghijl,30,caf\xe9,train\n", "line 2: not UTF-8"),
+    ],
+)
+def test_a_bad_vggsound_row_is_refused_with_its_line(tmp_path, text, message):
+    with pytest.raises(UserError, match=message):
+        list(read_source(vggsound(tmp_path, text)))
+
+
+def test_an_index_of_190k_rows_is_read_within_ten_seconds(tmp_path, shared):
+    source = shared / "data" / "vggsound_ids_specvqgan_split.csv.gz"
+    index = tmp_path / "vggsound.csv"
+    with gzip.open(source, "rt", newline="") as rows, index.open("w", newline="") as out:
+        writer = csv.writer(out)
+        for row in csv.DictReader(rows):
+            writer.writerow(
+                (row["ytid"], row["start_s"], "a, b", "test" if row["split"] == "test" else "train")
+            )
+    started = time.perf_counter()
+    count = sum(1 for _ in read_index(index))
+    assert count > 180_000 and time.perf_counter() - started < 10
+
+
+def test_greatest_hits_follows_the_official_lists_and_tells_what_is_struck(tmp_path):
+    first, second = read_source(greatest_hits(tmp_path, train=f"\ufeff{A}\r\n\r\n"))
+    assert (first.clip_id, first.split, second.clip_id, second.split) == (A, "train", B, "test")
+    assert first.caption == "A drumstick hits wood and scratches metal."
+    assert first.duration_s is None
+
+
+@pytest.mark.parametrize(
+    ("lists", "message"),
+    [
+        ({"train": f"{A}\n{A}\n"}, r"train.txt, line 2.*train.txt already"),
+        ({"train": f"{A}\n{B}\n"}, r"test.txt, line 1.*in train.txt already"),
+        ({"train": "../../etc/passwd\n"}, r"train.txt, line 1"),
+        ({"train": "", "test": ""}, "are empty"),
+    ],
+)
+def test_bad_official_lists_are_refused_with_the_line(tmp_path, lists, message):
+    with pytest.raises(UserError, match=message):
+        list(read_source(greatest_hits(tmp_path, **lists)))
+
+
+def test_ten_second_segments_of_the_original_are_the_papers_2995(shared):
+    with gzip.open(shared / "data" / "greatest_hits_videos.csv.gz", "rt") as rows:
+        videos = list(csv.DictReader(rows))
+    counts = [len(segment_starts(float(v["duration_s_at_15fps"]), segment_seconds=10.0)) for v in videos]
+    assert sum(counts) == 2995
+    assert sum(n for n, v in zip(counts, videos, strict=True) if v["official_split"] == "test") == 743
+
+
+def test_a_video_without_length_is_one_clip_to_fail_later(tmp_path):
+    config = greatest_hits(tmp_path).model_copy(update={"segment_seconds": 10.0})
+    assert [ref.clip_id for ref in read_source(config)] == [A, B]  # both files are empty
+
+
+def test_synthetic_clips_carry_their_captions(tmp_path):
+    config = greatest_hits(tmp_path).model_copy(update={"kind": "synthetic"})
+    (tmp_path / "captions.csv").write_text(f"clip_id,caption\n{A},a drumstick hits a wooden block once\n")
+    first, _ = read_source(config)
+    assert (first.dataset, first.caption) == ("synthetic", "a drumstick hits a wooden block once")
+
+
+def test_a_folder_gives_every_media_file_once_in_order(tmp_path):
+    for name in ("b.MKV", "a/x.webm", "notes.txt", ".hidden.mp4", "a/-dash.mp4"):
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.touch()
+    captions = tmp_path / "captions.jsonl"
+    captions.write_text('{"clip_id": "a/x", "caption": "rain"}\n')
+    refs = list(read_source(SourceConfig(root=tmp_path, captions=captions)))
+    assert [(ref.clip_id, ref.caption) for ref in refs] == [
+        ("b.MKV", ""),
+        ("a/-dash.mp4", ""),
+        ("a/x.webm", "rain"),
+    ]
+
+
+@pytest.mark.parametrize("kind", ["csv", "parquet"])
+def test_a_manifest_gives_what_its_columns_say(tmp_path, kind):
+    index = tmp_path / f"index.{kind}"
+    if kind == "csv":
+        index.write_text("path,caption,split,start_s\nx.mp4,rain,test,1.5\ny.mp4,,,\n")
+    else:
+        rows = [{"path": "x.mp4", "caption": "rain", "split": "test", "start_s": 1.5}, {"path": "y.mp4"}]
+        pq.write_table(pa.Table.from_pylist(rows), index)
+    first, second = read_source(SourceConfig(kind="manifest", root=tmp_path, index=index))
+    assert (first.clip_id, first.caption, first.split, first.start_s) == ("x.mp4", "rain", "test", 1.5)
+    assert (second.caption, second.split, second.start_s, second.duration_s) == ("", "train", 0.0, None)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("path\n../x.mp4\n", "lies outside"),
+        ("path\n/etc/passwd\n", "lies outside"),
+        ("path\nx.mp4\nx.mp4\n", "comes twice"),
+        ("path,clip_id,split\nx.mp4,a,train\nx.mp4,b,test\n", "training and the test set"),
+        ("path,start_s\nx.mp4,nan\n", "line 2: start_s"),
+        ("file\nx.mp4\n", "line 2: no path"),
+        ("path,caption\nx.mp4\n", "line 2: 1 fields; expected 2"),
+        (f"path\n{'x' * 5000}.mp4\n", "5004 characters"),
+    ],
+)
+def test_a_bad_manifest_is_refused(tmp_path, text, message):
+    index = tmp_path / "index.csv"
+    index.write_text(text)
+    with pytest.raises(UserError, match=message):
+        list(read_source(SourceConfig(kind="manifest", root=tmp_path, index=index)))
+
+
+@pytest.mark.parametrize("kind", ["folder", "greatest_hits", "synthetic", "vggsound", "manifest"])
+@pytest.mark.parametrize("missing", [True, False])
+def test_a_missing_or_empty_folder_is_one_line(tmp_path, kind, missing):
+    root = tmp_path / "clips"
+    if not missing:
+        root.mkdir()
+    index = tmp_path / "index.csv"
+    index.write_text("")
+    with pytest.raises(UserError) as caught:
+        list(read_source(SourceConfig(kind=kind, root=root, index=index)))
+    assert str(root) in str(caught.value) and "\n" not in str(caught.value)
+
+
+def test_split_and_limit_choose_clips(tmp_path):
+    config = greatest_hits(tmp_path)
+    assert [r.clip_id for r in read_source(config.model_copy(update={"split": "test"}))] == [B]
+    assert [r.clip_id for r in read_source(config.model_copy(update={"limit": 1}))] == [A]
