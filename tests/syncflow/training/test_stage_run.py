@@ -1,0 +1,206 @@
+"""Whole stages with the plain torch engine: what they change, how they go on, what they refuse."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from syncflow.errors import UserError
+from syncflow.training.checkpoint import CheckpointManifest, load_checkpoint
+from syncflow.training.loop import Callback
+from syncflow.training.resume import saved_steps
+from syncflow.training.stage_run import run_stage
+from syncflow.training.start import check_start
+
+
+class Losses(Callback):
+    """Keeps the losses, and may end the process's part at a step as a kill would."""
+
+    def __init__(self, die_at: int = 0) -> None:
+        self.seen: dict[int, float] = {}
+        self.named: dict[str, float] = {}
+        self.die_at = die_at
+
+    def on_step(self, step: int) -> None:
+        if step == self.die_at:
+            raise KeyboardInterrupt
+
+    def on_log(self, step: int, metrics: Mapping[str, float]) -> None:
+        self.named |= metrics
+        if "loss" in metrics:
+            self.seen[step] = metrics["loss"]
+
+
+def weights(config) -> dict[str, torch.Tensor]:
+    return load_file(config.folder / "checkpoint" / "diffusion_pytorch_model.safetensors")
+
+
+def manifest(config) -> CheckpointManifest:
+    return CheckpointManifest.read(config.folder / "checkpoint")
+
+
+@pytest.fixture(scope="module")
+def three_stages(latents: Path, tmp_path_factory: pytest.TempPathFactory):
+    """The stages in their order, once for the tests that only look."""
+    import copy
+
+    from syncflow.config import validate
+    from syncflow.training.config import TrainConfig
+
+    output = tmp_path_factory.mktemp("three")
+    small = json.loads((latents / "small.json").read_text())
+    result = {}
+    for stage in ("video", "audio", "joint"):
+        values = copy.deepcopy(small) | {
+            "stage": stage,
+            "data": latents,
+            "output": output,
+            "validate_every": 3,
+        }
+        config, losses = validate(TrainConfig, values, source="test"), Losses()
+        check_start(config)
+        assert run_stage(config, callbacks=[losses]) == 6
+        result[stage] = config, losses
+    return result
+
+
+def changed_parts(before: CheckpointManifest, after: CheckpointManifest) -> set[str]:
+    return {part for part, value in after.parts.items() if before.parts[part] != value}
+
+
+def test_each_stage_changes_the_parts_that_it_trains_and_no_other(three_stages) -> None:
+    video, audio, joint = (manifest(three_stages[stage][0]) for stage in ("video", "audio", "joint"))
+    assert changed_parts(video, audio) == {"adaptors", "audio_tower"}
+    assert changed_parts(audio, joint) == {"video_tower", "adaptors", "audio_tower"}
+
+
+def test_each_stage_reports_the_losses_that_it_scores(three_stages) -> None:
+    scored = {
+        stage: {name for name in ("loss_video", "loss_audio") if name in losses.named}
+        for stage, (_, losses) in three_stages.items()
+    }
+    assert scored == {"video": {"loss_video"}, "audio": {"loss_audio"}, "joint": {"loss_video", "loss_audio"}}
+    assert all("validation/loss" in losses.named for _, losses in three_stages.values())
+
+
+def test_the_checkpoint_names_what_sampling_needs(three_stages, latents: Path) -> None:
+    config, _ = three_stages["joint"]
+    model, found = load_checkpoint(config.folder / "checkpoint")
+    assert found.stage == "joint" and found.step == 6 and found.dataset == latents.resolve()
+    assert found.video_vae.location == "somewhere" and found.spec.height == 32
+    assert model.settings == config.model
+    assert (config.folder / "checkpoint" / "resolved.yaml").exists()
+
+
+def test_a_killed_run_goes_on_to_the_same_weights_bit_for_bit(settings, tmp_path: Path) -> None:
+    whole, broken = settings("video"), settings("video", output=tmp_path / "broken")
+    unbroken, before, after = Losses(), Losses(die_at=5), Losses()
+    run_stage(whole, callbacks=[unbroken])
+    with pytest.raises(KeyboardInterrupt):
+        run_stage(broken, callbacks=[before])
+    assert not (broken.folder / "checkpoint").exists()
+    run_stage(broken, callbacks=[after])
+    assert after.seen == {step: loss for step, loss in unbroken.seen.items() if step > 3}
+    assert manifest(broken).model_sha256 == manifest(whole).model_sha256
+
+
+def test_a_damaged_state_is_passed_over_for_the_one_before(settings, tmp_path: Path, capsys) -> None:
+    config, whole = settings("video"), settings("video", output=tmp_path / "whole")
+    run_stage(config)
+    last, before = saved_steps(config.folder / "engine")
+    part = last / "part_00000.safetensors"
+    content = bytearray(part.read_bytes())
+    content[-1] ^= 1
+    part.write_bytes(content)
+    losses = Losses()
+    run_stage(config, callbacks=[losses])
+    run_stage(whole)
+    assert "damaged (part_00000.safetensors has changed" in capsys.readouterr().out
+    assert min(losses.seen) == 4 and before.name == "step_00000003"
+    assert manifest(config).model_sha256 == manifest(whole).model_sha256
+
+
+def test_a_half_written_state_is_not_seen(settings) -> None:
+    config = settings("video")
+    half = config.folder / "engine" / ".step_00000003.partial"
+    half.mkdir(parents=True)
+    (half / "part_00000.safetensors").write_bytes(b"half")
+    run_stage(config)
+    assert not half.exists() and manifest(config).step == 6
+
+
+def test_a_finished_stage_trains_no_more(settings) -> None:
+    config, losses = settings("video"), Losses()
+    run_stage(config)
+    before = manifest(config).model_sha256
+    assert run_stage(config, callbacks=[losses]) == 6
+    assert not losses.seen and manifest(config).model_sha256 == before
+
+
+def test_more_steps_prolong_a_run(settings) -> None:
+    run_stage(settings("video", steps=3))
+    prolonged = Losses()
+    run_stage(settings("video", steps=6), callbacks=[prolonged])
+    assert list(prolonged.seen) == [4, 5, 6]
+
+
+def test_a_changed_setting_is_refused_with_the_difference(settings) -> None:
+    run_stage(settings("video", steps=3))
+    other = settings("video", optimizer={"lr": 2e-3, "warmup_steps": 4})
+    with pytest.raises(
+        UserError, match=r"optimizer\.lr was 0\.001, now 0\.002.*--allow-change optimizer\.lr"
+    ):
+        run_stage(other)
+    insisting = settings("video", optimizer={"lr": 2e-3, "warmup_steps": 4}, allow_change=["optimizer.lr"])
+    assert run_stage(insisting) == 6
+
+
+def test_a_stop_file_ends_with_a_state_and_no_checkpoint(settings) -> None:
+    config = settings("video")
+    config.folder.mkdir(parents=True)
+    (config.folder / "stop").touch()
+    assert run_stage(config) == 1
+    assert [p.name for p in saved_steps(config.folder / "engine")] == ["step_00000001"]
+    assert not (config.folder / "checkpoint").exists()
+
+
+def test_the_wrong_stage_is_refused(settings, three_stages) -> None:
+    checkpoint = three_stages["video"][0].folder / "checkpoint"
+    with pytest.raises(
+        UserError, match="of stage 'video', but stage 'joint' starts from one of stage 'audio'"
+    ):
+        check_start(settings("joint", initialise_from=str(checkpoint)))
+
+
+def test_another_model_is_refused(settings, three_stages) -> None:
+    checkpoint = three_stages["video"][0].folder / "checkpoint"
+    video = {"hidden_size": 16, "depth": 2, "num_heads": 2, "text_dim": 6, "max_text_tokens": 9}
+    with pytest.raises(UserError, match=r"video\.max_text_tokens is 12 there, 9 here"):
+        check_start(settings("audio", initialise_from=str(checkpoint), model={"video": video}))
+
+
+def test_a_missing_stage_before_is_named(settings) -> None:
+    with pytest.raises(UserError, match=r"run/video/checkpoint does not exist; train stage 'video'"):
+        check_start(settings("audio"))
+
+
+def test_latents_of_another_model_are_refused(settings) -> None:
+    video = {"hidden_size": 16, "depth": 2, "num_heads": 2, "text_dim": 7, "max_text_tokens": 12}
+    with pytest.raises(UserError, match=r"model\.video\.text_dim 6, the preset says 7"):
+        check_start(settings("video", model={"video": video}))
+
+
+def test_damaged_weights_are_refused(settings, three_stages, tmp_path: Path) -> None:
+    import shutil
+
+    folder = tmp_path / "copy"
+    shutil.copytree(three_stages["video"][0].folder / "checkpoint", folder)
+    path = folder / "diffusion_pytorch_model.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-2] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="its weights are not those of its manifest"):
+        load_checkpoint(folder)
