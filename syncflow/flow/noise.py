@@ -32,15 +32,18 @@ def keyed_uniform(*, stream: str, seed: int, step: int = 0, index: Indices) -> T
     return torch.stack([torch.rand((), generator=keyed_generator(stream, seed, step, int(i))) for i in index])
 
 
-def keyed_noise(like: AVLatents, *, seed: int, step: int = 0, index: Indices) -> AVLatents:
+def keyed_noise(
+    like: AVLatents, *, seed: int, step: int = 0, index: Indices, stream: str = "noise"
+) -> AVLatents:
     """Noise with the shapes, dtype and device of `like`; each modality has a stream of its own.
 
-    So the video's noise is the same whatever the audio's length, and the other way round.
+    So the video's noise is the same whatever the audio's length, and the other way round. Sampling
+    uses another `stream` than training: the same seed does not start from noise that was trained on.
     """
 
-    def draw(stream: str, part: Tensor | None) -> Tensor | None:
+    def draw(name: str, part: Tensor | None) -> Tensor | None:
         if part is None:
             return None
-        return keyed_normal(part.shape[1:], stream=stream, seed=seed, step=step, index=index).to(part)
+        return keyed_normal(part.shape[1:], stream=name, seed=seed, step=step, index=index).to(part)
 
-    return AVLatents(video=draw("noise.video", like.video), audio=draw("noise.audio", like.audio))
+    return AVLatents(video=draw(f"{stream}.video", like.video), audio=draw(f"{stream}.audio", like.audio))

@@ -8,7 +8,6 @@ from pydantic import Field
 from syncflow.config import Config
 from syncflow.flow.config import GuidanceConfig, SolverConfig
 from syncflow.records import ClipSpec
-from syncflow.text_config import TextConfig
 
 
 class GenerateConfig(Config):
@@ -18,13 +17,13 @@ class GenerateConfig(Config):
     """Checkpoint folder of a stage (its manifest.json is beside the weights), or a saved SyncFlowPipeline."""
     output: Path
     """Folder for the mp4 files, their strips and sidecars, manifest.csv and resolved.yaml."""
-    video_vae: Path = Path()
-    """Folder of the video VAE whose latents the checkpoint was trained on; not set: the one that the
-    checkpoint's manifest names (a saved pipeline has its own)."""
-    audio_vae: Path = Path()
-    """Folder of the audio VAE, likewise."""
-    text: TextConfig = TextConfig()
-    """The text encoder that the checkpoint was trained with."""
+    video_vae: str = ""
+    """Folder of the video VAE; empty: where it lay when the checkpoint's dataset was made. Whatever its
+    place, its weights must be those; so for the next two. (A saved pipeline has its own parts.)"""
+    audio_vae: str = ""
+    """Folder of the audio VAE; empty: likewise."""
+    text_encoder: str = ""
+    """Folder or hub name of the text encoder; empty: likewise."""
     prompt: tuple[str, ...] = ()
     """Prompts, one clip each (or, with `video`, one for all of the videos)."""
     prompts: Path | None = None

@@ -1,22 +1,23 @@
 """A pipeline from a training checkpoint or from a saved pipeline; public loads are safetensors only."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from syncflow.autoencoders.audio_vae import AudioVAE
 from syncflow.autoencoders.loading import load_vae
+from syncflow.autoencoders.open_sora_vae import load_open_sora_vae
 from syncflow.autoencoders.video_vae import VideoVAE
+from syncflow.config import validate
 from syncflow.errors import UserError
 from syncflow.hashing import tensors_sha256
 from syncflow.model.dual_dit import DualDiT
-from syncflow.records import ClipSpec
 from syncflow.systems.config import GenerateConfig
 from syncflow.systems.syncflow import SyncFlowPipeline
+from syncflow.systems.trained_on import TrainedOn, read_json
 from syncflow.text import TextEncoder
+from syncflow.text_config import TextConfig
 
 PARTS = {
     "dual_dit": ("syncflow.model.dual_dit", "DualDiT"),
@@ -62,13 +63,13 @@ def load_pipeline(config: GenerateConfig) -> LoadedPipeline:
 
 
 def _saved_pipeline(folder: Path, *, dtype: torch.dtype) -> SyncFlowPipeline:
-    index = _read_json(folder / "model_index.json")
+    index = read_json(folder / "model_index.json")
     for name, (module, cls) in PARTS.items():
         if index.get(name) != [module, cls]:
             raise UserError(
                 f"{folder}: model_index.json names {index.get(name)} as {name}; expected {module}.{cls}"
             )
-    text_dtype = _read_json(folder / "text_encoder" / "config.json").get("dtype") or "float32"
+    text_dtype = read_json(folder / "text_encoder" / "config.json").get("dtype") or "float32"
     return SyncFlowPipeline.from_pretrained(
         folder,
         torch_dtype={"dual_dit": dtype, "text_encoder": getattr(torch, text_dtype), "default": torch.float32},
@@ -79,92 +80,69 @@ def _saved_pipeline(folder: Path, *, dtype: torch.dtype) -> SyncFlowPipeline:
 
 
 def _from_checkpoint(folder: Path, config: GenerateConfig) -> SyncFlowPipeline:
-    manifest = _read_json(folder / "manifest.json")
-    stage = manifest.get("stage")
-    if stage == "video" and config.modalities != "video":
+    trained = TrainedOn.read(folder)
+    if trained.stage == "video" and config.modalities != "video":
         raise UserError(
             f"checkpoint {folder}: of stage video, its audio tower is not trained; "
             "use the audio or the joint stage's, or --modalities video"
         )
-    found = _read_json(folder / "config.json").get("_class_name")
-    if found != "DualDiT":
-        raise UserError(f"checkpoint {folder}: holds a {found}; give the folder of a DualDiT")
+    encode = trained.dataset_config["encode"]
     dual_dit = DualDiT.from_pretrained(
         folder,
-        torch_dtype=getattr(torch, config.dtype),
+        torch_dtype=torch.float32,
         use_safetensors=True,
         local_files_only=True,
         low_cpu_mem_usage=False,
     )
-    video_vae = load_vae(VideoVAE, _autoencoder(config.video_vae, manifest, "video_vae"))
-    audio_vae = load_vae(AudioVAE, _autoencoder(config.audio_vae, manifest, "audio_vae"))
-    text = TextEncoder(config.text)
-    _check_weights(folder, manifest, "video_vae", tensors_sha256(video_vae.state_dict()))
-    _check_weights(folder, manifest, "audio_vae", tensors_sha256(audio_vae.state_dict()))
-    _check_weights(folder, manifest, "text_encoder", text.sha256)
-    _check_widths(dual_dit, video_vae, audio_vae, text)
-    spec: ClipSpec = config.clip
+    trained.check("model", folder, tensors_sha256(dual_dit.state_dict()))
+    dtype = getattr(torch, encode["dtype"])
+    video_vae = _video_vae(config.video_vae or trained.video_vae["location"], dtype=dtype)
+    trained.check("video_vae", folder, tensors_sha256(video_vae.state_dict()))
+    audio_vae = load_vae(AudioVAE, Path(config.audio_vae or trained.audio_vae["location"]), dtype=dtype)
+    trained.check("audio_vae", folder, tensors_sha256(audio_vae.state_dict()))
+    text_config = validate(TextConfig, encode["text"], source=f"checkpoint {folder}")
+    text = TextEncoder(
+        text_config.model_copy(update={"location": config.text_encoder})
+        if config.text_encoder
+        else text_config
+    )
+    trained.check("text_encoder", folder, text.sha256)
     return SyncFlowPipeline(
-        dual_dit=dual_dit.eval(),
+        dual_dit=_cast(dual_dit, config.dtype),
         video_vae=video_vae,
         audio_vae=audio_vae,
         text_encoder=text.model,
         tokenizer=text.tokenizer,
-        height=spec.height,
-        width=spec.width,
-        num_frames=spec.num_frames,
-        fps=spec.fps,
-        max_text_tokens=config.text.max_tokens,
+        height=trained.spec.height,
+        width=trained.spec.width,
+        num_frames=trained.spec.num_frames,
+        fps=trained.spec.fps,
+        max_text_tokens=text_config.max_tokens,
     )
 
 
-def _autoencoder(given: Path, manifest: dict[str, Any], name: str) -> Path:
-    if given != Path():
-        return given
-    location = _trained_with(manifest, name).get("location")
-    if not location:
-        raise UserError(
-            f"{name}: not set, and the checkpoint's manifest names none; give --{name.replace('_', '-')}"
-        )
-    return Path(location)
+def _video_vae(location: str, *, dtype: torch.dtype) -> VideoVAE:
+    """A video VAE from a folder, ours or in Open-Sora's format, or from the Hugging Face hub."""
+    folder = Path(location)
+    if not folder.is_dir():
+        from huggingface_hub import snapshot_download
 
-
-def _trained_with(manifest: dict[str, Any], name: str) -> dict[str, Any]:
-    """What the manifest says of a part that encoded the training data: its sha256 and location."""
-    return (manifest.get("encoders") or {}).get(name) or {}
-
-
-def _check_weights(folder: Path, manifest: dict[str, Any], name: str, sha256: str) -> None:
-    wanted = _trained_with(manifest, name).get("sha256")
-    if wanted and wanted != sha256:
-        raise UserError(
-            f"checkpoint {folder}: trained on latents of {name} {wanted[:12]}, this one is {sha256[:12]}; "
-            f"give the {name} that encoded its dataset"
-        )
-
-
-def _check_widths(dual_dit: DualDiT, video_vae: VideoVAE, audio_vae: AudioVAE, text: TextEncoder) -> None:
-    video, audio = dual_dit.video_tower.config, dual_dit.audio_tower.config
-    for name, ours, theirs in (
-        ("video latent channels", video.in_channels, video_vae.latent_channels),
-        ("audio latent width", audio.latent_dim, audio_vae.latent_dim),
-        ("text width", video.text_dim, text.width),
-    ):
-        if ours != theirs:
+        try:
+            folder = Path(snapshot_download(location, allow_patterns=["*.json", "*.safetensors"]))
+        except (OSError, ValueError) as error:
+            reason = " ".join(str(error).split())[:160]
             raise UserError(
-                f"{name}: the checkpoint takes {ours}, the given part makes {theirs}; use one preset's parts"
-            )
+                f"video_vae {location!r}: neither a folder nor on the hub ({reason}); give --video-vae"
+            ) from None
+    if read_json(folder / "config.json").get("_class_name") == VideoVAE.__name__:
+        return load_vae(VideoVAE, folder, dtype=dtype)
+    vae = load_open_sora_vae(folder)
+    torch.nn.Module.to(vae, dtype=dtype)
+    return vae.eval()
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(
-            f"{path}: not there; give a checkpoint folder of train_stage.py or a saved pipeline"
-        ) from None
-    except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read ({error}); copy the folder again") from None
-    if not isinstance(values, dict):
-        raise UserError(f"{path}: expected a mapping; copy the folder again")
-    return values
+def _cast(dual_dit: DualDiT, dtype: str) -> DualDiT:
+    torch.nn.Module.to(
+        dual_dit, dtype=getattr(torch, dtype)
+    )  # diffusers' own `to` warns of a cast for nothing
+    return dual_dit.eval()

@@ -27,7 +27,7 @@ def starting_noise(
     numbers = range(batch) if index is None else index
     if len(numbers) != batch:
         raise UserError(f"index: {len(numbers)} numbers for {batch} clips; give one a clip")
-    drawn = keyed_noise(like, seed=seed, index=numbers)
+    drawn = keyed_noise(like, seed=seed, index=numbers, stream="sample")
 
     def choose(name: str, own: Tensor | None, theirs: Tensor | None) -> Tensor | None:
         if own is None or theirs is None:

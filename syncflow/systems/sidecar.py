@@ -87,7 +87,9 @@ class Sidecar(Config):
 
 def essence(settings: GenerateConfig, clip: Clip, weights: dict[str, str]) -> str:
     """Hash of what decides a clip up to rounding: two runs with the same one may share an output folder."""
-    values = settings.model_dump(mode="json", exclude=INESSENTIAL | {"checkpoint", "video_vae", "audio_vae"})
+    values = settings.model_dump(
+        mode="json", exclude=INESSENTIAL | {"checkpoint", "video_vae", "audio_vae", "text_encoder"}
+    )
     for name in ("batch_size", "device", "per_prompt"):
         values.pop(name)
     return settings_sha256([values, clip.model_dump(mode="json", exclude={"video"}), weights])

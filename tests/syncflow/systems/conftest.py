@@ -39,9 +39,9 @@ def tiny_dual_dit(context: str = "video") -> DualDiT:
     return model.eval()
 
 
-def tiny_pipeline(context: str = "video") -> SyncFlowPipeline:
+def tiny_pipeline(context: str = "video", *, seed: int = 0) -> SyncFlowPipeline:
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
+        torch.manual_seed(seed)
         video_vae = VideoVAE(
             **VideoVAEConfig(
                 spatial_block_channels=(8, 8, 8, 8),
@@ -81,3 +81,14 @@ def pipeline() -> SyncFlowPipeline:
 @pytest.fixture(scope="session")
 def text_to_audio() -> SyncFlowPipeline:
     return tiny_pipeline("text")
+
+
+@pytest.fixture(scope="session")
+def other_pipeline() -> SyncFlowPipeline:
+    """Of the same shapes, with other weights."""
+    return tiny_pipeline(seed=1)
+
+
+@pytest.fixture(scope="session")
+def text_config() -> TextConfig:
+    return TEXT

@@ -7,6 +7,7 @@ import pytest
 
 from syncflow.errors import UserError
 from syncflow.flow.config import SolverConfig
+from syncflow.hashing import tensors_sha256
 from syncflow.media import decode_window, probe, write_clip
 from syncflow.records import ClipSpec
 from syncflow.systems.config import GenerateConfig
@@ -15,6 +16,8 @@ from syncflow.systems.loading import load_pipeline
 from syncflow.systems.rows import read_rows
 from syncflow.systems.sidecar import Sidecar
 from syncflow.systems.syncflow import SyncFlowPipeline
+from syncflow.text import TextEncoder
+from syncflow.text_config import TextConfig
 
 PROMPTS = ("wood is hit", "metal rings, loudly", "cloth")
 SPEC = ClipSpec(seconds=1.0, height=32, width=48)
@@ -137,10 +140,45 @@ def test_text_to_sound_writes_wav(text_to_audio: SyncFlowPipeline, tmp_path: Pat
     assert (tmp_path / "out" / "00000-0.wav").stat().st_size == 44 + 2 * 48_000
 
 
-def test_a_wrong_checkpoint_gets_one_line(saved: Path, pipeline: SyncFlowPipeline, tmp_path: Path) -> None:
-    stage = tmp_path / "stage"
-    pipeline.dual_dit.save_pretrained(stage)
-    (stage / "manifest.json").write_text(json.dumps({"stage": "video"}))
+def handed_over(pipeline: SyncFlowPipeline, text_config: TextConfig, folder: Path, *, stage: str) -> Path:
+    """A checkpoint folder as training writes it, beside the encoders of its dataset."""
+    text = TextEncoder(text_config)
+    pipeline.video_vae.save_pretrained(folder / "video_vae")
+    pipeline.audio_vae.save_pretrained(folder / "audio_vae")
+    pipeline.dual_dit.save_pretrained(folder / "checkpoint")
+
+    def weights(name: str) -> dict[str, str]:
+        sha256 = tensors_sha256(getattr(pipeline, name).state_dict())
+        return {"sha256": sha256, "location": str(folder / name)}
+
+    manifest = {
+        "stage": stage,
+        "model_sha256": weights("dual_dit")["sha256"],
+        "spec": SPEC.model_dump(),
+        "video_vae": weights("video_vae"),
+        "audio_vae": weights("audio_vae"),
+        "text_encoder": {"sha256": text.sha256, "location": ""},
+        "dataset_config": {"encode": {"dtype": "float32", "text": text_config.model_dump()}},
+    }
+    (folder / "checkpoint" / "manifest.json").write_text(json.dumps(manifest))
+    return folder / "checkpoint"
+
+
+def test_a_training_checkpoint_makes_what_the_saved_pipeline_makes(
+    saved: Path, pipeline: SyncFlowPipeline, text_config: TextConfig, tmp_path: Path
+) -> None:
+    checkpoint = handed_over(pipeline, text_config, tmp_path, stage="joint")
+    for folder, name in ((saved, "saved"), (checkpoint, "trained")):
+        make(settings(folder, tmp_path / name, prompt=PROMPTS[:1]))
+    assert latents(tmp_path / "saved") == latents(tmp_path / "trained")
+
+
+def test_a_wrong_checkpoint_gets_one_line(
+    pipeline: SyncFlowPipeline, other_pipeline: SyncFlowPipeline, text_config: TextConfig, tmp_path: Path
+) -> None:
+    stage = handed_over(pipeline, text_config, tmp_path / "video", stage="video")
+    swapped = handed_over(pipeline, text_config, tmp_path / "swapped", stage="joint")
+    other_pipeline.audio_vae.save_pretrained(tmp_path / "swapped" / "audio_vae")
     foreign = tmp_path / "foreign"
     foreign.mkdir()
     (foreign / "model_index.json").write_text(json.dumps({"dual_dit": ["os", "system"]}))
@@ -148,8 +186,9 @@ def test_a_wrong_checkpoint_gets_one_line(saved: Path, pipeline: SyncFlowPipelin
     cases = [
         (Path(), "checkpoint: not set"),
         (tmp_path / "none", "no such folder"),
-        (tmp_path / "empty", "manifest.json: not there"),
+        (tmp_path / "empty", r"manifest\.json: not there"),
         (stage, "of stage video, its audio tower is not trained"),
+        (swapped, "made with audio_vae"),
         (foreign, r"names \['os', 'system'\] as dual_dit"),
     ]
     for folder, message in cases:

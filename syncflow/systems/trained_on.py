@@ -1,0 +1,60 @@
+"""What sampling reads of a checkpoint's manifest.json (`training/checkpoint.py` writes it)."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from syncflow.config import validate
+from syncflow.errors import UserError
+from syncflow.records import ClipSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedOn:
+    """The stage, the hashes of the weights, and the encoders of the dataset that it was trained on."""
+
+    stage: str
+    model_sha256: str
+    spec: ClipSpec
+    video_vae: dict[str, str]  # sha256 and location, as the next two
+    audio_vae: dict[str, str]
+    text_encoder: dict[str, str]
+    dataset_config: dict[str, Any]
+
+    @classmethod
+    def read(cls, folder: Path) -> "TrainedOn":
+        """Raises UserError where there is no manifest, or one that lacks what sampling needs."""
+        path = folder / "manifest.json"
+        values = read_json(path)
+        names = [name for name in cls.__dataclass_fields__ if name not in values]
+        if names:
+            raise UserError(f"{path}: has no {names[0]!r}; give the folder `checkpoint` of a trained stage")
+        if "encode" not in values["dataset_config"]:
+            raise UserError(f"{path}: does not say what encoded its dataset; precompute and train again")
+        spec = validate(ClipSpec, values["spec"], source=str(path))
+        return cls(**{**{name: values[name] for name in cls.__dataclass_fields__}, "spec": spec})
+
+    def check(self, name: str, folder: Path, sha256: str) -> None:
+        """Raises UserError if `sha256` is not that of the weights that the manifest names."""
+        wanted = self.model_sha256 if name == "model" else getattr(self, name)["sha256"]
+        if sha256 != wanted:
+            remedy = "copy it again" if name == "model" else f"give --{name.replace('_', '-')}"
+            raise UserError(
+                f"checkpoint {folder}: made with {name} {wanted[:12]}, not with {sha256[:12]}; {remedy}"
+            )
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The mapping in a JSON file. Raises UserError for anything else there."""
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(
+            f"{path}: not there; give the folder `checkpoint` of a stage, or a saved pipeline"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read ({error}); copy the folder again") from None
+    if not isinstance(values, dict):
+        raise UserError(f"{path}: expected a mapping; copy the folder again")
+    return values
