@@ -122,3 +122,11 @@ def test_flash_beep_files_measure_as_they_were_made(shared, name, late_ms):
     score = sync_score(frames, audio, fps=spec.fps, sample_rate=RATE, tolerance_s=0.3)
     assert len(onsets) == 4 and score.f1 == 1.0
     assert abs(score.offset_ms - late_ms) <= 500 / spec.fps + 5  # half a frame, and 5 ms of AAC pre-echo
+
+
+def test_a_real_recording_of_hits_on_metal_is_in_sync(shared):
+    spec = ClipSpec(seconds=6.0, fps=16, height=64, width=64)
+    frames, audio = decode_window(shared / "data" / "clips" / "gh_hitting_metal.mp4", start_s=0.0, spec=spec)
+    score = sync_score(frames, audio, fps=spec.fps, sample_rate=RATE)
+    assert 8 <= score.num_audio_onsets <= 10  # a stroke each 0.77 s
+    assert score.f1 >= 0.5 and abs(score.offset_ms) <= 40  # measured: 0.63, 7 ms
