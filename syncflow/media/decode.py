@@ -162,7 +162,7 @@ def _run(
             sizes.append(4 * int((seconds + 1) * spec.sample_rate))
     merged = ffmpeg.merge_outputs(*outputs) if len(outputs) > 1 else outputs[0]
     done: Finished = run_command(
-        ffmpeg.compile(merged, cmd=ffmpeg_command()),
+        [*ffmpeg_command(), *ffmpeg.get_args(merged)],
         timeout_s=timeout_s,
         memory_bytes=limits.memory_bytes,
         output_bytes=sizes,

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 
-from syncflow.media import decord_child
+import syncflow.media.decord_child as decord_child
 from syncflow.media.errors import MediaError
 from syncflow.media.probe import Limits, MediaInfo
 from syncflow.media.process import last_line, run_command

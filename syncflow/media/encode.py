@@ -59,7 +59,7 @@ def write_clip(
                 command,
                 timeout_s=timeout_s,
                 memory_bytes=_MEMORY_BYTES,
-                stdin=memoryview(np.ascontiguousarray(frames)).cast("B"),
+                stdin=np.ascontiguousarray(frames).data.cast("B"),
             )
         if done.returncode != 0:
             raise MediaError("unwritable", f"{path}: {last_line(done.messages)}")
@@ -119,4 +119,4 @@ def _command(
         **{"flags:v": "+bitexact", "flags:a": "+bitexact"},
     )
     options = ["-hide_banner", "-loglevel", "error", "-nostdin", "-filter_threads", "1"]
-    return ffmpeg.compile(output, cmd=[ffmpeg_binary(), *options], overwrite_output=True)
+    return [ffmpeg_binary(), *options, "-y", *ffmpeg.get_args(output)]

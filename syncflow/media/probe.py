@@ -114,7 +114,7 @@ def probe(path: Path, *, timeout_s: float = 30.0, limits: Limits | None = None) 
     source = ffmpeg.input(str(real), **input_options(limits))
     output = ffmpeg.output(source["V:0?"], source["a:0?"], "pipe:1", format="framecrc", codec="copy")
     done = run_command(
-        ffmpeg.compile(output, cmd=ffmpeg_command(loglevel="info")),
+        [*ffmpeg_command(loglevel="info"), *ffmpeg.get_args(output)],
         timeout_s=timeout_s,
         memory_bytes=limits.memory_bytes,
         output_bytes=(_LINE_BYTES,),

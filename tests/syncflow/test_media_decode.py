@@ -1,11 +1,13 @@
 """Sound and picture come out when the file says they do."""
 
+import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from syncflow.media import Backend, MediaError, decode_window, probe, write_clip
+from syncflow.media.process import ffmpeg_binary
 from syncflow.records import ClipSpec
 
 SPEC = ClipSpec(height=64, width=64)
@@ -76,3 +78,17 @@ def test_a_window_past_the_end_is_too_short(long_clip: Path) -> None:
     with pytest.raises(MediaError) as caught:
         decode_window(long_clip, start_s=4.2, spec=SPEC)
     assert caught.value.reason == "too_short"
+
+
+@pytest.mark.parametrize("start_s", [0.25, 2.5])
+@pytest.mark.parametrize("name", ["remux.ts", "remux.mkv", "cut.mp4", "cut.mkv"])
+def test_no_container_or_cut_moves_sound_against_picture(
+    shared: Path, tmp_path: Path, name: str, start_s: float
+) -> None:
+    """A stream-copied cut leaves frames with negative times; the sound is 0.25 s late in all of them."""
+    seek = ["-ss", "2.4"] if name.startswith("cut") else []
+    copy = ["-i", str(shared / "data" / "clips" / LATE), "-c", "copy", str(tmp_path / name)]
+    subprocess.run([ffmpeg_binary(), "-v", "error", "-nostdin", *seek, *copy], check=True)
+    beeps, flashes = events(tmp_path / name, start_s)
+    late_s = (beeps[:, None] - flashes[None, :] - 0.25 + 0.5) % 1.0 - 0.5
+    assert np.abs(late_s).max() <= 0.5 / SPEC.fps + 0.005
