@@ -5,6 +5,7 @@ encodes, commits, and gives back the ledger rows.
 """
 
 import dataclasses
+import logging
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -40,6 +41,7 @@ class RayExecutor:
         import ray
         from ray.data import ActorPoolStrategy, DataContext
 
+        logging.getLogger("ray.data").setLevel(logging.ERROR)  # our own line says how it goes
         context = DataContext.get_current()
         context.enable_progress_bars = False
         context.print_on_execution_start = False

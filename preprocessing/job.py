@@ -68,9 +68,9 @@ def precompute(config: PrecomputeConfig, *, execute: Execute = run_in_loop) -> i
 
 
 def _run(plan: Plan, config: PrecomputeConfig, execute: Execute, make_worker: MakeWorker) -> None:
-    line = RateLine(len(plan.todo))
-    for rows in execute(make_worker, plan.groups(config.clips_per_shard)):
-        line.add(rows)
+    with RateLine(len(plan.todo)) as line:
+        for rows in execute(make_worker, plan.groups(config.clips_per_shard)):
+            line.add(rows)
 
 
 def _finish(plan: Plan, config: PrecomputeConfig, recipe: Recipe) -> DatasetManifest:
