@@ -133,6 +133,12 @@ class DualDiTConfig(Config):
                 f"adaptor.kind none with widths {self.video.hidden_size} and {self.audio.hidden_size}: "
                 "features go in as they are, so set video.hidden_size and audio.hidden_size equal"
             )
+        starts = [0, *(last + 1 for _, last in self.frame_spans)]
+        if any(
+            first != start or last < first
+            for (first, last), start in zip(self.frame_spans, starts, strict=False)
+        ):
+            raise ValueError(f"frame_spans {self.frame_spans}: expected adjoining spans from frame 0 on")
         if self.adaptor.kind == "attention":
             _check_heads("adaptor (video)", self.video.hidden_size, self.adaptor.num_heads)
         return self

@@ -8,13 +8,13 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from huggingface_hub import snapshot_download
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from syncflow.config import validate
 from syncflow.errors import UserError
 from syncflow.model.config import FeatureTokens, Tap, VideoTowerConfig
 from syncflow.model.video_tower import VideoTower
@@ -144,27 +144,30 @@ def read_open_sora_config(
         UserError: no config.json, or the settings of a model other than STDiT3 as released.
     """
     try:
-        theirs: dict[str, Any] = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        theirs = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        if not isinstance(theirs, dict):
+            raise UserError(
+                f"{folder}/config.json: expected a mapping of settings; give an STDiT3 checkpoint"
+            )
         if not (theirs["qk_norm"] and theirs["pred_sigma"]):
             raise UserError(f"{folder}/config.json: qk_norm and pred_sigma must be true, as in STDiT3 v1.2")
-        return VideoTowerConfig(
-            in_channels=theirs["in_channels"],
-            patch_size=theirs["patch_size"],
-            hidden_size=theirs["hidden_size"],
-            depth=theirs["depth"],
-            num_heads=theirs["num_heads"],
-            mlp_ratio=theirs["mlp_ratio"],
-            text_dim=theirs["caption_channels"],
-            max_text_tokens=theirs["model_max_length"],
-            reference_size=theirs["input_sq_size"],
-            tap=tap,
-            feature_tokens=feature_tokens,
-            feature_grid=feature_grid,
-        )
+        values = {
+            "in_channels": theirs["in_channels"],
+            "patch_size": theirs["patch_size"],
+            "hidden_size": theirs["hidden_size"],
+            "depth": theirs["depth"],
+            "num_heads": theirs["num_heads"],
+            "mlp_ratio": theirs["mlp_ratio"],
+            "text_dim": theirs["caption_channels"],
+            "max_text_tokens": theirs["model_max_length"],
+            "reference_size": theirs["input_sq_size"],
+        }
     except (OSError, json.JSONDecodeError) as error:
         raise UserError(f"{folder}/config.json: cannot be read ({error}); give an Open-Sora folder") from None
     except KeyError as error:
         raise UserError(f"{folder}/config.json: no setting {error}; give an STDiT3 checkpoint") from None
+    choices = {"tap": tap, "feature_tokens": feature_tokens, "feature_grid": feature_grid}
+    return validate(VideoTowerConfig, values | choices, source=f"{folder}/config.json")
 
 
 def read_open_sora_tensors(folder: Path) -> dict[str, Tensor]:

@@ -1,0 +1,35 @@
+import pytest
+import torch
+
+
+@pytest.mark.parametrize("norm", ["output", "residual"])
+@torch.no_grad()
+def test_a_batch_that_is_no_multiple_of_the_clips_is_refused(tools, norm: str):
+    model = tools.build(tools.settings(audio={"norm": norm}))
+    text, t = tools.prompts(), torch.tensor([0.2, 0.7])
+    features = model.video(tools.latents().video, t, text, **tools.clip).features
+    with pytest.raises(ValueError, match="audio batch 3: expected a multiple of the context's 2"):
+        model.audio(tools.normal(3, 20, 6), torch.rand(3), text, features)
+
+
+@pytest.mark.parametrize("norm", ["output", "residual"])
+@torch.no_grad()
+def test_both_norms_keep_numbers_in_bounds_at_depth(tools, norm: str):
+    depth = {"depth": 28}
+    model = tools.build(tools.settings(video=depth, audio=depth | {"norm": norm}))
+    velocity = model(tools.latents(), torch.tensor([0.2, 0.7]), tools.prompts(), **tools.clip).audio
+    assert velocity.isfinite().all() and velocity.abs().max() < 100
+
+
+@torch.no_grad()
+def test_when_a_picture_happens_matters_and_not_where_it_stands_in_the_list(tools, same):
+    """Features told apart by their times alone: permuting features and times together changes nothing."""
+    tower = tools.build(tools.settings()).audio_tower
+    x, t = tools.normal(1, 20, 6), torch.tensor([0.5])
+    video = [tools.normal(1, 9, 32, seed=layer) for layer in range(2)]
+    times, order = torch.linspace(0.5, 19.5, 9), torch.randperm(9, generator=torch.Generator().manual_seed(0))
+    found = tower(x, t, video=video, video_positions=times, text=None)
+    moved = tower(x, t, video=[each[:, order] for each in video], video_positions=times[order], text=None)
+    same(moved, found)
+    late = tower(x, t, video=video, video_positions=times + 3, text=None)
+    assert not torch.allclose(late, found, atol=1e-3)

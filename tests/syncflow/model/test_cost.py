@@ -1,0 +1,60 @@
+import pytest
+
+from syncflow.model import cost
+from syncflow.model.config import DualDiTConfig, SampleShape, VideoTowerConfig
+from syncflow.model.dual_dit import DualDiT
+
+SAMPLE = SampleShape(video_latents=(9, 8, 8), audio_latents=20, text_tokens=8, height=64, width=64)
+
+
+def stage(config: DualDiTConfig, name: str, sample: SampleShape = SAMPLE) -> cost.StageCost:
+    trains, scores = cost.STAGES[name]
+    return cost.stage_cost(cost.meta_model(config), sample, trains=trains, scores=scores)
+
+
+def test_training_a_tower_costs_three_forwards_and_a_frozen_one_costs_one(tools):
+    config = tools.settings()
+    video, audio, joint = (stage(config, name) for name in ("video", "audio", "joint"))
+    assert video.total == pytest.approx(3 * video.forward, rel=0.02)
+    assert joint.total == pytest.approx(3 * joint.forward, rel=0.02)
+    heard = audio.forward - video.forward
+    assert audio.total == pytest.approx(video.forward + 3 * heard, rel=0.1)
+
+
+def test_counting_leaves_no_gradients_and_a_text_to_audio_stage_runs_no_video(tools):
+    config = tools.settings(audio={"context": "text"})
+    model = cost.meta_model(config)
+    trains, scores = cost.STAGES["audio"]
+    heard = cost.stage_cost(model, SAMPLE, trains=trains, scores=scores)
+    assert heard.forward < stage(tools.settings(), "video").forward
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_counted_parameters_are_those_of_a_real_model(tools):
+    config = tools.settings()
+    real = DualDiT(**config.model_dump())
+    assert sum(cost.parameter_counts(cost.meta_model(config)).values()) == sum(
+        p.numel() for p in real.parameters()
+    )
+
+
+def test_states_are_sixteen_bytes_a_trained_parameter_shared_ever_more():
+    sizes = {"trained": 1_000_000_000, "frozen": 500_000_000, "workers": 4}
+    found = [cost.state_bytes(**sizes, zero=zero) / 1e9 for zero in (0, 1, 2, 3)]
+    frozen, bucket = 1, 1  # both in bf16; the bucket is half of the trained numbers
+    assert found == [
+        frozen + 2 + 2 + 12,
+        frozen + 2 + 2 + 3 + bucket,
+        frozen + 2 + 0.5 + 3 + bucket,
+        frozen + 0.5 + 0.5 + 3 + bucket,
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("form", "tflop"), [("frame", (13.7, 4.9, 14.1)), ("spatial", (13.7, 9.8, 19.0))])
+def test_the_large_models_cost_is_the_designs(form: str, tflop: tuple[float, ...]):
+    """The design counted eight latent frames (32 / 4); the video VAE makes nine of 32."""
+    config = DualDiTConfig(video=VideoTowerConfig(feature_tokens=form))
+    sample = SampleShape(video_latents=(8, 32, 32))
+    counted = [stage(config, name, sample).total / 1e12 for name in ("video", "audio", "joint")]
+    assert counted == pytest.approx(tflop, rel=0.05)
