@@ -19,6 +19,8 @@ from syncflow.autoencoders.moments import Moments, check_statistics, split_momen
 from syncflow.errors import UserError
 from syncflow.records import ClipSpec
 
+INITIAL_LOGVAR = -6.0
+
 
 class AudioVAE(ModelMixin, ConfigMixin):
     """Mono sound to normalised latents and back; build it with `AudioVAE(**AudioVAEConfig().model_dump())`.
@@ -67,6 +69,8 @@ class AudioVAE(ModelMixin, ConfigMixin):
             _leave_out_lstm(self.encoder)
             _leave_out_lstm(self.decoder)
         self.to_moments = nn.Conv1d(hidden_size, 2 * latent_dim, kernel_size=1)
+        # start narrow: a posterior as wide as the prior drowns the signal, and training never leaves that
+        nn.init.constant_(self.to_moments.bias[latent_dim:], INITIAL_LOGVAR)  # type: ignore[index]
         self.from_latent = nn.Conv1d(latent_dim, hidden_size, kernel_size=1)
         self.register_buffer("latent_mean", torch.zeros(latent_dim))
         self.register_buffer("latent_std", torch.ones(latent_dim))

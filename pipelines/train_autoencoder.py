@@ -1,0 +1,19 @@
+"""Train the audio or the video autoencoder on a folder of clips, and measure it on held-out ones."""
+
+from syncflow.command_line import parse_arguments, run
+from syncflow.training.autoencoder_config import AutoencoderTrainConfig
+
+
+def main() -> None:
+    config = parse_arguments(AutoencoderTrainConfig, description=__doc__ or "")
+
+    from infra.autoencoder import measure, train_with_ray
+
+    train_with_ray(config)
+    for name, value in measure(config).items():
+        print(f"{name}: {value:.4g}")
+    print(f"weights: {config.output}")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,73 @@
+"""Scores as files: a row a clip, a row a system, and the table that people read."""
+
+import csv
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from syncflow.evaluation.suite import ClipScore, SystemSummary
+
+HEADINGS = (
+    "system",
+    "clips used / expected",
+    "sync F1 (95 % interval)",
+    "by chance",
+    "offset, ms",
+    "onsets a clip",
+)
+
+
+def summary_markdown(summaries: Sequence[SystemSummary], *, tolerance_s: float) -> str:
+    """The table of systems, with the protocol under it."""
+    lines = ["| " + " | ".join(HEADINGS) + " |", "|---" * len(HEADINGS) + "|"]
+    for s in summaries:
+        cells = (
+            s.system,
+            f"{s.used} / {s.expected}" + (f" ({s.failed} failed)" if s.failed else ""),
+            f"{number(s.f1, 3)} ({number(s.f1_low, 3)} to {number(s.f1_high, 3)})",
+            number(s.chance_f1, 3),
+            f"{number(s.offset_ms, 1)} ± {number(s.offset_spread_ms, 1)}",
+            number(s.onsets_per_clip, 2),
+        )
+        lines.append("| " + " | ".join(cells) + " |")
+    lines += [
+        "",
+        f"Sync F1: audio onsets against motion peaks, matched one to one within {tolerance_s * 1000:.0f} ms. "
+        "Offset: audio minus picture over the matched pairs, mean ± deviation over clips. By chance: "
+        "the same pictures with the next clip's sound. A clip in which nothing is heard or seen is not used.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def number(value: float, digits: int) -> str:
+    """A figure for a table; blank when it could not be measured."""
+    return "" if math.isnan(value) else f"{value:.{digits}f}"
+
+
+def write_scores(folder: Path, scores: Mapping[str, Sequence[ClipScore]]) -> Path:
+    """`scores.csv`: a row a clip of every system, failed ones with their reason."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "scores.csv"
+    with path.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["system", "clip", "f1", "precision", "recall", "offset_ms", "chance_f1", "failure"])
+        for system, rows in scores.items():
+            for row in rows:
+                s = row.score
+                figures = ["", "", "", ""] if s is None else [s.f1, s.precision, s.recall, s.offset_ms]
+                writer.writerow(
+                    [system, row.clip, *figures, row.chance.f1 if row.chance else "", row.failure]
+                )
+    return path
+
+
+def write_summary(folder: Path, summaries: Sequence[SystemSummary], *, tolerance_s: float) -> Path:
+    """`summary.csv` for programs and `summary.md` for people."""
+    with (folder / "summary.csv").open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.DictWriter(stream, [f.name for f in dataclasses.fields(SystemSummary)])
+        writer.writeheader()
+        writer.writerows(dataclasses.asdict(summary) for summary in summaries)
+    path = folder / "summary.md"
+    path.write_text(summary_markdown(summaries, tolerance_s=tolerance_s), encoding="utf-8")
+    return path

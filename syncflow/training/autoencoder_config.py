@@ -1,0 +1,93 @@
+"""Settings of `pipelines/train_autoencoder.py`."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from syncflow.autoencoders.config import AudioVAEConfig, VideoVAEConfig
+from syncflow.config import Config
+from syncflow.records import ClipSpec
+
+
+class AudioObjectiveConfig(Config):
+    """Losses of the audio VAE."""
+
+    l1_weight: float = 20.0
+    """Weight of the L1 distance of the waveforms."""
+    mel_weight: float = 2.0
+    """Weight of the multi-scale mel distance."""
+    kl_weight: float = 1e-4
+    """Weight of the KL term; too much makes the latent empty."""
+    segment_samples: int = 48_000
+    """Length of a training segment, samples."""
+
+
+class VideoObjectiveConfig(Config):
+    """Losses of the video VAE, and the order in which its parts are trained."""
+
+    l1_weight: float = 1.0
+    """Weight of the L1 distance of pixels in [-1, 1]."""
+    mse_weight: float = 1.0
+    """Weight of the squared distance of pixels in [-1, 1]."""
+    kl_weight: float = 3e-5
+    """Weight of the KL term."""
+    frames_share: float = Field(0.5, ge=0, le=1)
+    """Share of the steps, first, in which the 2-D part alone is trained, on single frames."""
+    temporal_share: float = Field(0.3, ge=0, le=1)
+    """Share of the steps, next, in which the temporal part alone is trained; then both."""
+    frames_per_step: int = Field(8, ge=1)
+    """Single frames of a batch in the first share, for each clip of the batch."""
+    segment_frames: int = Field(32, ge=1)
+    """Frames of a training segment in the later shares."""
+
+
+class AutoencoderTrainConfig(Config):
+    """One autoencoder, trained on the sound or the pictures of a folder of clips."""
+
+    kind: Literal["audio", "video"]
+    """Which autoencoder."""
+    clips: Path
+    """Folder of training clips (any container that ffmpeg reads); train.txt, if there is one, selects."""
+    held_out: Path
+    """Folder of clips for validation."""
+    output: Path
+    """Folder for weights, resolved.yaml, the decoded cache and the resume state."""
+    audio: AudioVAEConfig = AudioVAEConfig()
+    video: VideoVAEConfig = VideoVAEConfig()
+    audio_objective: AudioObjectiveConfig = AudioObjectiveConfig()
+    video_objective: VideoObjectiveConfig = VideoObjectiveConfig()
+    clip: ClipSpec = ClipSpec()
+    """Picture size, frame rate and sample rate; its length is that of the cached clips' windows."""
+    windows_per_clip: int = Field(2, ge=1)
+    """Non-overlapping windows that are cached of each clip, at most."""
+    steps: int = Field(100_000, ge=1)
+    """Updates."""
+    batch_size: int = Field(8, ge=1)
+    """Segments of a batch, for each worker."""
+    learning_rate: float = 3e-4
+    """Peak learning rate of AdamW; it falls to a hundredth along a cosine."""
+    betas: tuple[float, float] = (0.8, 0.99)
+    """Decay rates of AdamW's moments."""
+    warmup_steps: int = 200
+    """Steps over which the learning rate rises."""
+    clip_norm: float = 1.0
+    """Largest norm of the gradient."""
+    ema_decay: float = Field(0.999, ge=0, lt=1)
+    """Decay of the averaged weights, which are what is saved."""
+    bf16: bool = False
+    """bfloat16 autocast in the forward pass."""
+    workers: int = Field(1, ge=1)
+    """Ray Train workers."""
+    max_failures: int = Field(2, ge=0)
+    """How often a failed worker group is started again, from its last checkpoint."""
+    checkpoint_every: int = Field(500, ge=1)
+    """Steps between two states from which a run resumes."""
+    log_every: int = Field(50, ge=1)
+    """Steps between two lines of progress."""
+    seed: int = 0
+    """Seed of the weights, the segments and the posterior draws."""
+    experiment: str = "syncflow"
+    """MLflow experiment."""
+    tracking_uri: str = ""
+    """MLflow server or SQLite file; empty takes <output>/../mlflow.db."""
