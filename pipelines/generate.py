@@ -13,7 +13,9 @@ def main() -> int:
     from rich.progress import Progress
 
     from syncflow.systems.rows import read_rows
+    from syncflow.systems.trained_on import checked_folder
 
+    checked_folder(config.checkpoint)
     rows = read_rows(config)
 
     from syncflow.systems.generate import generate_clips, plan_clips

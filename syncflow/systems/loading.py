@@ -15,7 +15,7 @@ from syncflow.hashing import tensors_sha256
 from syncflow.model.dual_dit import DualDiT
 from syncflow.systems.config import GenerateConfig
 from syncflow.systems.syncflow import SyncFlowPipeline
-from syncflow.systems.trained_on import TrainedOn, read_json
+from syncflow.systems.trained_on import TrainedOn, checked_folder, read_json
 from syncflow.text import TextEncoder
 from syncflow.text_config import TextConfig
 
@@ -40,15 +40,7 @@ def load_pipeline(config: GenerateConfig) -> LoadedPipeline:
         UserError: no checkpoint there, one of another class, weights that the checkpoint was not trained
             with, or a part that the wanted modalities need and that was not trained.
     """
-    folder = config.checkpoint
-    if folder == Path():
-        raise UserError(
-            "checkpoint: not set; give the folder that train_stage.py wrote, as out/runs/joint/checkpoint"
-        )
-    if not folder.is_dir():
-        raise UserError(
-            f"checkpoint {folder}: no such folder; train a stage first (pipelines/train_stage.py)"
-        )
+    folder = checked_folder(config.checkpoint)
     if (folder / "model_index.json").is_file():
         pipeline = _saved_pipeline(folder, dtype=getattr(torch, config.dtype))
     else:
@@ -72,7 +64,7 @@ def _saved_pipeline(folder: Path, *, dtype: torch.dtype) -> SyncFlowPipeline:
     text_dtype = read_json(folder / "text_encoder" / "config.json").get("dtype") or "float32"
     return SyncFlowPipeline.from_pretrained(
         folder,
-        torch_dtype={"dual_dit": dtype, "text_encoder": getattr(torch, text_dtype), "default": torch.float32},
+        dtype={"dual_dit": dtype, "text_encoder": getattr(torch, text_dtype), "default": torch.float32},
         use_safetensors=True,
         local_files_only=True,
         low_cpu_mem_usage=False,
@@ -89,7 +81,7 @@ def _from_checkpoint(folder: Path, config: GenerateConfig) -> SyncFlowPipeline:
     encode = trained.dataset_config["encode"]
     dual_dit = DualDiT.from_pretrained(
         folder,
-        torch_dtype=torch.float32,
+        dtype=torch.float32,
         use_safetensors=True,
         local_files_only=True,
         low_cpu_mem_usage=False,

@@ -45,6 +45,23 @@ class TrainedOn:
             )
 
 
+def checked_folder(folder: Path) -> Path:
+    """`folder`. Raises UserError if there is no checkpoint and no saved pipeline in it."""
+    if folder == Path():
+        raise UserError(
+            "checkpoint: not set; give the folder that train_stage.py wrote, .../joint/checkpoint"
+        )
+    if not folder.is_dir():
+        raise UserError(
+            f"checkpoint {folder}: no such folder; train a stage first (pipelines/train_stage.py)"
+        )
+    if not any((folder / name).is_file() for name in ("manifest.json", "model_index.json")):
+        raise UserError(
+            f"checkpoint {folder}: no manifest.json in it; give the folder `checkpoint` of a trained stage"
+        )
+    return folder
+
+
 def read_json(path: Path) -> dict[str, Any]:
     """The mapping in a JSON file. Raises UserError for anything else there."""
     try:

@@ -186,7 +186,7 @@ def test_a_wrong_checkpoint_gets_one_line(
     cases = [
         (Path(), "checkpoint: not set"),
         (tmp_path / "none", "no such folder"),
-        (tmp_path / "empty", r"manifest\.json: not there"),
+        (tmp_path / "empty", r"no manifest\.json in it"),
         (stage, "of stage video, its audio tower is not trained"),
         (swapped, "made with audio_vae"),
         (foreign, r"names \['os', 'system'\] as dual_dit"),
