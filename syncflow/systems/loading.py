@@ -45,6 +45,7 @@ def load_pipeline(config: GenerateConfig) -> LoadedPipeline:
         pipeline = _saved_pipeline(folder, dtype=getattr(torch, config.dtype))
     else:
         pipeline = _from_checkpoint(folder, config)
+    _check_rates(pipeline, config)
     device = config.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -131,6 +132,16 @@ def _video_vae(location: str, *, dtype: torch.dtype) -> VideoVAE:
     vae = load_open_sora_vae(folder)
     torch.nn.Module.to(vae, dtype=dtype)
     return vae.eval()
+
+
+def _check_rates(pipeline: SyncFlowPipeline, config: GenerateConfig) -> None:
+    rates = (
+        ("clip.fps", config.clip.fps, pipeline.config.fps),
+        ("clip.sample_rate", config.clip.sample_rate, pipeline.audio_vae.config.sample_rate),
+    )
+    for name, wanted, ours in rates:
+        if wanted != ours:
+            raise UserError(f"{name}: {wanted}, and the checkpoint was trained at {ours}; set it to {ours}")
 
 
 def _cast(dual_dit: DualDiT, dtype: str) -> DualDiT:

@@ -196,3 +196,12 @@ def test_a_wrong_checkpoint_gets_one_line(
             load_pipeline(settings(folder, tmp_path / "out"))
         assert "\n" not in str(caught.value)
     assert not (tmp_path / "out").exists()
+
+
+def test_rates_that_the_checkpoint_does_not_know_are_refused(saved: Path, tmp_path: Path) -> None:
+    for changes, message in (
+        ({"fps": 24}, r"clip\.fps: 24.*trained at 16"),
+        ({"sample_rate": 16_000}, "48000"),
+    ):
+        with pytest.raises(UserError, match=message):
+            load_pipeline(settings(saved, tmp_path, clip=SPEC.model_copy(update=changes)))
