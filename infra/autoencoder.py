@@ -11,9 +11,9 @@ from syncflow.training.autoencoder_config import AutoencoderTrainConfig
 
 def train_worker(config: AutoencoderTrainConfig) -> None:
     """What each worker runs."""
-    from syncflow.training.autoencoder_run import ProgressLine, train_autoencoder
+    from syncflow.training.autoencoder_run import train_autoencoder
 
-    train_autoencoder(config, callbacks=[ProgressLine()])
+    train_autoencoder(config)
 
 
 def train_with_ray(config: AutoencoderTrainConfig) -> None:

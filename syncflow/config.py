@@ -73,10 +73,23 @@ def validate(cls: type[C], values: Mapping[str, Any], *, source: str) -> C:
         UserError: an unknown key, a missing one, or a value of the wrong type.
     """
     try:
-        return cls.model_validate(dict(values))
+        return cls.model_validate(with_group_defaults(cls, values))
     except pydantic.ValidationError as error:
         problems = sorted(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
         raise UserError(f"{source}: {_explain(cls, problems[0])}") from None
+
+
+def with_group_defaults(cls: type[Config], values: Mapping[str, Any]) -> dict[str, Any]:
+    """`values`, where a group given in part takes the rest from the default of `cls` for that group.
+
+    (pydantic alone would take it from the defaults of the group's own class.)
+    """
+    result = dict(values)
+    for name, field in cls.model_fields.items():
+        default, given = field.default, values.get(name)
+        if isinstance(default, Config) and isinstance(given, Mapping):
+            result[name] = merge(default.model_dump(), with_group_defaults(type(default), given))
+    return result
 
 
 def _explain(cls: type[Config], problem: Any) -> str:

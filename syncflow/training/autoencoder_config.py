@@ -8,6 +8,7 @@ from pydantic import Field
 from syncflow.autoencoders.config import AudioVAEConfig, VideoVAEConfig
 from syncflow.config import Config
 from syncflow.records import ClipSpec
+from syncflow.training.config import OptimizerConfig
 
 
 class AudioObjectiveConfig(Config):
@@ -65,14 +66,10 @@ class AutoencoderTrainConfig(Config):
     """Updates."""
     batch_size: int = Field(8, ge=1)
     """Segments of a batch, for each worker."""
-    learning_rate: float = 3e-4
-    """Peak learning rate of AdamW; it falls to a hundredth along a cosine."""
-    betas: tuple[float, float] = (0.8, 0.99)
-    """Decay rates of AdamW's moments."""
-    warmup_steps: int = 200
-    """Steps over which the learning rate rises."""
-    clip_norm: float = 1.0
-    """Largest norm of the gradient."""
+    optimizer: OptimizerConfig = OptimizerConfig(
+        lr=3e-4, betas=(0.8, 0.99), weight_decay=0.0, warmup_steps=200, decay="cosine"
+    )
+    """AdamW."""
     ema_decay: float = Field(0.999, ge=0, lt=1)
     """Decay of the averaged weights, which are what is saved."""
     bf16: bool = False

@@ -1,13 +1,10 @@
 """Train one autoencoder with the one loop: build, resume, update, average, measure statistics, save."""
 
-import math
-from collections.abc import Mapping, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from torch import Tensor
 
 from syncflow.autoencoders.audio_vae import AudioVAE
 from syncflow.autoencoders.video_vae import VideoVAE
@@ -16,65 +13,22 @@ from syncflow.training.autoencoder_config import AutoencoderTrainConfig
 from syncflow.training.autoencoder_data import Windows, cached_windows, segments, to_video
 from syncflow.training.autoencoder_objective import AudioObjective, VideoObjective
 from syncflow.training.distributed import barrier, device, rank, world_size
+from syncflow.training.ema import MovingAverage
 from syncflow.training.engine import TorchEngine
 from syncflow.training.loop import Callback, train
+from syncflow.training.progress import Progress
+from syncflow.training.resume import SavedState, Saver, check_settings, latest_state, saved_steps
+from syncflow.training.schedule import adamw, learning_rate
 
-STATE = "resume.safetensors"
-
-
-class WeightAverage:
-    """Exponential moving average of a module's parameters, in float32."""
-
-    def __init__(self, module: nn.Module, decay: float) -> None:
-        self.module, self.decay = module, decay
-        self.shadow = {name: p.detach().float().clone() for name, p in module.named_parameters()}
-
-    def update(self, step: int) -> None:
-        """Take in the weights after update `step` (from 1); the first steps count for more."""
-        weight = 1.0 - min(self.decay, step / (step + 20.0))
-        for name, parameter in self.module.named_parameters():
-            self.shadow[name].lerp_(parameter.detach().float(), weight)
-
-    @torch.no_grad()
-    def copy_to(self, module: nn.Module) -> None:
-        """Put the averaged weights into a module of the same class."""
-        for name, parameter in module.named_parameters():
-            parameter.copy_(self.shadow[name])
-
-
-class Keeper(Callback):
-    """Updates the average, and writes the state from which a run resumes at the same step."""
-
-    def __init__(self, engine: TorchEngine, average: WeightAverage, config: AutoencoderTrainConfig) -> None:
-        self.engine, self.average, self.config = engine, average, config
-        self.path = config.output / STATE
-
-    def on_step(self, step: int) -> None:
-        self.average.update(step)
-        if step % self.config.checkpoint_every == 0 and rank() == 0:
-            self.save(step)
-
-    def save(self, step: int) -> None:
-        state = {name: tensor.detach().cpu().contiguous() for name, tensor in self.engine.state()}
-        state |= {f"average/{name}": tensor for name, tensor in self.average.shadow.items()}
-        partial = self.path.with_suffix(".partial")
-        save_file(state, partial, metadata={"step": str(step)})
-        partial.rename(self.path)
-
-    def load(self) -> int:
-        """Restore the last state, if there is one; the number of updates that are done."""
-        if not self.path.is_file():
-            return 0
-        state = load_file(self.path)
-        average = {name: state.pop(f"average/{name}") for name in self.average.shadow}
-        self.engine.restore(state)
-        self.average.shadow = average
-        return round(max(float(t) for name, t in state.items() if name.startswith("step/")))
+STEERED = {"workers", "batch_size", "max_failures", "checkpoint_every", "log_every", "held_out", "output"}
 
 
 def train_autoencoder(config: AutoencoderTrainConfig, callbacks: Sequence[Callback] = ()) -> None:
-    """Train on this worker, with those beside it; the first one saves to `config.output`."""
-    dump_config(config, config.output / "resolved.yaml")
+    """Train on this worker, with those beside it; the first one saves to `config.output`.
+
+    Raises:
+        UserError: no clips, or a state of other settings.
+    """
     windows = _windows_of_all_workers(config)
     torch.manual_seed(config.seed)
     vae = build_vae(config).to(device())
@@ -83,31 +37,36 @@ def train_autoencoder(config: AutoencoderTrainConfig, callbacks: Sequence[Callba
         if isinstance(vae, AudioVAE)
         else VideoObjective(vae, config.video_objective)
     ).to(device())
-    optimizer = torch.optim.AdamW(
-        vae.parameters(), lr=config.learning_rate, betas=config.betas, weight_decay=0.0
-    )
     engine = TorchEngine(
         objective,
-        optimizer=optimizer,
-        schedule=lambda step: config.learning_rate * cosine(step, config),
-        clip_norm=config.clip_norm,
+        optimizer=adamw(objective, config=config.optimizer),
+        schedule=learning_rate(config.optimizer, steps=config.steps),
+        clip_norm=config.optimizer.clip_norm,
         bf16=config.bf16,
     )
-    keeper = Keeper(engine, WeightAverage(vae, config.ema_decay), config)
-    start = keeper.load()
+    average = MovingAverage(engine, decay=config.ema_decay)
+    parts = [engine, average]
+    settings = compared_settings(config)
+    state = latest_state(config.output / "engine")
+    if state is not None:
+        check_settings(state.manifest["settings"], settings, allowed=(), source=str(state.folder))
+        for part in parts:
+            part.restore(state)
+    start = 0 if state is None else state.step
+    saver = Saver(config.output / "engine", parts, every=config.checkpoint_every, keep=2, settings=settings)
     train(
         engine,
         segments(windows, config, start_step=start, rank=rank(), world_size=world_size()),
         steps=config.steps,
         start_step=start,
         log_every=config.log_every,
-        callbacks=[keeper, *callbacks],
+        callbacks=[average, *([Progress(f"{config.kind} VAE")] if rank() == 0 else []), *callbacks, saver],
     )
     if rank() == 0:
-        keeper.average.copy_to(vae)
+        load_average(vae, SavedState(saved_steps(config.output / "engine")[0]))
         set_measured_statistics(vae, windows)
         vae.to("cpu").save_pretrained(config.output)
-        keeper.path.unlink(missing_ok=True)
+        dump_config(config, config.output / "resolved.yaml")
     barrier()
 
 
@@ -118,10 +77,19 @@ def build_vae(config: AutoencoderTrainConfig) -> AudioVAE | VideoVAE:
     return VideoVAE(**config.video.model_dump())
 
 
-def cosine(step: int, config: AutoencoderTrainConfig) -> float:
-    """Share of the peak learning rate: a rise, then half a cosine down to a hundredth."""
-    rise = min(1.0, (step + 1) / max(1, config.warmup_steps))
-    return rise * (0.01 + 0.99 * 0.5 * (1.0 + math.cos(math.pi * step / config.steps)))
+def compared_settings(config: AutoencoderTrainConfig) -> dict[str, str]:
+    """What must be the same when a run goes on."""
+    values = config.model_dump(mode="json", exclude=STEERED)
+    return {name: str(value) for name, value in values.items()} | {
+        "global_batch": str(config.batch_size * config.workers)
+    }
+
+
+@torch.no_grad()
+def load_average(vae: AudioVAE | VideoVAE, state: SavedState) -> None:
+    """Put the averaged weights of a state into the autoencoder."""
+    for name, parameter in vae.named_parameters():
+        parameter.copy_(state[f"ema/vae.{name}"])
 
 
 @torch.no_grad()
@@ -135,10 +103,10 @@ def set_measured_statistics(vae: AudioVAE | VideoVAE, windows: Windows, *, count
         else:
             data = to_video(windows.frames[row : row + 1])
         moments = vae.posterior(data.to(device()))
-        channels = 2 if isinstance(vae, AudioVAE) else 1
-        spread = moments.mean.square() + moments.logvar.exp()  # second moment of a draw
+        second = moments.mean.square() + moments.logvar.exp()  # of a draw
+        channel = 2 if isinstance(vae, AudioVAE) else 1
         found.append(
-            torch.stack([x.movedim(channels, -1).flatten(0, -2).mean(0) for x in (moments.mean, spread)])
+            torch.stack([x.movedim(channel, -1).flatten(0, -2).mean(0) for x in (moments.mean, second)])
         )
     mean, second = torch.stack(found).mean(0)
     vae.set_statistics(mean=mean, std=(second - mean.square()).sqrt())
@@ -146,27 +114,13 @@ def set_measured_statistics(vae: AudioVAE | VideoVAE, windows: Windows, *, count
 
 def _windows_of_all_workers(config: AutoencoderTrainConfig) -> Windows:
     """Decoded by the first worker, then mapped by all."""
-
-    def load() -> Windows:
-        return cached_windows(
-            config.clips, spec=config.clip, per_clip=config.windows_per_clip, cache=config.output / "cache"
-        )
-
-    if rank() == 0:
-        load()
-    barrier()
-    return load()
-
-
-class ProgressLine(Callback):
-    """Prints a line at each log, at the first worker."""
-
-    def on_log(self, step: int, metrics: Mapping[str, float]) -> None:
-        if rank() == 0:
-            shown = "  ".join(f"{k} {v:.4g}" for k, v in metrics.items() if k != "data_wait_fraction")
-            print(f"step {step}  {shown}", flush=True)
-
-
-def weights_file(output: Path) -> Path:
-    """Where `save_pretrained` put the weights."""
-    return output / "diffusion_pytorch_model.safetensors"
+    for turn in range(2):
+        if turn == 1 or rank() == 0:
+            windows = cached_windows(
+                config.clips,
+                spec=config.clip,
+                per_clip=config.windows_per_clip,
+                cache=config.output / "cache",
+            )
+        barrier()
+    return windows

@@ -62,6 +62,17 @@ def test_flags_override_the_preset_and_keep_the_rest(tmp_path: Path) -> None:
     )
 
 
+class Wide(Config):
+    tower: Tower = Tower(depth=40, weights="w")
+
+
+@pytest.mark.parametrize("flags", [[], ["--tower.weights", "v"]])
+def test_a_group_given_in_part_keeps_the_rest_of_its_default(tmp_path: Path, flags: list[str]) -> None:
+    path = preset(tmp_path, "tower: {weights: v}\n")
+    config = parse_arguments(Wide, description="wide", argv=["--config", str(path), *flags])
+    assert config.tower == Tower(depth=40, weights="v")
+
+
 def test_the_dump_loads_as_the_same_config(tmp_path: Path) -> None:
     job = Job(output=Path("/o"), tower=Tower(depth=2), sizes=(1, 2))
     dump_config(job, tmp_path / "resolved.yaml")
