@@ -1,0 +1,194 @@
+"""Time the model: its video tower against diffusers' Latte, stage 2 against 3, and a GPU's peak share.
+
+Rivals run in turns in one process, medians are compared, and against Latte it is time per counted
+FLOP, since the two do not do quite the same work.
+"""
+
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+from diffusers import LatteTransformer3DModel
+from torch.utils.flop_counter import FlopCounterMode
+
+from syncflow.command_line import parse_arguments, run
+from syncflow.config import Config
+from syncflow.model.config import AudioTowerConfig, DualDiTConfig, SampleShape, VideoTowerConfig
+from syncflow.model.cost import PARTS, STAGES
+from syncflow.model.dual_dit import DualDiT
+from syncflow.records import AVLatents, TextBatch
+
+Work = Callable[[], torch.Tensor | None]
+
+
+class BenchConfig(Config):
+    """What is timed; the defaults suit a CPU, `--depth 28 --batch 16 --device cuda` a GPU."""
+
+    depth: int = 2
+    """Layers (a spatial and a temporal block each); the width is always 1152."""
+    batch: int = 1
+    """Samples a step."""
+    size: int = 128
+    """Rows and columns of a frame, pixels."""
+    text_tokens: int = 100
+    """Tokens of a prompt."""
+    repeats: int = 7
+    """Rounds; each times every rival once."""
+    device: str = "cpu"
+    """torch device. On cuda the weights are bf16."""
+
+
+def medians(rivals: dict[str, Work], *, repeats: int, device: str) -> dict[str, float]:
+    """Median seconds of each, the rivals taking turns; one round before is not counted."""
+    seconds: dict[str, list[float]] = {name: [] for name in rivals}
+    for turn in range(repeats + 1):
+        for name, work in rivals.items():
+            _wait(device)
+            start = time.perf_counter()
+            work()
+            _wait(device)
+            if turn:
+                seconds[name].append(time.perf_counter() - start)
+    return {name: statistics.median(each) for name, each in seconds.items()}
+
+
+def _wait(device: str) -> None:
+    if device.startswith("cuda"):
+        torch.cuda.synchronize(device)
+
+
+def counted(work: Work) -> int:
+    """FLOP of matrix products of one call."""
+    with FlopCounterMode(display=False) as counter:
+        work()
+    return counter.get_total_flops()
+
+
+def step(forward: Callable[[], torch.Tensor], model: torch.nn.Module) -> Work:
+    """Forward and backward; gradients are thrown away."""
+
+    def work() -> None:
+        forward().square().mean().backward()
+        model.zero_grad(set_to_none=True)
+
+    return work
+
+
+def against_latte(config: BenchConfig, model: DualDiT, inputs: tuple) -> None:
+    latents, t, text, clip = inputs
+    video = model.settings.video
+    latte = LatteTransformer3DModel(
+        num_attention_heads=video.num_heads,
+        attention_head_dim=video.hidden_size // video.num_heads,
+        in_channels=video.in_channels,
+        out_channels=2 * video.in_channels,
+        num_layers=config.depth,
+        attention_bias=True,
+        sample_size=latents.video.shape[-1],
+        patch_size=2,
+        activation_fn="gelu-approximate",
+        num_embeds_ada_norm=1000,
+        norm_type="ada_norm_single",
+        norm_elementwise_affine=False,
+        norm_eps=1e-6,
+        caption_channels=video.text_dim,
+        video_length=latents.video.shape[2],
+        cross_attention_dim=video.hidden_size,
+    ).to(latents.video)
+
+    def ours() -> torch.Tensor:
+        return model.video(latents.video, t, text, **clip).velocity
+
+    def theirs() -> torch.Tensor:
+        return latte(
+            latents.video, timestep=1000 * (1 - t), encoder_hidden_states=text.tokens, return_dict=False
+        )[0]
+
+    def without_graph(forward: Callable[[], torch.Tensor]) -> Work:
+        return torch.no_grad()(forward)
+
+    tests = {
+        "forward": {"ours": without_graph(ours), "Latte": without_graph(theirs)},
+        "forward + backward": {"ours": step(ours, model), "Latte": step(theirs, latte)},
+    }
+    for name, rivals in tests.items():
+        flop = {who: counted(work) for who, work in rivals.items()}
+        seconds = medians(rivals, repeats=config.repeats, device=config.device)
+        rate = {who: flop[who] / seconds[who] / 1e9 for who in rivals}
+        for who in rivals:
+            work = f"{seconds[who]:8.4f} s {flop[who] / 1e9:9.2f} GFLOP"
+            print(f"{name:20} {who:6} {work} {rate[who]:9.1f} GFLOP/s")
+        print(f"{name:20} ours / Latte, per FLOP: {rate['ours'] / rate['Latte']:.3f}")
+
+
+def stages(config: BenchConfig, model: DualDiT, inputs: tuple) -> None:
+    """Whole steps, with AdamW."""
+    latents, t, text, clip = inputs
+
+    def stage(name: str) -> Work:
+        trains, scores = STAGES[name]
+        parameters = [p for part in trains for p in getattr(model, part).parameters()]
+        optimizer = torch.optim.AdamW(parameters, lr=1e-5, foreach=True)
+        x_t = AVLatents(video=latents.video, audio=latents.audio if "audio" in scores else None)
+
+        def work() -> None:
+            for part in PARTS:
+                getattr(model, part).requires_grad_(part in trains)
+            velocity = model(x_t, t, text, **clip)
+            sum(getattr(velocity, each).square().mean() for each in scores).backward()
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
+
+        return work
+
+    rivals = {name: stage(name) for name in STAGES}
+    on_gpu = config.device.startswith("cuda")
+    flop = {name: counted(work) for name, work in rivals.items()}
+    if on_gpu:
+        side = torch.randn(8192, 8192, device=config.device, dtype=torch.bfloat16)
+        rivals["matrix product"] = lambda: side @ side
+        flop["matrix product"] = 2 * 8192**3
+        for name, work in rivals.items():
+            torch.cuda.reset_peak_memory_stats()
+            work()
+            print(f"{name:20} peak memory {torch.cuda.max_memory_allocated() / 2**30:.1f} GiB")
+    seconds = medians(rivals, repeats=config.repeats, device=config.device)
+    for name in rivals:
+        print(f"{name:20} {seconds[name]:8.4f} s {flop[name] / seconds[name] / 1e12:8.3f} TFLOP/s")
+    print(f"joint / audio step: {seconds['joint'] / seconds['audio']:.2f} times the time")
+    if on_gpu:
+        share = flop["video"] / seconds["video"] * seconds["matrix product"] / flop["matrix product"]
+        print(f"video stage: {100 * share:.1f} % of the matrix product's rate")
+
+
+def main() -> None:
+    config = parse_arguments(BenchConfig, description=__doc__ or "")
+    dtype = torch.bfloat16 if config.device.startswith("cuda") else torch.float32
+    torch.manual_seed(0)
+    model = DualDiT(
+        **DualDiTConfig(
+            video=VideoTowerConfig(depth=config.depth), audio=AudioTowerConfig(depth=config.depth)
+        ).model_dump()
+    ).to(config.device, dtype)
+    sample = SampleShape()
+    rows = config.size // 8  # the video VAE's stride in space
+    make = {"device": config.device, "dtype": dtype}
+    latents = AVLatents(
+        video=torch.randn(config.batch, 4, sample.video_latents[0], rows, rows, **make),
+        audio=torch.randn(config.batch, sample.audio_latents, 128, **make),
+    )
+    text = TextBatch(
+        tokens=torch.randn(config.batch, config.text_tokens, 4096, **make),
+        mask=torch.ones(config.batch, config.text_tokens, dtype=torch.bool, device=config.device),
+        dropped=torch.zeros(config.batch, dtype=torch.bool, device=config.device),
+    )
+    t = torch.rand(config.batch, device=config.device)
+    clip = {"fps": 16.0, "height": config.size, "width": config.size}
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {config}")
+    against_latte(config, model, (latents, t, text, clip))
+    stages(config, model, (latents, t, text, clip))
+
+
+if __name__ == "__main__":
+    run(main)
