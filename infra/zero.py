@@ -1,0 +1,250 @@
+"""DeepSpeed ZeRO as an engine of the training loop.
+
+DeepSpeed shards optimizer states (1), gradients (2) and weights (3) over the workers. What it saves by
+itself drops frozen weights and depends on the number of workers; so it saves nothing here. Its state
+comes and goes as whole tensors by name, in the same form as the plain torch engine's.
+"""
+
+import contextlib
+import logging
+import os
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from syncflow.training.config import TrainConfig
+from syncflow.training.distributed import device, world_size
+from syncflow.training.engine import Metrics, Schedule, check_shape, mean_of
+from syncflow.training.objective import FlowObjective
+from syncflow.training.schedule import adamw, learning_rate
+
+MOMENTS = ("exp_avg", "exp_avg_sq")
+
+
+def prepare_deepspeed() -> Any:
+    """Import DeepSpeed, quiet, and on CPU without compiling its shared-memory operations."""
+    if not torch.cuda.is_available():
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")
+    os.environ.setdefault("DEEPSPEED_LOG_LEVEL", "error")
+    with warnings.catch_warnings(), _silent():
+        warnings.simplefilter("ignore")
+        import deepspeed
+    logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
+    # on first use it would compile for a minute, in all workers at once, and a race there may crash
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
+    return deepspeed
+
+
+class ZeroEngine:
+    """An `Engine` over DeepSpeed. Weights stay float32; `bf16` is autocast, as in the plain engine.
+
+    Args:
+        objective: a module whose `forward(batch)` returns scalars, among them `loss`; it must hold no
+            frozen parameters.
+        optimizer: a torch AdamW over all of its parameters.
+        micro_batch: samples a worker, in one forward pass.
+        accumulate: forward passes that make one update.
+
+    Raises:
+        ValueError: a parameter of `objective` does not train.
+    """
+
+    def __init__(
+        self,
+        objective: nn.Module,
+        *,
+        optimizer: torch.optim.Optimizer,
+        schedule: Schedule,
+        zero_stage: int,
+        micro_batch: int,
+        accumulate: int = 1,
+        clip_norm: float = 0.0,
+        bf16: bool = False,
+    ) -> None:
+        frozen = [name for name, parameter in objective.named_parameters() if not parameter.requires_grad]
+        if frozen:
+            raise ValueError(f"{frozen[0]} is frozen; keep frozen parameters outside the engine's module")
+        deepspeed = prepare_deepspeed()
+        with _silent():
+            if not torch.distributed.is_initialized():
+                deepspeed.init_distributed(dist_backend="nccl" if torch.cuda.is_available() else "gloo")
+            self.engine, *_ = deepspeed.initialize(
+                model=objective,
+                optimizer=optimizer,
+                dist_init_required=False,
+                config=deepspeed_config(
+                    zero_stage=zero_stage,
+                    micro_batch=micro_batch,
+                    accumulate=accumulate,
+                    clip_norm=clip_norm,
+                ),
+            )
+        self.zero_stage, self.schedule, self.bf16 = zero_stage, schedule, bf16
+        self.trained = dict(self.engine.module.named_parameters())
+
+    def step(self, batches: Sequence[Any], *, step: int) -> Metrics:
+        rate = self.schedule(step)
+        for group in self.engine.optimizer.param_groups:
+            group["lr"] = rate
+        reported: list[Metrics] = []
+        for batch in batches:
+            with self._autocast():
+                losses = self.engine(batch)
+            self.engine.backward(losses["loss"])
+            self.engine.step()
+            reported.append({name: value.detach() for name, value in losses.items()})
+        norm = self.engine.get_global_grad_norm()
+        norm = torch.nan if norm is None else float(norm)
+        rates = {"gradient_norm": torch.tensor(norm), "learning_rate": torch.tensor(rate)}
+        return {**mean_of(reported), **rates}
+
+    @torch.no_grad()
+    def evaluate(self, batch: Any) -> Metrics:
+        was_training = self.engine.training
+        self.engine.eval()
+        with self._autocast():
+            metrics = self.engine(batch)
+        self.engine.train(was_training)
+        return metrics
+
+    def weights(self) -> Iterator[tuple[str, Tensor]]:
+        from deepspeed.utils import safe_get_full_fp32_param
+
+        for name, parameter in self.trained.items():
+            yield name, safe_get_full_fp32_param(parameter) if self.zero_stage == 3 else parameter.detach()
+
+    def state(self) -> Iterator[tuple[str, Tensor]]:
+        from deepspeed.utils import safe_get_full_optimizer_state
+
+        for name, tensor in self.weights():
+            yield f"weight/{name}", tensor
+        if not self._inner.state:  # before the first step there are no moments
+            return
+        self._link_moments()
+        for name, parameter in self.trained.items():
+            yield f"step/{name}", torch.as_tensor(self._updates(), dtype=torch.float32)
+            for key in MOMENTS:
+                if self.zero_stage == 0:
+                    yield f"{key}/{name}", self._inner.state[parameter][key]
+                else:
+                    yield f"{key}/{name}", safe_get_full_optimizer_state(parameter, key)
+
+    def restore(self, state: Mapping[str, Tensor]) -> None:
+        from deepspeed.utils import safe_set_full_fp32_param, safe_set_full_optimizer_state
+
+        for name, parameter in self.trained.items():
+            value = state[f"weight/{name}"].to(device())
+            self._set_weight(name, parameter, value)
+            if self.zero_stage:
+                safe_set_full_fp32_param(parameter, value)
+        first = next(iter(self.trained))
+        if f"step/{first}" not in state:
+            return
+        self._make_moments(state[f"step/{first}"])
+        for name, parameter in self.trained.items():
+            for key in MOMENTS:
+                value = state[f"{key}/{name}"].to(device())
+                if self.zero_stage == 0:
+                    self._inner.state[parameter][key].copy_(value)
+                else:
+                    safe_set_full_optimizer_state(parameter, value, key)
+
+    def _set_weight(self, name: str, parameter: nn.Parameter, value: Tensor) -> None:
+        if self.zero_stage < 3:
+            check_shape(name, value, parameter)
+            with torch.no_grad():
+                parameter.copy_(value)
+            return
+        from deepspeed.zero import GatheredParameters
+
+        with GatheredParameters([parameter], modifier_rank=0), torch.no_grad():
+            check_shape(name, value, parameter)
+            if torch.distributed.get_rank() == 0:
+                parameter.copy_(value)
+
+    @property
+    def _inner(self) -> torch.optim.Optimizer:
+        """The torch optimizer that DeepSpeed steps."""
+        return self.engine.optimizer.optimizer if self.zero_stage else self.engine.optimizer
+
+    def _updates(self) -> float:
+        return float(next(iter(self._inner.state.values()))["step"])
+
+    def _make_moments(self, updates: Tensor) -> None:
+        """Moments of zero, which a fresh engine does not have before its first step."""
+        zero = self.engine.optimizer
+        if self.zero_stage == 0:
+            flat = list(self.trained.values())
+        elif self.zero_stage == 3:
+            flat = zero.fp32_partitioned_groups_flat
+        else:
+            flat = zero.single_partition_of_fp32_groups
+        on_device = bool(self._inner.defaults.get("fused"))
+        for part in flat:
+            self._inner.state[part] = {
+                "step": updates.clone().to(part.device) if on_device else updates.clone(),
+                **{key: torch.zeros_like(part) for key in MOMENTS},
+            }
+        self._link_moments()
+
+    def _link_moments(self) -> None:
+        """Tell ZeRO-1 and 2 where each parameter's moments lie in its flat partitions.
+
+        DeepSpeed does it once, after the first group's first step, when the other groups have none yet.
+        """
+        if self.zero_stage in (1, 2):
+            zero = self.engine.optimizer
+            zero._hp_optimizer_states_linked = False
+            zero._lazy_init_hp_params_optimizer_state()
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(device().type, dtype=torch.bfloat16, enabled=self.bf16)
+
+
+def deepspeed_config(
+    *, zero_stage: int, micro_batch: int, accumulate: int, clip_norm: float
+) -> dict[str, Any]:
+    """DeepSpeed's settings; the optimizer and its schedule are ours."""
+    return {
+        "train_micro_batch_size_per_gpu": micro_batch,
+        "gradient_accumulation_steps": accumulate,
+        "train_batch_size": micro_batch * accumulate * world_size(),
+        "gradient_clipping": clip_norm,
+        "zero_optimization": {
+            "stage": zero_stage,
+            "contiguous_gradients": True,
+            "overlap_comm": torch.cuda.is_available() and zero_stage > 0,
+        },
+        "zero_allow_untested_optimizer": True,
+        "steps_per_print": 2**31,
+        "wall_clock_breakdown": False,
+    }
+
+
+def zero_engine(objective: FlowObjective, config: TrainConfig) -> ZeroEngine:
+    """The engine that a stage's settings ask for."""
+    return ZeroEngine(
+        objective,
+        optimizer=adamw(objective, config=config.optimizer),
+        schedule=learning_rate(config.optimizer, steps=config.steps),
+        zero_stage=config.engine.zero_stage,
+        micro_batch=config.batch_size,
+        accumulate=config.accumulate,
+        clip_norm=config.optimizer.clip_norm,
+        bf16=config.engine.bf16,
+    )
+
+
+@contextlib.contextmanager
+def _silent() -> Iterator[None]:
+    """DeepSpeed prints and logs while it is imported and set up; errors are raised, not printed."""
+    logging.disable(logging.WARNING)
+    try:
+        with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):
+            yield
+    finally:
+        logging.disable(logging.NOTSET)
