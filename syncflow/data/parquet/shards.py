@@ -11,7 +11,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from syncflow.data.parquet import schema
+import syncflow.data.parquet.schema as schema
 from syncflow.errors import UserError
 from syncflow.records import LatentRow, TextEmbedding
 

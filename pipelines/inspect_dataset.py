@@ -1,0 +1,64 @@
+"""What a dataset of latents holds: dataset card, verification, windows decoded for the eye and the ear."""
+
+from pathlib import Path
+
+from syncflow.command_line import parse_arguments, run
+from syncflow.data.config import InspectConfig
+
+
+def main() -> int:
+    config = parse_arguments(InspectConfig, description=__doc__ or "")
+
+    from syncflow.data.dataset_card import dataset_card
+
+    card = dataset_card(config.dataset)
+    print(card)
+    if config.card:
+        (config.dataset / "README.md").write_text(card, encoding="utf-8")
+    if config.sample:
+        decode_sample(config)
+    return verify(config.dataset) if config.verify else 0
+
+
+def verify(folder: Path) -> int:
+    """Print every fault; exit status 1 when there is one."""
+    from syncflow.data.verify import find_faults
+
+    faults = list(find_faults(folder))
+    for fault in faults:
+        print(f"fault: {fault}")
+    print(f"{folder}: {len(faults)} faults" if faults else f"{folder}: verified, no fault")
+    return 1 if faults else 0
+
+
+def decode_sample(config: InspectConfig) -> None:
+    """Write a few windows as mp4 with the autoencoders that the dataset names."""
+    from rich.progress import track
+
+    from preprocessing.load_encoders import load_video_vae
+    from syncflow.autoencoders.audio_vae import AudioVAE
+    from syncflow.autoencoders.loading import load_vae
+    from syncflow.data.index import read_windows
+    from syncflow.data.inspect import choose_windows, decode_entry, file_name
+    from syncflow.data.parquet import DatasetManifest
+    from syncflow.media import write_clip
+
+    manifest = DatasetManifest.read(config.dataset)
+    video_vae = load_video_vae(manifest.video_vae.location)
+    audio_vae = load_vae(AudioVAE, Path(manifest.audio_vae.location))
+    windows = read_windows(config.dataset, recipe=manifest.recipe)
+    config.output.mkdir(parents=True, exist_ok=True)
+    for entry in track(choose_windows(windows, count=config.sample, seed=config.seed), "decoding"):
+        clip = decode_entry(entry, spec=manifest.spec, video_vae=video_vae, audio_vae=audio_vae)
+        write_clip(
+            config.output / file_name(entry),
+            frames=clip.frames,
+            audio=clip.audio,
+            fps=manifest.spec.fps,
+            sample_rate=manifest.spec.sample_rate,
+        )
+    print(f"{min(config.sample, len(windows))} windows decoded to {config.output}")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,77 @@
+"""The dataset card: what a dataset holds, in Markdown."""
+
+from pathlib import Path
+
+import numpy as np
+
+from syncflow.data.index import WindowEntry, read_windows
+from syncflow.data.parquet import DatasetManifest
+
+PERCENTILES = (0, 5, 50, 95, 100)
+
+
+def dataset_card(folder: Path) -> str:
+    """Counts, the way from inputs to windows, sizes, scores and fingerprints.
+
+    Raises:
+        UserError: no finished dataset is there.
+    """
+    manifest = DatasetManifest.read(folder)
+    windows = read_windows(folder, recipe=manifest.recipe)
+    spec = manifest.spec
+    parts = [
+        f"# Latents: {folder.name}",
+        f"Windows of {spec.seconds:g} s: {spec.num_frames} frames of {spec.width} x {spec.height} at "
+        f"{spec.fps} fps, {spec.num_samples} samples at {spec.sample_rate} Hz, mono. Each row holds the mean and the "
+        "log-variance of both posteriors, float16; `docs/data.md` tells how to read them.",
+        "## Clips",
+        _table(("", "reason", "clips"), _funnel(manifest)),
+        f"{manifest.windows} windows, {manifest.captions} distinct captions, "
+        f"{manifest.latents_bytes / 1e6:.1f} MB of latents, "
+        f"{manifest.text_bytes / 1e6:.1f} MB of embeddings.",
+        "## Windows",
+        _table(("split", "windows", "clips"), _splits(windows)),
+        "## Scores",
+        _table(("score", *(f"{p} %" for p in PERCENTILES)), _scores(windows)),
+        "Thresholds on these are settings of training (`filters.min_scores`, `filters.max_scores`).",
+        "## Made by",
+        _table(("model", "sha256", "location"), _weights(manifest)),
+        f"SyncFlow {manifest.version}, schema version {manifest.schema_version}, recipe `{manifest.recipe}`; "
+        "all settings are in `resolved.yaml`.",
+        "## Licence",
+        "Latents can be decoded to pictures and sound: the terms of the source clips hold for them too.",
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _funnel(manifest: DatasetManifest) -> list[tuple[object, ...]]:
+    rows: list[tuple[object, ...]] = [("inputs", "", manifest.inputs)]
+    rows += [("rejected", reason, count) for reason, count in sorted(manifest.rejected.items())]
+    rows += [("failed", reason, count) for reason, count in sorted(manifest.failed.items())]
+    return [*rows, ("accepted", "", manifest.accepted)]
+
+
+def _splits(windows: list[WindowEntry]) -> list[tuple[object, ...]]:
+    rows: list[tuple[object, ...]] = []
+    for split in sorted({window.split for window in windows}):
+        chosen = [window for window in windows if window.split == split]
+        rows.append((split, len(chosen), len({(w.dataset, w.clip_id) for w in chosen})))
+    return rows
+
+
+def _scores(windows: list[WindowEntry]) -> list[tuple[object, ...]]:
+    rows: list[tuple[object, ...]] = []
+    for name in sorted(windows[0].scores) if windows else []:
+        values = np.percentile([window.scores[name] for window in windows], PERCENTILES)
+        rows.append((name, *(f"{value:.4g}" for value in values)))
+    return rows
+
+
+def _weights(manifest: DatasetManifest) -> list[tuple[object, ...]]:
+    models = {"video VAE": manifest.video_vae, "audio VAE": manifest.audio_vae, "text": manifest.text_encoder}
+    return [(name, f"`{w.sha256[:16]}`", w.location or "built from a seed") for name, w in models.items()]
+
+
+def _table(head: tuple[str, ...], rows: list[tuple[object, ...]]) -> str:
+    lines = [head, tuple("---" for _ in head), *rows]
+    return "\n".join(f"| {' | '.join(str(cell) for cell in line)} |" for line in lines)

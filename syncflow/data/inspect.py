@@ -1,0 +1,46 @@
+"""Windows of a dataset decoded back to mp4, for the eye and the ear."""
+
+import numpy as np
+import torch
+
+from syncflow.autoencoders.audio_vae import AudioVAE
+from syncflow.autoencoders.video_vae import VideoVAE
+from syncflow.data.index import WindowEntry
+from syncflow.data.store import read_moments
+from syncflow.noise import keyed_generator
+from syncflow.records import ClipSpec, GeneratedClip
+
+
+def choose_windows(windows: list[WindowEntry], *, count: int, seed: int) -> list[WindowEntry]:
+    """`count` windows at random, without repeats."""
+    order = torch.randperm(len(windows), generator=keyed_generator("inspect", seed)).tolist()
+    return [windows[i] for i in order[:count]]
+
+
+@torch.inference_mode()
+def decode_entry(
+    entry: WindowEntry, *, spec: ClipSpec, video_vae: VideoVAE, audio_vae: AudioVAE
+) -> GeneratedClip:
+    """What the autoencoders make of a row's means: the best that a model trained on it can do."""
+    stored, _ = read_moments(entry.place.group)
+    at = entry.place.offset
+
+    def mean(name: str) -> torch.Tensor:
+        return torch.from_numpy(stored[name][at : at + 1].astype(np.float32))
+
+    video = video_vae.decode(mean("video_mean"), num_frames=spec.num_frames)[0]  # c f h w
+    audio = audio_vae.decode(mean("audio_mean"), num_samples=spec.num_samples)[0]  # m
+    frames = ((video.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).permute(1, 2, 3, 0)  # f h w c
+    return GeneratedClip(
+        prompt=entry.caption,
+        seed=0,
+        spec=spec,
+        frames=frames.contiguous().numpy(),
+        audio=audio.clamp(-1, 1).numpy(),
+    )
+
+
+def file_name(entry: WindowEntry) -> str:
+    """A name for the mp4 of a window that no path separator or other odd sign is in."""
+    safe = "".join(sign if sign.isalnum() or sign in "-_." else "_" for sign in entry.clip_id)[:100]
+    return f"{safe.lstrip('.-') or 'clip'}-{entry.window}.mp4"

@@ -1,0 +1,54 @@
+"""Read a whole dataset and say everything that is wrong with it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from syncflow.data.index import counts
+from syncflow.data.parquet import DatasetManifest, LedgerRow, read_ledger, read_rows, read_texts
+from syncflow.data.parquet.ledger import committed_files
+from syncflow.data.parquet.schema import content_sha256
+from syncflow.errors import UserError
+from syncflow.hashing import file_sha256, settings_sha256
+
+
+def find_faults(folder: Path) -> Iterator[str]:
+    """One line a fault: hashes, checksums, columns, counts and contents of all that the ledger stands for.
+
+    Raises:
+        UserError: no finished dataset, or an unreadable ledger: there is nothing to compare with.
+    """
+    manifest = DatasetManifest.read(folder)
+    files = committed_files(folder / "ledger")
+    ledger = read_ledger(folder / "ledger")
+    if settings_sha256(files) != manifest.files_sha256:
+        yield "dataset.json: the ledger has changed since; run precompute_latents.py again"
+    keys: set[str] = set()
+    wanted: set[str] = set()
+    for name, sha256 in sorted(files.items()):
+        path = folder / name
+        if not path.is_file():
+            yield f"{name}: missing"
+            continue
+        if file_sha256(path) != sha256:
+            yield f"{name}: its bytes are not those that were committed"
+        try:
+            if name.startswith("text/"):
+                keys |= {text.key for text in read_texts(path)}
+            else:
+                yield from _faults_of_shard(path, ledger, manifest, wanted)
+        except UserError as error:
+            yield str(error)
+    yield from (f"caption {key[:12]}: no embedding" for key in sorted(wanted - keys))
+
+
+def _faults_of_shard(
+    path: Path, ledger: dict[tuple[str, str], LedgerRow], manifest: DatasetManifest, wanted: set[str]
+) -> Iterator[str]:
+    contents: dict[tuple[str, str], list[str]] = {}
+    for row in read_rows(path):
+        contents.setdefault((row.dataset, row.clip_id), []).append(content_sha256(row))
+        wanted.add(row.caption_key)
+    expected = {k for k, r in ledger.items() if r.shard == path.name and counts(r, recipe=manifest.recipe)}
+    for key in sorted(expected):
+        if settings_sha256(contents.get(key, [])) != ledger[key].content_sha256:
+            yield f"{path.name}: {'/'.join(key)}: its rows are not those that were committed"

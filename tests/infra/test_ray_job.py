@@ -1,0 +1,105 @@
+"""docs/data.md's cluster recipe: a head with token authentication, and a job from the working directory."""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+import yaml
+
+from tests.precompute_case import content, settings, write_media, write_weights
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(400)]
+RAY = Path(sys.executable).parent / "ray"
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """The environment of a client of a fresh head on loopback; the head ends with the module."""
+    home = tmp_path_factory.mktemp("home")
+    token = home / "token"
+    token.write_text("a" * 64)
+    folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")
+    address = f"http://127.0.0.1:{(dashboard := free_port())}"
+    keep = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
+    environment = {
+        **keep,
+        "RAY_AUTH_MODE": "token",
+        "RAY_AUTH_TOKEN_PATH": str(token),
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "OMP_NUM_THREADS": "1",
+    }
+    ports = [
+        f"--port={free_port()}",
+        f"--dashboard-port={dashboard}",
+        f"--ray-client-server-port={free_port()}",
+    ]
+    ports += [f"--dashboard-agent-listen-port={free_port()}", "--node-ip-address=127.0.0.1", "--num-cpus=2"]
+    command = [str(RAY), "start", "--head", "--block", "--dashboard-host=127.0.0.1", f"--temp-dir={folder}"]
+    process = subprocess.Popen(
+        [*command, *ports], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    try:
+        yield {**environment, "RAY_API_SERVER_ADDRESS": address}
+    finally:
+        ours = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
+        process.send_signal(signal.SIGTERM)
+        psutil.wait_procs(ours, timeout=15)
+        for left in ours:
+            if left.is_running():
+                left.kill()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def submit(head: dict[str, str], repository: Path, *command: str) -> subprocess.CompletedProcess[str]:
+    """`ray job submit`, again until the head's agent has registered."""
+    deadline = time.monotonic() + 120
+    while True:
+        done = subprocess.run(
+            [str(RAY), "job", "submit", "--working-dir", ".", "--", *command],
+            cwd=repository,
+            env=head,
+            capture_output=True,
+            text=True,
+            timeout=300,
+        )
+        text = done.stdout + done.stderr
+        early = any(
+            word in text for word in ("No available agent", "Failed to connect", "Connection refused")
+        )
+        if not early or time.monotonic() > deadline:
+            return done
+        time.sleep(2)
+
+
+def test_precompute_runs_as_a_ray_job(head: dict[str, str], repository: Path, tmp_path: Path) -> None:
+    write_media(tmp_path / "clips", good=3)
+    write_weights(tmp_path / "weights")
+    values = settings(tmp_path / "clips", tmp_path / "weights", tmp_path / "out", executor="ray")
+    (tmp_path / "job.yaml").write_text(yaml.safe_dump(values))
+    command = [sys.executable, "pipelines/precompute_latents.py", "--config", str(tmp_path / "job.yaml")]
+
+    refused = submit(head, repository, *command, "--output", "out/relative")
+    assert refused.returncode != 0
+    assert "--output out/relative: relative, and a Ray job runs in a copy" in refused.stdout + refused.stderr
+
+    done = submit(head, repository, *command)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(content(tmp_path / "out")) == 5
+    assert (tmp_path / "out" / "dataset.json").is_file()
+    del head["RAY_AUTH_MODE"]
+    assert submit(head, repository, "true").returncode != 0, "a client without the token is turned away"
