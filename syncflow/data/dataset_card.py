@@ -22,8 +22,8 @@ def dataset_card(folder: Path) -> str:
     parts = [
         f"# Latents: {folder.name}",
         f"Windows of {spec.seconds:g} s: {spec.num_frames} frames of {spec.width} x {spec.height} at "
-        f"{spec.fps} fps, {spec.num_samples} samples at {spec.sample_rate} Hz, mono. Each row holds the mean and the "
-        "log-variance of both posteriors, float16; `docs/data.md` tells how to read them.",
+        f"{spec.fps} fps, {spec.num_samples} samples at {spec.sample_rate} Hz, mono. Each row holds the "
+        "mean and the log-variance of both posteriors, float16; `docs/data.md` tells how to read them.",
         "## Clips",
         _table(("", "reason", "clips"), _funnel(manifest)),
         f"{manifest.windows} windows, {manifest.captions} distinct captions, "
