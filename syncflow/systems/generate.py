@@ -4,6 +4,7 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -64,7 +65,7 @@ def generate_clips(
     failures: dict[str, str] = {}
     todo = (clip for clip in clips if clip.name not in done)
     made = len(done)
-    for batch in _batches(todo, loaded.pipeline.config.fps, config):
+    for batch in _batches(todo, loaded.pipeline.config["fps"], config):
         bad = [request for request in batch if request.failure]
         if bad and len(clips) == 1:
             raise UserError(f"video {bad[0].clip.video}: {bad[0].failure}")
@@ -96,7 +97,7 @@ def reproduce_clip(sidecar: Sidecar, loaded: LoadedPipeline, config: GenerateCon
             raise UserError(
                 f"reproduce: the clip was made with other weights of {name}; give that --checkpoint"
             )
-    requests = [_read_picture(clip, loaded.pipeline.config.fps, config) for clip in sidecar.batch]
+    requests = [_read_picture(clip, loaded.pipeline.config["fps"], config) for clip in sidecar.batch]
     for request in requests:
         if request.failure:
             raise UserError(f"reproduce: video {request.clip.video}: {request.failure}")
@@ -153,7 +154,7 @@ def _make(
     def stepped(_pipeline: object, step: int, t: float, state: dict) -> None:
         report(len(requests) * (step + 1) / (steps + 1))
 
-    found = pipeline(
+    found: Any = pipeline(
         [clip.prompt for clip in clips] if clips[0].prompt else None,
         negative_prompt=config.negative_prompt or None,
         video=np.stack(pictures) if pictures else None,
@@ -202,11 +203,11 @@ def _write(
     if picture is not None:  # the input's own picture, not its reconstruction
         latents = replace(latents, video=None)
     made = loaded.pipeline.decode(latents, spec)
-    frames = picture if made.frames is None else made.frames[0]
+    frames = picture if made.frames is None else np.asarray(made.frames[0])
     write_files(
         config.output / sidecar.file,
         frames=frames,
-        audio=None if made.audio is None else made.audio[0],
+        audio=None if made.audio is None else np.asarray(made.audio[0]),
         spec=spec,
         title=sidecar.clip.prompt,
         strip=config.strip,

@@ -136,7 +136,7 @@ def _video_vae(location: str, *, dtype: torch.dtype) -> VideoVAE:
 
 def _check_rates(pipeline: SyncFlowPipeline, config: GenerateConfig) -> None:
     rates = (
-        ("clip.fps", config.clip.fps, pipeline.config.fps),
+        ("clip.fps", config.clip.fps, pipeline.config["fps"]),
         ("clip.sample_rate", config.clip.sample_rate, pipeline.audio_vae.config.sample_rate),
     )
     for name, wanted, ours in rates:

@@ -83,16 +83,16 @@ class SyncFlowPipeline(DiffusionPipeline):
             UserError: no frames, or a size that the parts cannot make; it names the nearest that they can.
         """
         saved = self.config
-        frames = saved.num_frames if num_frames is None else num_frames
+        frames = saved["num_frames"] if num_frames is None else num_frames
         rows, columns = (
-            (saved.height if height is None else height),
-            (saved.width if width is None else width),
+            (saved["height"] if height is None else height),
+            (saved["width"] if width is None else width),
         )
         check_count("num_frames", frames)
         check_size(rows, columns, strides=self.strides)
         rate = self.audio_vae.config.sample_rate
         return ClipSpec(
-            seconds=frames / saved.fps, fps=saved.fps, height=rows, width=columns, sample_rate=rate
+            seconds=frames / saved["fps"], fps=saved["fps"], height=rows, width=columns, sample_rate=rate
         )
 
     @torch.no_grad()
@@ -152,7 +152,7 @@ class SyncFlowPipeline(DiffusionPipeline):
         prompts = PromptEncoder(
             model=self.text_encoder,
             tokenizer=self.tokenizer,
-            max_tokens=self.config.max_text_tokens,
+            max_tokens=self.config["max_text_tokens"],
             device=self._execution_device,
         ).prompts(
             prompt,
@@ -188,7 +188,7 @@ class SyncFlowPipeline(DiffusionPipeline):
             prepare=self.dual_dit.prepare_text,
         )
         config = solver or SolverConfig(steps=num_inference_steps)
-        with self.progress_bar(total=config.steps) as bar:
+        with self.progress_bar(total=config.steps) as bar:  # type: ignore[call-issue]
 
             def after(step: Step) -> AVLatents | None:
                 bar.update()
