@@ -10,6 +10,7 @@ is to find its own last checkpoint.
 import logging
 import os
 import shutil
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -118,6 +119,7 @@ def _worker(settings: dict[str, Any]) -> None:
 
 def _quiet() -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    warnings.filterwarnings("ignore", category=FutureWarning, module=r"torch\.distributed")
     for name in (*LOGGERS, "torch.distributed"):
         logging.getLogger(name).setLevel(logging.ERROR)
 

@@ -1,0 +1,106 @@
+"""A training stage under Ray Train: what the driver does, and what each worker does."""
+
+import signal
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+from infra.ray_train import run_workers
+from infra.tracking import MlflowCallback, TrackedRun, close_run, open_run
+from syncflow.config import dump_config
+from syncflow.data.parquet import DatasetManifest
+from syncflow.training.config import TrainConfig
+from syncflow.training.distributed import rank
+from syncflow.training.resume import saved_steps
+from syncflow.training.start import check_start
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageJob:
+    """What a worker is given."""
+
+    config: TrainConfig
+    tracked: TrackedRun | None
+
+
+def train_stage(config: TrainConfig) -> Path | None:
+    """Train a stage with Ray workers; the checkpoint's folder, or None when it was asked to stop before.
+
+    On SIGTERM the workers end after the running step with a state from which the same command goes on.
+
+    Raises:
+        UserError: data, first weights or settings do not fit.
+    """
+    check_start(config)
+    config.folder.mkdir(parents=True, exist_ok=True)
+    stop = config.folder / "stop"
+    stop.unlink(missing_ok=True)
+    dump_config(config, config.folder / "resolved.yaml")
+    tracked = _open(config)
+    status = "FAILED"
+    try:
+        with _stop_on_sigterm(stop):
+            run_workers(
+                train_worker,
+                StageJob(config=config, tracked=tracked),
+                workers=config.workers,
+                storage=config.folder / "ray",
+                max_failures=config.max_failures,
+                cpus_per_worker=config.cpus_per_worker,
+            )
+        status = "KILLED" if stop.exists() else "FINISHED"
+    finally:
+        close_run(tracked, status=status, artifacts=config.folder / "checkpoint")
+    if stop.exists():
+        last = saved_steps(config.folder / "engine")[0].name
+        print(f"stopped; the same command goes on from {last}", flush=True)
+        return None
+    return config.folder / "checkpoint"
+
+
+def train_worker(job: StageJob) -> None:
+    """One worker: the stage with the engine that its settings name; rank 0 tracks."""
+    from infra.zero import zero_engine
+    from syncflow.training.stage_run import run_stage, torch_engine
+
+    config, callbacks = job.config, []
+    if job.tracked is not None and rank() == 0:
+        callbacks.append(MlflowCallback(job.tracked, spill=config.folder / "unsent_points.jsonl"))
+    engine = zero_engine if config.engine.kind == "deepspeed" else torch_engine
+    run_stage(config, make_engine=engine, callbacks=callbacks)
+
+
+def _open(config: TrainConfig) -> TrackedRun | None:
+    if not config.tracking:
+        return None
+    dataset = DatasetManifest.read(config.data)
+    tags = {
+        "dataset.folder": str(config.data.resolve()),
+        "dataset.recipe": dataset.recipe,
+        "dataset.files_sha256": dataset.files_sha256,
+        "dataset.windows": str(dataset.windows),
+    }
+    return open_run(
+        config.tracking,
+        experiment=config.experiment,
+        pipeline=config.run_name,
+        stage=config.stage,
+        params=config.model_dump(mode="json"),
+        tags=tags,
+    )
+
+
+@contextmanager
+def _stop_on_sigterm(stop: Path):
+    """A SIGTERM writes the stop file; workers look for it after each step."""
+
+    def ask(number: int, frame: FrameType | None) -> None:
+        stop.touch()
+        print("SIGTERM: ending after the running step", flush=True)
+
+    before = signal.signal(signal.SIGTERM, ask)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,21 @@
+"""Train one stage: python pipelines/train_stage.py --config pipelines/configs/tiny/video.yaml
+
+The stages go in the order video, audio, joint, with the same --output: each starts from the checkpoint
+of the one before. The same command again goes on from the last state.
+"""
+
+from syncflow.command_line import parse_arguments, run
+from syncflow.training.config import TrainConfig
+
+
+def main() -> int:
+    config = parse_arguments(TrainConfig, description="Train one stage: video, audio or joint.")
+    print(f"stage {config.stage}: data {config.data}, output {config.folder}", flush=True)
+    from infra.stage_worker import train_stage
+
+    train_stage(config)
+    return 0
+
+
+if __name__ == "__main__":
+    run(main)
