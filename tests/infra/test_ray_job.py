@@ -50,9 +50,8 @@ def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     ]
     ports += [f"--dashboard-agent-listen-port={free_port()}", "--node-ip-address=127.0.0.1", "--num-cpus=2"]
     command = [str(RAY), "start", "--head", "--block", "--dashboard-host=127.0.0.1", f"--temp-dir={folder}"]
-    process = subprocess.Popen(
-        [*command, *ports], env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
+    with (home / "head.log").open("w") as log:
+        process = subprocess.Popen([*command, *ports], env=environment, stdout=log, stderr=log)
     try:
         yield {**environment, "RAY_API_SERVER_ADDRESS": address}
     finally:
@@ -79,7 +78,13 @@ def submit(head: dict[str, str], repository: Path, *command: str) -> subprocess.
         )
         text = done.stdout + done.stderr
         early = any(
-            word in text for word in ("No available agent", "Failed to connect", "Connection refused")
+            word in text
+            for word in (
+                "No available agent",
+                "Failed to connect",
+                "Connection refused",
+                "Server disconnected",
+            )
         )
         if not early or time.monotonic() > deadline:
             return done
