@@ -125,10 +125,11 @@ class MlflowCallback(Callback):
         run: where to.
         spill: a file for the points that the store did not take; they are sent with the next ones that
             it takes, or at the start of the next attempt.
+        samples_per_step: turns steps a second into samples a second, which is sent too.
     """
 
-    def __init__(self, run: TrackedRun, *, spill: Path) -> None:
-        self.run, self.spill = run, spill
+    def __init__(self, run: TrackedRun, *, spill: Path, samples_per_step: int) -> None:
+        self.run, self.spill, self.samples_per_step = run, spill, samples_per_step
         self._queue: queue.Queue[list[Point] | None] = queue.Queue()
         self._thread = threading.Thread(target=self._work, name="mlflow", daemon=True)
         self._known: dict[str, int] = {}  # last step of each metric that the store has
@@ -141,6 +142,9 @@ class MlflowCallback(Callback):
 
     def on_log(self, step: int, metrics: Mapping[str, float]) -> None:
         now = int(time.time() * 1000)
+        if "steps_per_second" in metrics:
+            samples = metrics["steps_per_second"] * self.samples_per_step
+            metrics = {**metrics, "samples_per_second": samples}
         self._queue.put([(name, value, now, step) for name, value in metrics.items() if value == value])
 
     def on_end(self, step: int) -> None:

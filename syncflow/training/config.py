@@ -79,7 +79,8 @@ class TrainConfig(Config):
     experiment: str = "syncflow"
     """Experiment in MLflow."""
     run: str = ""
-    """Name of the parent run, the stages' common one; empty takes the name of `output`."""
+    """Name of the parent run, the stages' common one; empty takes the name of `output`, or of the folder
+    above where that is `runs`."""
     tracking_uri: str = ""
     """MLflow's store or server; empty takes mlflow.db beside `output`, `none` tracks nothing."""
     model: DualDiTConfig = DualDiTConfig()
@@ -135,7 +136,8 @@ class TrainConfig(Config):
 
     @property
     def run_name(self) -> str:
-        return self.run or self.output.resolve().name
+        folder = self.output.resolve()
+        return self.run or (folder.parent.name if folder.name == "runs" else folder.name)
 
     @property
     def tracking(self) -> str:

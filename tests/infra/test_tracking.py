@@ -1,0 +1,105 @@
+"""MLflow: runs found again, points sent once, and a store that fails stops nothing."""
+
+from pathlib import Path
+
+import pytest
+
+from infra import tracking
+from infra.compare import compare_runs
+from infra.compare_config import CompareConfig
+from infra.tracking import MlflowCallback, TrackedRun, client, close_run, open_run
+from syncflow.errors import UserError
+
+
+@pytest.fixture(scope="module")
+def uri(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """One SQLite store for all tests: its first opening takes seconds."""
+    return f"sqlite:///{tmp_path_factory.mktemp('store') / 'mlflow.db'}"
+
+
+def opened(uri: str, pipeline: str, stage: str = "video", **params: object) -> TrackedRun:
+    run = open_run(uri, experiment="test", pipeline=pipeline, stage=stage, params=params, tags={})
+    assert run is not None
+    return run
+
+
+def send(run: TrackedRun, points: dict[int, float], *, spill: Path, start_step: int = 0) -> MlflowCallback:
+    callback = MlflowCallback(run, spill=spill, samples_per_step=16)
+    callback.on_start(start_step=start_step, steps=100)
+    for step, loss in points.items():
+        callback.on_log(step, {"loss": loss, "never": float("nan")})
+    callback.on_end(max(points, default=0))
+    return callback
+
+
+def history(run: TrackedRun) -> list[tuple[int, float]]:
+    return [(p.step, p.value) for p in client(run.uri).get_metric_history(run.run_id, "loss")]
+
+
+def test_a_stage_that_goes_on_finds_its_run_and_its_parent(uri: str) -> None:
+    first, again = opened(uri, "found", lr=1), opened(uri, "found", lr=2)
+    other = opened(uri, "found", "audio")
+    assert first == again and other != first
+    store = client(uri)
+    parents = {store.get_run(run.run_id).data.tags["mlflow.parentRunId"] for run in (first, other)}
+    assert len(parents) == 1
+    data = store.get_run(first.run_id).data
+    assert data.params["lr"] == "1" and data.tags["changed.lr"] == "2"
+
+
+def test_settings_are_flattened() -> None:
+    assert tracking.flatten({"a": {"b": 1, "c": {"d": None}}}) == {"a.b": "1", "a.c.d": "None"}
+
+
+def test_a_restart_leaves_no_point_twice(uri: str, tmp_path: Path) -> None:
+    run = opened(uri, "twice")
+    send(run, {1: 3.0, 2: 2.0, 3: 1.5}, spill=tmp_path / "spill.jsonl")
+    send(run, {2: 2.0, 3: 1.5, 4: 1.2}, spill=tmp_path / "spill.jsonl", start_step=1)
+    assert history(run) == [(1, 3.0), (2, 2.0), (3, 1.5), (4, 1.2)]
+
+
+def test_points_of_a_store_that_was_down_arrive_once(
+    uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run, spill = opened(uri, "down"), tmp_path / "spill.jsonl"
+    with monkeypatch.context() as patch:
+        patch.setattr(tracking, "client", lambda uri: (_ for _ in ()).throw(ConnectionError("refused")))
+        send(run, {1: 3.0, 2: 2.0}, spill=spill)
+    assert spill.exists() and "ConnectionError: refused" in capsys.readouterr().out
+    send(run, {3: 1.0}, spill=spill, start_step=2)
+    assert history(run) == [(1, 3.0), (2, 2.0), (3, 1.0)] and not spill.exists()
+
+
+def test_kept_points_beyond_the_restored_step_are_dropped(uri: str, tmp_path: Path) -> None:
+    run, spill = opened(uri, "beyond"), tmp_path / "spill.jsonl"
+    spill.write_text('["loss", 3.0, 1, 1]\n["loss", 9.0, 1, 2]\n')
+    send(run, {2: 2.0}, spill=spill, start_step=1)
+    assert history(run) == [(1, 3.0), (2, 2.0)]
+
+
+def test_no_store_at_all_is_said_and_survived(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    uri = f"sqlite:///{blocked}/mlflow.db"
+    assert open_run(uri, experiment="e", pipeline="p", stage="video", params={}, tags={}) is None
+    assert "training goes on without it" in capsys.readouterr().out
+    close_run(None, status="FINISHED")
+
+
+def test_a_comparison_shows_what_differs_and_the_best(uri: str, tmp_path: Path) -> None:
+    names = []
+    for lr, losses in ((1, {1: 3.0, 2: 1.0, 3: 2.0}), (2, {1: 3.0, 2: 2.5})):
+        run = opened(uri, f"compared{lr}", lr=lr, same="x")
+        send(run, losses, spill=tmp_path / "spill.jsonl")
+        names.append(f"compared{lr}/video")
+    report = compare_runs(CompareConfig(tracking_uri=uri, runs=tuple(names), output=tmp_path / "out"))
+    text = report.read_text()
+    assert "| lr | 1 | 2 |" in text and "same" not in text and "| loss | 2 (1) | 2.5 (2.5) |" in text
+    assert (tmp_path / "out" / "loss.png").exists() and (tmp_path / "out" / "comparison.html").exists()
+
+
+def test_a_missing_store_or_run_is_one_line(uri: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no such file"):
+        compare_runs(CompareConfig(tracking_uri=f"sqlite:///{tmp_path / 'no.db'}"))
+    with pytest.raises(UserError, match="runs nobody: not in"):
+        compare_runs(CompareConfig(tracking_uri=uri, runs=("nobody",), output=tmp_path))
