@@ -60,6 +60,8 @@ class RayExecutor:
             **RESOURCES[device],
         )
         for row in dataset.iter_rows():
+            if row["refusal"]:
+                raise UserError(row["refusal"])
             yield [LedgerRow(**values) for values in row["rows"]]
 
     def _device(self) -> str:
@@ -71,17 +73,33 @@ class RayExecutor:
 
 
 class RayWorker:
-    """A `ShardWorker` behind the tables that Ray Data hands around."""
+    """A `ShardWorker` behind the tables that Ray Data hands around.
+
+    A `UserError` travels as a value: Ray would wrap it in pages of traces, or lose its type.
+    """
 
     def __init__(self, make_worker: MakeWorker) -> None:
         import torch
 
-        torch.set_num_threads(1 if not torch.cuda.is_available() else torch.get_num_threads())
-        self.worker: ShardWorker = make_worker()
+        if not torch.cuda.is_available():
+            torch.set_num_threads(1)  # a worker is given one CPU
+        self.worker: ShardWorker | None = None
+        self.refusal = ""
+        try:
+            self.worker = make_worker()
+        except UserError as error:
+            self.refusal = str(error)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        refs = [[_from_item(item) for item in group] for group in batch["group"]]
-        return {"rows": [[dataclasses.asdict(row) for row in self.worker(group)] for group in refs]}
+        """A table of one group of clips -> a table of its ledger rows, or of what was refused."""
+        (group,) = batch["group"]
+        rows: list[LedgerRow] = []
+        if self.worker is not None and not self.refusal:
+            try:
+                rows = self.worker([_from_item(item) for item in group])
+            except UserError as error:
+                self.refusal = str(error)
+        return {"rows": [[dataclasses.asdict(row) for row in rows]], "refusal": [self.refusal]}
 
 
 def _to_item(ref: ClipRef) -> dict[str, Any]:
