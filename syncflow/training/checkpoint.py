@@ -112,7 +112,9 @@ def load_checkpoint(folder: Path) -> tuple[DualDiT, CheckpointManifest]:
     """
     manifest = CheckpointManifest.read(folder)
     try:
-        model = DualDiT.from_pretrained(folder, local_files_only=True, use_safetensors=True)
+        model = DualDiT.from_pretrained(
+            folder, local_files_only=True, use_safetensors=True, low_cpu_mem_usage=False
+        )
     except (OSError, ValueError, RuntimeError) as error:
         raise UserError(
             f"checkpoint {folder}: cannot be read: {' '.join(str(error).split())[:300]}"

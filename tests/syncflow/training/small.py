@@ -1,0 +1,83 @@
+"""A small finished dataset of random latents, and a small model that fits it."""
+
+from pathlib import Path
+
+import numpy as np
+
+from syncflow.data.parquet import Weights
+from syncflow.data.parquet.finish import finish_dataset
+from syncflow.data.parquet.writer import DatasetWriter
+from syncflow.records import ClipRef, ClipSpec, EncodedClip, LatentRow, TextEmbedding
+from syncflow.text import caption_key
+
+SPEC = ClipSpec(height=32, width=32)
+CAPTIONS = ("a stick hits wood", "a stick scratches metal", "a stick pokes cloth")
+
+
+def encoded(number: int) -> EncodedClip:
+    """One clip of one window, whose content follows from its number."""
+    draw = np.random.default_rng(number)
+    caption = CAPTIONS[number % len(CAPTIONS)]
+    key = caption_key(caption)
+
+    def tensor(*shape: int) -> np.ndarray:
+        return draw.standard_normal(shape).astype(np.float16)
+
+    row = LatentRow(
+        dataset="set",
+        clip_id=f"clip{number:03}",
+        window=0,
+        start_s=0.0,
+        split="test" if number % 5 == 4 else "train",
+        caption=caption,
+        caption_key=key,
+        caption_source="label",
+        source_sha256=f"{number:064x}",
+        fingerprint="f",
+        scores={"motion": 1.0},
+        video_mean=tensor(4, 9, 4, 4),
+        video_logvar=np.full((4, 9, 4, 4), -4, np.float16),
+        audio_mean=tensor(20, 8),
+        audio_logvar=np.full((20, 8), -4, np.float16),
+    )
+    ref = ClipRef(dataset="set", clip_id=row.clip_id, path=Path(f"/nowhere/{number}.mp4"))
+    tokens = np.random.default_rng(len(caption)).standard_normal((4 + number % 3, 6)).astype(np.float16)
+    return EncodedClip(ref=ref, rows=(row,), texts=(TextEmbedding(key=key, caption=caption, tokens=tokens),))
+
+
+def write_dataset(folder: Path, *, clips: int = 20) -> Path:
+    writer = DatasetWriter(folder, recipe="recipe", owner="", footer={})
+    made = [encoded(number) for number in range(clips)]
+    writer.commit(made)
+    weights = Weights(sha256="0" * 64, location="somewhere")
+    finish_dataset(
+        folder,
+        recipe="recipe",
+        keys=[(clip.ref.dataset, clip.ref.clip_id) for clip in made],
+        spec=SPEC,
+        video_vae=weights,
+        audio_vae=weights,
+        text_encoder=weights,
+        config={},
+    )
+    return folder
+
+
+SMALL = {
+    "model": {
+        "video": {"hidden_size": 16, "depth": 2, "num_heads": 2, "text_dim": 6, "max_text_tokens": 12},
+        "audio": {"latent_dim": 8, "hidden_size": 16, "depth": 2, "num_heads": 2, "text_dim": 6},
+        "adaptor": {"num_heads": 2},
+    },
+    "optimizer": {"lr": 1e-3, "warmup_steps": 4},
+    "engine": {"kind": "torch", "bf16": False},
+    "checkpoint": {"every": 3, "keep": 2},
+    "tracking_uri": "none",
+    "steps": 6,
+    "batch_size": 4,
+    "workers": 1,
+    "ema_decay": 0.9,
+    "log_every": 1,
+    "validate_every": 0,
+    "cache_gb": 0.1,
+}
