@@ -17,7 +17,7 @@ from syncflow.hashing import settings_sha256
 from syncflow.media import MediaError, decode_window, probe
 from syncflow.noise import keyed_generator
 from syncflow.records import ClipSpec
-from syncflow.training.autoencoder_config import AutoencoderTrainConfig
+from syncflow.training.autoencoder_config import AutoencoderTrainConfig, VideoObjectiveConfig
 from syncflow.training.autoencoder_objective import Part, Segments
 
 SUFFIXES = (".mp4", ".mkv", ".webm", ".mov", ".avi", ".ts")
@@ -114,7 +114,8 @@ def segments(
             )
         else:
             part = part_of_step(step, config)
-            clips = np.stack([_video_segment(windows.frames, config, part, draw) for draw in draws])
+            cut = _single_frames if part == "frames" else _video_segment
+            clips = np.stack([cut(windows.frames, config.video_objective, draw) for draw in draws])
             yield Segments(data=to_video(clips), generator=posterior, part=part)
 
 
@@ -131,13 +132,19 @@ def _audio_segment(audio: np.ndarray, length: int, generator: torch.Generator) -
     return (segment * gain).clamp(-1.0, 1.0)
 
 
+def _single_frames(
+    frames: np.ndarray, config: VideoObjectiveConfig, generator: torch.Generator
+) -> np.ndarray:
+    """Frames of as many clips: neighbours in a batch would teach the same thing twice."""
+    rows = torch.randint(len(frames), (config.frames_per_step,), generator=generator)
+    times = torch.randint(frames.shape[1], (config.frames_per_step,), generator=generator)
+    return frames[rows.numpy(), times.numpy()]
+
+
 def _video_segment(
-    frames: np.ndarray, config: AutoencoderTrainConfig, part: Part, generator: torch.Generator
+    frames: np.ndarray, config: VideoObjectiveConfig, generator: torch.Generator
 ) -> np.ndarray:
     row, total = _integer(len(frames), generator), frames.shape[1]
-    if part == "frames":
-        chosen = torch.randint(total, (config.video_objective.frames_per_step,), generator=generator)
-        return frames[row][chosen.numpy()]
-    length = min(total, config.video_objective.segment_frames)
+    length = min(total, config.segment_frames)
     first = _integer(total - length + 1, generator)
     return frames[row, first : first + length]
