@@ -4,6 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from syncflow.model.attention import EPS, Rotation, SelfAttention
+from syncflow.model.linear import Linear
 
 
 class AttentionAdaptor(nn.Module):
@@ -17,7 +18,7 @@ class AttentionAdaptor(nn.Module):
         super().__init__()
         self.attention = SelfAttention(width, num_heads=num_heads)
         self.norm = nn.LayerNorm(width, eps=EPS)
-        self.linear = nn.Linear(width, out)
+        self.linear = Linear(width, out)
 
     @torch.no_grad()
     def initialize(self, *, generator: torch.Generator | None = None) -> None:

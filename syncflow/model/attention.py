@@ -6,6 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from syncflow.model.linear import Linear
+
 EPS = 1e-6
 
 
@@ -56,10 +58,10 @@ class SelfAttention(nn.Module):
     def __init__(self, width: int, *, num_heads: int) -> None:
         super().__init__()
         self.num_heads = num_heads
-        self.query_key_value = nn.Linear(width, 3 * width)
+        self.query_key_value = Linear(width, 3 * width)
         self.query_norm = HeadNorm(width // num_heads)
         self.key_norm = HeadNorm(width // num_heads)
-        self.output = nn.Linear(width, width)
+        self.output = Linear(width, width)
 
     def forward(self, x: Tensor, *, rotation: Rotation | None = None) -> Tensor:
         qkv = self.query_key_value(x).unflatten(-1, (3, self.num_heads, -1))
@@ -78,9 +80,9 @@ class CrossAttention(nn.Module):
     def __init__(self, width: int, *, num_heads: int) -> None:
         super().__init__()
         self.num_heads = num_heads
-        self.query = nn.Linear(width, width)
-        self.key_value = nn.Linear(width, 2 * width)
-        self.output = nn.Linear(width, width)
+        self.query = Linear(width, width)
+        self.key_value = Linear(width, 2 * width)
+        self.output = Linear(width, width)
 
     def forward(
         self,
@@ -105,8 +107,8 @@ class FeedForward(nn.Module):
 
     def __init__(self, width: int, *, hidden: int, out: int | None = None) -> None:
         super().__init__()
-        self.expand = nn.Linear(width, hidden)
-        self.contract = nn.Linear(hidden, width if out is None else out)
+        self.expand = Linear(width, hidden)
+        self.contract = Linear(hidden, width if out is None else out)
 
     def forward(self, x: Tensor) -> Tensor:
         return self.contract(F.gelu(self.expand(x), approximate="tanh"))

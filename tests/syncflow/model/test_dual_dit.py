@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from syncflow.hashing import tensors_sha256
+from syncflow.model import linear
 from syncflow.model.dual_dit import DualDiT
 from syncflow.records import AVLatents, TextBatch
 
@@ -156,7 +157,11 @@ def test_joint_training_reaches_the_video_tower_through_the_audio(model: DualDiT
     assert all(p.grad.abs().sum() > 0 for p in model.video_tower.temporal_blocks.parameters())
 
 
-def test_checkpointing_changes_memory_and_nothing_else(model: DualDiT, tools, same):
+@pytest.mark.parametrize("smallest", [0, linear.SMALLEST])
+def test_checkpointing_changes_memory_and_nothing_else(
+    model: DualDiT, tools, same, monkeypatch: pytest.MonkeyPatch, smallest: int
+):
+    monkeypatch.setattr(linear, "SMALLEST", smallest)  # 0: every product in oneDNN
     x, text, found = tools.latents(), tools.prompts(), []
     saved: list[int] = []
 

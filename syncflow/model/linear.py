@@ -1,0 +1,68 @@
+"""The linear map of every block, on the faster of torch's two CPU libraries."""
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+from torch.utils.flop_counter import register_flop_formula
+
+_HAS_ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+SMALLEST = 2**21  # multiplications below which the call itself weighs more
+
+
+class Linear(nn.Linear):
+    """`nn.Linear` whose float32 products on a CPU run in oneDNN.
+
+    torch sends them to MKL, which keeps to narrow vectors on CPUs that are not Intel's: on an EPYC with
+    AVX-512 oneDNN is twice as fast (docs/performance.md). Same numbers up to rounding; on other
+    devices and types, for small products and in compiled code, this is `nn.Linear` itself.
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        if _for_onednn(input, self.weight):
+            return _OneDNNLinear.apply(input, self.weight, self.bias)
+        return F.linear(input, self.weight, self.bias)
+
+
+def _for_onednn(x: Tensor, weight: Tensor) -> bool:
+    return (
+        _HAS_ONEDNN
+        and not torch.compiler.is_compiling()
+        and x.device.type == weight.device.type == "cpu"
+        and x.dtype == weight.dtype == torch.float32
+        and x.numel() * weight.shape[0] >= SMALLEST
+        and not torch.is_autocast_enabled("cpu")
+    )
+
+
+def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
+
+
+class _OneDNNLinear(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return _product(x, weight, bias)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx, gradient: Tensor) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        x, weight = ctx.saved_tensors
+        for_x, for_weight, for_bias = ctx.needs_input_grad
+        rows = gradient.reshape(-1, gradient.shape[-1])
+        return (
+            _product(gradient, weight.t()) if for_x else None,
+            _product(rows.t(), x.reshape(-1, x.shape[-1]).t()) if for_weight else None,
+            rows.sum(0) if for_bias else None,
+        )
+
+
+if _HAS_ONEDNN:
+
+    @register_flop_formula(torch.ops.mkldnn._linear_pointwise)
+    def _flop(x_shape: list[int], weight_shape: list[int], *_args: object, **_keywords: object) -> int:
+        """What `FlopCounterMode` counts for it: as for any matrix product."""
+        return 2 * math.prod(x_shape) * weight_shape[0]

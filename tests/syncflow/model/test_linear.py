@@ -1,0 +1,42 @@
+import pytest
+import torch
+import torch.nn.functional as F
+from torch.utils.flop_counter import FlopCounterMode
+
+from syncflow.model import linear
+from syncflow.model.linear import Linear
+
+SIZES = [(2, 48, 128, 256), (300, 128, 96), (5, 16, 8)]  # ... in out: two above the threshold, one below
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_results_and_gradients_are_those_of_a_plain_linear_map(tools, size: tuple[int, ...]):
+    *batch, fan_in, fan_out = size
+    layer, gradient = Linear(fan_in, fan_out), tools.normal(*batch, fan_out, seed=2)
+    results = []
+    for call in (layer, lambda x: F.linear(x, layer.weight, layer.bias)):
+        x = tools.normal(*batch, fan_in).requires_grad_()
+        y = call(x)
+        found = torch.autograd.grad(y, (x, layer.weight, layer.bias), gradient)
+        results.append((y, *found))
+    for ours, plain in zip(*results, strict=True):
+        torch.testing.assert_close(ours, plain, rtol=1e-4, atol=1e-4)
+
+
+def test_a_frozen_map_passes_the_gradient_on_and_a_leaf_input_gets_none(tools):
+    layer = Linear(128, 256).requires_grad_(False)
+    x = tools.normal(100, 128)
+    assert not layer(x).requires_grad
+    layer(x.requires_grad_()).sum().backward()
+    assert x.grad is not None and layer.weight.grad is None
+
+
+def test_flops_are_counted_on_either_path(tools, monkeypatch: pytest.MonkeyPatch):
+    layer, x = Linear(128, 256), tools.normal(100, 128).requires_grad_()
+    counts = []
+    for smallest in (0, 10**12):
+        monkeypatch.setattr(linear, "SMALLEST", smallest)
+        with FlopCounterMode(display=False) as counter:
+            layer(x).sum().backward()
+        counts.append(counter.get_total_flops())
+    assert counts == [3 * 2 * 100 * 128 * 256] * 2
