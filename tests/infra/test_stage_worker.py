@@ -1,4 +1,4 @@
-"""The three stages in their order, as pipelines/train_stage.py runs them: Ray, two workers, ZeRO-1, MLflow."""
+"""The three stages in order, as pipelines/train_stage.py runs them: Ray, two workers, ZeRO-1, MLflow."""
 
 import copy
 from pathlib import Path
