@@ -20,6 +20,7 @@ from syncflow.records import ClipSpec
 from syncflow.training.autoencoder_config import AutoencoderTrainConfig, VideoObjectiveConfig
 from syncflow.training.autoencoder_objective import Part, Segments
 
+SILENT_PEAK = 0.01
 SUFFIXES = (".mp4", ".mkv", ".webm", ".mov", ".avi", ".ts")
 
 
@@ -124,12 +125,15 @@ def _integer(high: int, generator: torch.Generator) -> int:
 
 
 def _audio_segment(audio: np.ndarray, length: int, generator: torch.Generator) -> torch.Tensor:
-    """A segment at a random level (-12 to +3 dB), so that the latent does not tie loudness to content."""
+    """A segment of a window whose peak is brought to a random level, -15 to 0 dB of full scale.
+
+    Recordings differ in level for no reason that matters; a window that is all but silent stays so.
+    """
     row, total = _integer(len(audio), generator), audio.shape[1]
     first = _integer(max(1, total - length + 1), generator)
-    segment = torch.from_numpy(audio[row, first : first + length].astype(np.float32))
-    gain = 10.0 ** ((torch.rand((), generator=generator) * 15.0 - 12.0) / 20.0)
-    return (segment * gain).clamp(-1.0, 1.0)
+    peak = max(float(np.abs(audio[row]).max()), SILENT_PEAK)
+    level = float(10.0 ** (-15.0 * torch.rand((), generator=generator) / 20.0))
+    return torch.from_numpy(audio[row, first : first + length].astype(np.float32) * (level / peak))
 
 
 def _single_frames(
