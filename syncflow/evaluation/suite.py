@@ -46,8 +46,10 @@ class SystemSummary:
     onsets_per_clip: float
 
 
-def list_clips(folder: Path) -> list[Path]:
+def list_clips(folder: Path, *, split: str = "all") -> list[Path]:
     """The clips that a folder should hold: its manifest's where it has one, else its media files.
+
+    `split` chooses those whose file name begins with an id of `<split>.txt`, where a folder has such a list.
 
     Raises:
         UserError: no such folder, or nothing in it.
@@ -62,6 +64,10 @@ def list_clips(folder: Path) -> list[Path]:
             clips = [folder / row["file"] for row in csv.DictReader(stream)]
     else:
         clips = sorted(p for p in folder.iterdir() if p.suffix.lower() in CLIP_SUFFIXES)
+    listed = folder / f"{split}.txt"
+    if split != "all" and listed.is_file():
+        ids = tuple(listed.read_text(encoding="utf-8").split())
+        clips = [path for path in clips if ids and path.name.startswith(ids)]
     if not clips:
         raise UserError(
             f"clips {folder}: no clips in it; expected {', '.join(CLIP_SUFFIXES)} or a manifest.csv"

@@ -1,6 +1,7 @@
 """Settings of `pipelines/evaluate.py`."""
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 
@@ -15,13 +16,22 @@ class EvaluateConfig(Config):
     """Folders of clips; a folder's name names the system (real clips are a system too)."""
     output: Path
     """Folder for scores.csv, summary.csv, summary.md and resolved.yaml."""
+    split: Literal["all", "train", "test"] = "all"
+    """Which clips of a folder that lists its clip ids in train.txt and test.txt."""
     clip: ClipSpec = ClipSpec()
     """What is read of each clip: its first window."""
     tolerance_s: float = Field(0.1, gt=0, le=1)
     """Largest distance at which a sound and a motion peak match, seconds."""
     tracking_uri: str = ""
-    """MLflow server or SQLite file; empty takes <output>/../mlflow.db."""
+    """MLflow's store or server; empty takes mlflow.db beside `output`, `none` tracks nothing."""
     experiment: str = "syncflow"
-    """MLflow experiment."""
-    run_name: str = "evaluate"
-    """Name of the MLflow run."""
+    """Experiment in MLflow."""
+    run: str = "evaluation"
+    """Name of the parent run: that of the training whose clips these are."""
+
+    @property
+    def tracking(self) -> str:
+        """MLflow's URI; empty when nothing is tracked."""
+        if self.tracking_uri == "none":
+            return ""
+        return self.tracking_uri or f"sqlite:///{self.output.resolve().parent / 'mlflow.db'}"

@@ -1,0 +1,81 @@
+"""One page of what the demo made: clips with their strips, scores, curves, times."""
+
+import csv
+import html
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from infra.demo import Part
+from syncflow.evaluation.report import number
+
+STYLE = (
+    "body{font:16px/1.5 system-ui;max-width:70rem;margin:2rem auto;padding:0 1rem}"
+    "table{border-collapse:collapse}td,th{padding:.2rem .8rem;border-bottom:1px solid #ccc;text-align:left}"
+    "figure{margin:1rem 0}img{max-width:100%}video{width:12rem;vertical-align:top}pre{overflow:auto}"
+)
+
+
+def write_report(output: Path, *, parts: Sequence[Part], seconds: Mapping[str, float]) -> Path:
+    """`report.html`; its links are relative, so that the folder can be moved."""
+    made = output / "generated"
+    sections = [
+        ("Text to clip", _clips(made / "text_to_clip", output)),
+        ("Video to sound (the picture is given, the sound is new)", _clips(made / "video_to_sound", output)),
+        ("Synchrony", _scores(output / "scores" / "summary.csv")),
+        ("Losses", _pictures(sorted((output / "comparison").glob("*.png")), output)),
+        ("Times", _table(("part", "seconds"), [(name, f"{s:.0f}") for name, s in seconds.items()])),
+        ("Commands", "<pre>" + html.escape("\n".join(" ".join(p.command) for p in parts)) + "</pre>"),
+    ]
+    body = "".join(f"<h2>{html.escape(title)}</h2>{content}" for title, content in sections)
+    page = (
+        '<!doctype html><html lang="en"><meta charset="utf-8"><title>SyncFlow demo</title>'
+        f"<style>{STYLE}</style><body><h1>SyncFlow demo</h1>{body}</body></html>\n"
+    )
+    path = output / "report.html"
+    path.write_text(page, encoding="utf-8")
+    return path
+
+
+def _clips(folder: Path, root: Path) -> str:
+    with (folder / "manifest.csv").open(newline="", encoding="utf-8") as stream:
+        rows = [row for row in csv.DictReader(stream) if not row["failure"]]
+    figures = []
+    for row in rows:
+        clip = (folder / row["file"]).relative_to(root)
+        caption = html.escape(row["prompt"] or Path(row["video"]).name)
+        figures.append(
+            f'<figure><video controls src="{clip.as_posix()}"></video> '
+            f'<img src="{clip.with_suffix(".png").as_posix()}" alt="frames over the waveform">'
+            f"<figcaption>{caption}</figcaption></figure>"
+        )
+    return "".join(figures)
+
+
+def _scores(path: Path) -> str:
+    with path.open(newline="", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    cells = [
+        (
+            row["system"],
+            f"{row['used']} / {row['expected']}",
+            number(float(row["f1"]), 3),
+            number(float(row["chance_f1"]), 3),
+            number(float(row["offset_ms"]), 1),
+        )
+        for row in rows
+    ]
+    return _table(("system", "clips used / expected", "sync F1", "F1 by chance", "offset, ms"), cells)
+
+
+def _pictures(paths: Sequence[Path], root: Path) -> str:
+    return "".join(
+        f'<figure><img src="{path.relative_to(root).as_posix()}" alt="{html.escape(path.stem)}"></figure>'
+        for path in paths
+    )
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    def line(cells: Sequence[str], tag: str) -> str:
+        return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells) + "</tr>"
+
+    return "<table>" + line(header, "th") + "".join(line(row, "td") for row in rows) + "</table>"

@@ -1,0 +1,67 @@
+"""Score folders of clips, write the tables, and send the figures to MLflow."""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.markdown import Markdown
+from rich.progress import Progress
+
+from infra.tracking import client, close_run, flatten, open_run
+from syncflow.config import dump_config
+from syncflow.evaluation.report import summary_markdown, write_scores, write_summary
+from syncflow.evaluation.suite import ClipScore, SystemSummary, list_clips, score_clips, summarise
+from syncflow.evaluation.suite_config import EvaluateConfig
+
+
+def evaluate(config: EvaluateConfig) -> int:
+    """Status 0, or 3 when a clip failed (its reason is in scores.csv).
+
+    Raises:
+        UserError: a folder that is missing or empty.
+    """
+    listed = {folder.resolve().name: list_clips(folder, split=config.split) for folder in config.clips}
+    scores: dict[str, list[ClipScore]] = {}
+    with Progress() as progress:
+        task = progress.add_task("scoring", total=sum(map(len, listed.values())))
+        for system, clips in listed.items():
+            done = progress.tasks[task].completed
+
+            def report(number: int, before: float = done) -> None:
+                progress.update(task, completed=before + number)
+
+            scores[system] = score_clips(
+                clips, spec=config.clip, tolerance_s=config.tolerance_s, report=report
+            )
+    summaries = [summarise(system, rows) for system, rows in scores.items()]
+    write_scores(config.output, scores)
+    write_summary(config.output, summaries, tolerance_s=config.tolerance_s)
+    dump_config(config, config.output / "resolved.yaml")
+    Console().print(Markdown(summary_markdown(summaries, tolerance_s=config.tolerance_s)))
+    if config.tracking:
+        track(config, summaries)
+    print(f"scores in {config.output}")
+    return 3 if any(summary.failed for summary in summaries) else 0
+
+
+def track(config: EvaluateConfig, summaries: Sequence[SystemSummary]) -> None:
+    """Every finite figure as `<system>/<figure>` in a child run of the pipeline's, and the files."""
+    run = open_run(
+        config.tracking,
+        experiment=config.experiment,
+        pipeline=config.run,
+        stage="evaluation",
+        params=flatten(config.model_dump(mode="json")),
+        tags={},
+    )
+    if run is None:
+        return
+    store = client(run.uri)
+    for summary in summaries:
+        for name, value in dataclasses.asdict(summary).items():
+            if not isinstance(value, str) and math.isfinite(value):
+                store.log_metric(run.run_id, f"{summary.system}/{name}", float(value))
+    for name in ("summary.md", "summary.csv", "scores.csv", "resolved.yaml"):
+        store.log_artifact(run.run_id, str(config.output / name), artifact_path="scores")
+    close_run(run, status="FINISHED")

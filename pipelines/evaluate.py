@@ -1,0 +1,16 @@
+"""Score folders of clips, one a system, by the same protocol: sync F1 and offset, beside chance."""
+
+from syncflow.command_line import parse_arguments, run
+from syncflow.evaluation.suite_config import EvaluateConfig
+
+
+def main() -> int:
+    config = parse_arguments(EvaluateConfig, description=__doc__ or "")
+
+    from infra.evaluation import evaluate
+
+    return evaluate(config)
+
+
+if __name__ == "__main__":
+    run(main)
