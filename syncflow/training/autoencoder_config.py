@@ -1,13 +1,14 @@
 """Settings of `pipelines/train_autoencoder.py`."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from syncflow.autoencoders.config import AudioVAEConfig, VideoVAEConfig
 from syncflow.config import Config
 from syncflow.records import ClipSpec
+from syncflow.training.adversarial_config import AdversarialConfig
 from syncflow.training.config import OptimizerConfig
 
 
@@ -58,6 +59,7 @@ class AutoencoderTrainConfig(Config):
     video: VideoVAEConfig = VideoVAEConfig()
     audio_objective: AudioObjectiveConfig = AudioObjectiveConfig()
     video_objective: VideoObjectiveConfig = VideoObjectiveConfig()
+    adversarial: AdversarialConfig = AdversarialConfig()
     clip: ClipSpec = ClipSpec()
     """Picture size, frame rate and sample rate; its length is that of the cached clips' windows."""
     windows_per_clip: int = Field(2, ge=1)
@@ -88,3 +90,9 @@ class AutoencoderTrainConfig(Config):
     """MLflow experiment."""
     tracking_uri: str = ""
     """MLflow server or SQLite file; empty takes <output>/../mlflow.db."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.adversarial.enabled and self.kind == "video":
+            raise ValueError("adversarial.enabled: there are discriminators of sound only; set it to false")
+        return self

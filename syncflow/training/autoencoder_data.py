@@ -84,7 +84,7 @@ def _decode(folder: Path, *, spec: ClipSpec, per_clip: int, target: Path) -> Non
 
 def to_video(frames: np.ndarray) -> torch.Tensor:
     """Video `b c f h w` in [-1, 1] from frames `b f h w c` uint8."""
-    return torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 4, 1, 2, 3).float() / 127.5 - 1.0
+    return torch.from_numpy(np.array(frames)).permute(0, 4, 1, 2, 3).float() / 127.5 - 1.0
 
 
 def part_of_step(step: int, config: AutoencoderTrainConfig) -> Part:

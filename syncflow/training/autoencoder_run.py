@@ -9,12 +9,13 @@ from torch import Tensor
 from syncflow.autoencoders.audio_vae import AudioVAE
 from syncflow.autoencoders.video_vae import VideoVAE
 from syncflow.config import dump_config
+from syncflow.training.adversarial import adversarial_engine
 from syncflow.training.autoencoder_config import AutoencoderTrainConfig
 from syncflow.training.autoencoder_data import Windows, cached_windows, segments, to_video
-from syncflow.training.autoencoder_objective import AudioObjective, VideoObjective
+from syncflow.training.autoencoder_objective import AudioObjective, Segments, VideoObjective
 from syncflow.training.distributed import barrier, device, rank, world_size
 from syncflow.training.ema import MovingAverage
-from syncflow.training.engine import TorchEngine
+from syncflow.training.engine import Engine, TorchEngine
 from syncflow.training.loop import Callback, train
 from syncflow.training.progress import Progress
 from syncflow.training.resume import SavedState, Saver, check_settings, latest_state, saved_steps
@@ -32,18 +33,7 @@ def train_autoencoder(config: AutoencoderTrainConfig, callbacks: Sequence[Callba
     windows = _windows_of_all_workers(config)
     torch.manual_seed(config.seed)
     vae = build_vae(config).to(device())
-    objective = (
-        AudioObjective(vae, config.audio_objective)
-        if isinstance(vae, AudioVAE)
-        else VideoObjective(vae, config.video_objective)
-    ).to(device())
-    engine = TorchEngine(
-        objective,
-        optimizer=adamw(objective, config=config.optimizer),
-        schedule=learning_rate(config.optimizer, steps=config.steps),
-        clip_norm=config.optimizer.clip_norm,
-        bf16=config.bf16,
-    )
+    engine = build_engine(vae, config)
     average = MovingAverage(engine, decay=config.ema_decay)
     parts = [engine, average]
     settings = compared_settings(config)
@@ -75,6 +65,28 @@ def build_vae(config: AutoencoderTrainConfig) -> AudioVAE | VideoVAE:
     if config.kind == "audio":
         return AudioVAE(**config.audio.model_dump())
     return VideoVAE(**config.video.model_dump())
+
+
+def build_engine(vae: AudioVAE | VideoVAE, config: AutoencoderTrainConfig) -> Engine[Segments]:
+    """What updates the autoencoder, which is already where it trains; with discriminators if they are on."""
+    schedule = learning_rate(config.optimizer, steps=config.steps)
+    if config.adversarial.enabled:
+        assert isinstance(vae, AudioVAE), "the settings refuse discriminators of pictures"
+        return adversarial_engine(
+            vae, config=config.adversarial, optimizer=config.optimizer, schedule=schedule, bf16=config.bf16
+        )
+    objective = (
+        AudioObjective(vae, config.audio_objective)
+        if isinstance(vae, AudioVAE)
+        else VideoObjective(vae, config.video_objective)
+    ).to(device())
+    return TorchEngine(
+        objective,
+        optimizer=adamw(objective, config=config.optimizer),
+        schedule=schedule,
+        clip_norm=config.optimizer.clip_norm,
+        bf16=config.bf16,
+    )
 
 
 def compared_settings(config: AutoencoderTrainConfig) -> dict[str, str]:

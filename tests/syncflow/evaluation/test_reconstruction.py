@@ -1,0 +1,75 @@
+"""Reconstruction figures on reconstructions whose faults are known."""
+
+import math
+
+import numpy as np
+import pytest
+
+from syncflow.evaluation.reconstruction import audio_reconstruction, si_sdr_db, video_reconstruction
+
+RATE = 48_000
+
+
+def hits(*instants: float, late: float = 0.0) -> np.ndarray:
+    sound = (1e-4 * np.random.default_rng(0).standard_normal(2 * RATE)).astype(np.float32)
+    for instant in instants:
+        start = round((instant + late) * RATE)
+        time = np.arange(RATE // 5) / RATE
+        sound[start : start + len(time)] += (0.5 * np.exp(-time * 30) * np.sin(time * 9000)).astype(
+            np.float32
+        )
+    return sound
+
+
+def test_a_perfect_copy_keeps_every_onset() -> None:
+    found = audio_reconstruction([(hits(0.4, 1.1), hits(0.4, 1.1))] * 2, sample_rate=RATE)
+    assert (found.windows, found.onsets, found.onset_f1, found.onset_offset_ms) == (2, 4, 1.0, 0.0)
+
+
+@pytest.mark.parametrize("late_ms", [-4.0, 3.0, 8.0])
+def test_a_late_copy_is_late_by_as_much(late_ms: float) -> None:
+    found = audio_reconstruction([(hits(0.4, 1.1), hits(0.4, 1.1, late=late_ms / 1000))], sample_rate=RATE)
+    assert found.onset_f1 == 1.0 and abs(found.onset_offset_ms - late_ms) < 0.5
+
+
+def test_onsets_beyond_ten_milliseconds_are_lost() -> None:
+    found = audio_reconstruction([(hits(0.4, 1.1), hits(0.4, 1.1, late=0.02))], sample_rate=RATE)
+    assert found.onset_f1 == 0.0 and math.isnan(found.onset_offset_ms)
+
+
+def test_a_missing_onset_lowers_the_score() -> None:
+    found = audio_reconstruction([(hits(0.4, 1.1), hits(0.4))], sample_rate=RATE)
+    assert found.onset_f1 == pytest.approx(2 / 3)
+
+
+def test_onsets_are_pooled_over_windows() -> None:
+    pairs = [(hits(0.3, 0.8, 1.4), hits(0.3, 0.8, 1.4)), (hits(0.5), hits())]
+    assert audio_reconstruction(pairs, sample_rate=RATE).onset_f1 == pytest.approx(2 * 3 / (4 + 3))
+
+
+def test_silence_has_no_ratio_and_no_onsets() -> None:
+    silence = np.zeros(2 * RATE, dtype=np.float32)
+    found = audio_reconstruction([(silence, silence)], sample_rate=RATE)
+    assert found.onsets == 0 and math.isnan(found.onset_f1) and math.isnan(found.si_sdr_db)
+
+
+def test_si_sdr_knows_no_scale_and_measures_noise() -> None:
+    draw = np.random.default_rng(0)
+    sound, noise = draw.standard_normal(RATE), draw.standard_normal(RATE)
+    assert si_sdr_db(sound, 0.1 * sound) > 100
+    assert si_sdr_db(sound, sound + 0.1 * noise) == pytest.approx(20.0, abs=0.2)
+
+
+def test_an_error_of_one_level_everywhere_is_48_db() -> None:
+    frames = np.full((3, 16, 16, 3), 100, dtype=np.uint8)
+    found = video_reconstruction([(frames, frames + np.uint8(1))])
+    assert found.psnr_db == pytest.approx(20 * math.log10(255), abs=1e-3) and found.windows == 1
+
+
+def test_equal_pictures_have_the_highest_figures_and_noise_lower_ones() -> None:
+    frames = np.random.default_rng(0).integers(0, 200, (2, 32, 32, 3), dtype=np.uint8)
+    same = video_reconstruction([(frames, frames)])
+    noise = np.random.default_rng(1).integers(0, 30, frames.shape, dtype=np.uint8)
+    noisy = video_reconstruction([(frames, frames + noise)])
+    assert same.ssim == pytest.approx(1.0) and same.psnr_db == 100.0
+    assert noisy.ssim < same.ssim and noisy.psnr_db < 30

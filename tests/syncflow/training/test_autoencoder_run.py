@@ -1,0 +1,167 @@
+"""Whole small runs of autoencoder training: what they save, how they go on, what they refuse."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from syncflow.autoencoders.audio_vae import AudioVAE
+from syncflow.autoencoders.loading import load_vae
+from syncflow.errors import UserError
+from syncflow.training.autoencoder_config import AutoencoderTrainConfig
+from syncflow.training.autoencoder_data import cached_windows, segments, to_video
+from syncflow.training.autoencoder_objective import VideoObjective
+from syncflow.training.autoencoder_run import build_engine, build_vae, train_autoencoder
+from syncflow.training.loop import Callback
+from tests.autoencoder_case import small_config, write_clips
+
+
+class Watch(Callback):
+    """Keeps what is logged, and may end the run as a kill would."""
+
+    def __init__(self, die_at: int = 0) -> None:
+        self.die_at = die_at
+        self.seen: dict[int, dict[str, float]] = {}
+
+    def on_log(self, step: int, metrics: Mapping[str, float]) -> None:
+        timed = ("steps_per_second", "data_wait_fraction")
+        self.seen[step] = {name: value for name, value in metrics.items() if name not in timed}
+
+    def on_step(self, step: int) -> None:
+        if step == self.die_at:
+            raise KeyboardInterrupt
+
+
+@pytest.fixture(scope="module")
+def clips(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_clips(tmp_path_factory.mktemp("clips"))
+
+
+def weights(config: AutoencoderTrainConfig) -> dict[str, torch.Tensor]:
+    return load_file(config.output / "diffusion_pytorch_model.safetensors")
+
+
+@pytest.mark.parametrize(
+    ("kind", "adversarial"), [("audio", False), ("audio", True), ("video", False)], ids=str
+)
+def test_a_killed_run_goes_on_to_the_same_weights_bit_for_bit(
+    kind: str, adversarial: bool, clips: Path, tmp_path: Path
+) -> None:
+    whole, broken = (
+        small_config(kind, clips=clips, output=tmp_path / name, adversarial={"enabled": adversarial})
+        for name in ("whole", "broken")
+    )
+    unbroken, after = Watch(), Watch()
+    train_autoencoder(whole, callbacks=[unbroken])
+    with pytest.raises(KeyboardInterrupt):
+        train_autoencoder(broken, callbacks=[Watch(die_at=5)])
+    train_autoencoder(broken, callbacks=[after])
+    assert list(after.seen) == [4, 5, 6]
+    assert {step: unbroken.seen[step] for step in after.seen} == after.seen
+    expected, found = weights(whole), weights(broken)
+    assert expected.keys() == found.keys()
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+
+
+def test_the_saved_latents_have_unit_variance(clips: Path, tmp_path: Path) -> None:
+    config = small_config("audio", clips=clips, output=tmp_path / "run")
+    train_autoencoder(config)
+    vae = load_vae(AudioVAE, config.output)
+    windows = cached_windows(clips, spec=config.clip, per_clip=1, cache=tmp_path / "run" / "cache")
+    moments = vae.encode(torch.from_numpy(windows.audio.astype("float32")))
+    second = moments.mean.square() + moments.logvar.exp()
+    assert torch.allclose(moments.mean.mean((0, 1)), torch.zeros(4), atol=1e-3)
+    assert torch.allclose(second.mean((0, 1)), torch.ones(4), atol=1e-2)
+
+
+def test_discriminators_wait_for_their_step_and_then_train(clips: Path, tmp_path: Path) -> None:
+    config = small_config(
+        "audio", clips=clips, output=tmp_path, adversarial={"enabled": True, "from_step": 3}
+    )
+    watch = Watch()
+    train_autoencoder(config, callbacks=[watch])
+    assert [step for step, metrics in watch.seen.items() if "judge_loss" in metrics] == [4, 5, 6]
+    assert not any(name.startswith("judge") for name in weights(config))
+
+
+def test_the_parts_of_the_video_vae_train_in_their_turns(clips: Path, tmp_path: Path) -> None:
+    config = small_config(
+        "video",
+        clips=clips,
+        output=tmp_path,
+        video_objective={"frames_share": 0.34, "temporal_share": 0.34},
+    )
+    windows = cached_windows(clips, spec=config.clip, per_clip=1, cache=tmp_path / "cache")
+    vae = build_vae(config)
+    engine = build_engine(vae, config)
+    changed = []
+    for step, batch in enumerate(segments(windows, config, start_step=0, rank=0, world_size=1)):
+        before = {name: value.clone() for name, value in engine.weights()}
+        engine.step([batch], step=step)
+        moved = {
+            name.split(".")[1] for name, value in engine.weights() if not torch.equal(value, before[name])
+        }
+        changed.append((batch.part, moved))
+    frames, temporal = ("frames", {"spatial"}), ("temporal", {"temporal"})
+    assert changed == [*[frames] * 3, *[temporal] * 2, ("all", {"spatial", "temporal"})]
+
+
+def test_what_is_seen_does_not_depend_on_the_number_of_workers(clips: Path, tmp_path: Path) -> None:
+    one = small_config("audio", clips=clips, output=tmp_path, batch_size=4)
+    two = small_config("audio", clips=clips, output=tmp_path, batch_size=2, workers=2)
+    windows = cached_windows(clips, spec=one.clip, per_clip=1, cache=tmp_path / "cache")
+    alone = list(segments(windows, one, start_step=0, rank=0, world_size=1))
+    shared = zip(
+        *(segments(windows, two, start_step=0, rank=rank, world_size=2) for rank in range(2)), strict=True
+    )
+    for whole, halves in zip(alone, shared, strict=True):
+        assert torch.equal(whole.data, torch.cat([half.data for half in halves]))
+
+
+def test_going_on_sees_what_the_unbroken_run_would(clips: Path, tmp_path: Path) -> None:
+    config = small_config("video", clips=clips, output=tmp_path)
+    windows = cached_windows(clips, spec=config.clip, per_clip=1, cache=tmp_path / "cache")
+    whole = list(segments(windows, config, start_step=0, rank=0, world_size=1))
+    later = list(segments(windows, config, start_step=4, rank=0, world_size=1))
+    assert len(whole) == 6 and len(later) == 2
+    assert all(
+        torch.equal(x.data, y.data) and x.part == y.part for x, y in zip(whole[4:], later, strict=True)
+    )
+
+
+def test_another_setting_is_refused_on_going_on(clips: Path, tmp_path: Path) -> None:
+    train_autoencoder(small_config("audio", clips=clips, output=tmp_path / "run"))
+    other = small_config("audio", clips=clips, output=tmp_path / "run", audio_objective={"kl_weight": 1.0})
+    with pytest.raises(UserError, match="begun with other settings: audio_objective"):
+        train_autoencoder(other)
+
+
+def test_discriminators_of_pictures_are_refused(clips: Path, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="discriminators of sound only"):
+        small_config("video", clips=clips, output=tmp_path, adversarial={"enabled": True})
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_folders_without_clips_are_refused(exists: bool, tmp_path: Path) -> None:
+    folder = tmp_path / "clips"
+    if exists:
+        folder.mkdir()
+    with pytest.raises(UserError, match="none of 0 files" if exists else "no such folder"):
+        train_autoencoder(small_config("audio", clips=folder, output=tmp_path / "run"))
+
+
+def test_pixels_span_minus_one_to_one() -> None:
+    frames = torch.tensor([0, 255], dtype=torch.uint8).reshape(1, 2, 1, 1, 1).expand(1, 2, 4, 6, 3).numpy()
+    video = to_video(frames)
+    assert video.shape == (1, 3, 2, 4, 6) and video[:, :, 0].eq(-1).all() and video[:, :, 1].eq(1).all()
+
+
+def test_single_frames_are_reconstructed_as_frames(clips: Path, tmp_path: Path) -> None:
+    config = small_config("video", clips=clips, output=tmp_path)
+    windows = cached_windows(clips, spec=config.clip, per_clip=1, cache=tmp_path / "cache")
+    batch = next(segments(windows, config, start_step=0, rank=0, world_size=1))
+    losses = VideoObjective(build_vae(config), config.video_objective)(batch)  # type: ignore[arg-type]
+    assert batch.part == "frames" and batch.data.shape == (2, 3, 2, 16, 16)
+    assert losses.keys() == {"loss", "l1", "mse", "kl"}
