@@ -17,6 +17,8 @@ class AudioObjectiveConfig(Config):
 
     l1_weight: float = 20.0
     """Weight of the L1 distance of the waveforms."""
+    mse_weight: float = 200.0
+    """Weight of the squared distance of the waveforms: L1 alone rests at silence, the median of sound."""
     mel_weight: float = 2.0
     """Weight of the multi-scale mel distance."""
     kl_weight: float = 1e-4

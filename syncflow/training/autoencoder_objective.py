@@ -24,7 +24,7 @@ class Segments:
 
 
 class AudioObjective(nn.Module):
-    """Waveform L1, multi-scale mel, and KL (Section 3.1; weights after EnCodec's recipe)."""
+    """Distances of waveforms and of their mel spectra, and KL (Section 3.1; weights after EnCodec's recipe)."""
 
     def __init__(self, vae: AudioVAE, config: AudioObjectiveConfig) -> None:
         super().__init__()
@@ -35,14 +35,11 @@ class AudioObjective(nn.Module):
         made, posterior = self.vae(batch.data, batch.generator)
         l1 = (made - batch.data).abs().mean()
         mel = self.mel(made, batch.data)
+        mse = (made - batch.data).square().mean()
         kl = posterior.kl().mean()
         s = self.settings
-        return {
-            "loss": s.l1_weight * l1 + s.mel_weight * mel + s.kl_weight * kl,
-            "l1": l1,
-            "mel": mel,
-            "kl": kl,
-        }
+        loss = s.l1_weight * l1 + s.mse_weight * mse + s.mel_weight * mel + s.kl_weight * kl
+        return {"loss": loss, "l1": l1, "mse": mse, "mel": mel, "kl": kl}
 
 
 class VideoObjective(nn.Module):
