@@ -18,9 +18,11 @@ class Rotation(NamedTuple):
     sin: Tensor  # n d/2
 
 
-def rotary_frequencies(head_dim: int, theta: float = 10_000.0) -> Tensor:
+def rotary_frequencies(
+    head_dim: int, *, theta: float = 10_000.0, device: torch.device | None = None
+) -> Tensor:
     """`theta^(-2i/d)`, radians a unit of position; float32 `d/2`."""
-    return theta ** (-torch.arange(0, head_dim, 2, dtype=torch.float32) / head_dim)
+    return theta ** (-torch.arange(0, head_dim, 2, dtype=torch.float32, device=device) / head_dim)
 
 
 def rotation(positions: Tensor, frequencies: Tensor) -> Rotation:

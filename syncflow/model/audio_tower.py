@@ -103,7 +103,6 @@ class AudioTower(ModelMixin, ConfigMixin):
         self.time_embedding = ScalarEmbedding(width)
         if context != "video":
             self.text_embedding = TextEmbedding(text_dim, width, max_tokens=max_text_tokens)
-        self.register_buffer("rotary_frequencies", rotary_frequencies(width // num_heads))
         self.blocks = nn.ModuleList(
             AudioBlock(width, num_heads=num_heads, hidden=hidden, join=join) for _ in range(depth)
         )
@@ -153,7 +152,7 @@ class AudioTower(ModelMixin, ConfigMixin):
         """
         x = self.latent_embedding(x_t.to(self.latent_embedding.weight.dtype))  # b n e
         timeless, mask = self._timeless(t, text)
-        rotations = self._rotations(x.shape[1], video_positions, timeless.shape[1])
+        rotations = self._rotations(x, video_positions, timeless.shape[1])
         if mask is not None and video is not None:
             mask = F.pad(mask, (rotations[1].cos.shape[0] - timeless.shape[1], 0), value=True)
         for layer, block in enumerate(self.blocks):
@@ -172,10 +171,11 @@ class AudioTower(ModelMixin, ConfigMixin):
         mask = None if text.mask is None else F.pad(_rows(text.mask, time), (1, 0), value=True)
         return torch.cat((time, _rows(text.tokens, time)), dim=1), mask
 
-    def _rotations(self, n: int, video: Tensor | None, timeless: int) -> tuple[Rotation, Rotation]:
-        """Turns of the `n` audio latents (at their middles), and of the context."""
-        frequencies = self.rotary_frequencies
-        positions = torch.arange(n, device=frequencies.device) + 0.5
+    def _rotations(self, x: Tensor, video: Tensor | None, timeless: int) -> tuple[Rotation, Rotation]:
+        """Turns of the audio latents `b n e` (at their middles), and of the context."""
+        head_dim = self.config.hidden_size // self.config.num_heads
+        frequencies = rotary_frequencies(head_dim, device=x.device)
+        positions = torch.arange(x.shape[1], device=x.device) + 0.5
         still = positions.new_zeros(timeless)
         context = still if video is None else torch.cat((video.to(positions), still))
         return rotation(positions, frequencies), rotation(context, frequencies)

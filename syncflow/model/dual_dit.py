@@ -52,8 +52,6 @@ class DualDiT(ModelMixin, ConfigMixin):
         self.video_tower = VideoTower(**settings.video.model_dump())
         self.adaptors = nn.ModuleList(_adaptor(settings) for _ in range(settings.audio.depth))
         self.audio_tower = AudioTower(**settings.audio.model_dump())
-        heads = settings.video.hidden_size // settings.adaptor.num_heads
-        self.register_buffer("rotary_frequencies", rotary_frequencies(heads))
 
     @torch.no_grad()
     def initialize(self, *, generator: torch.Generator | None = None) -> None:
@@ -123,7 +121,8 @@ class DualDiT(ModelMixin, ConfigMixin):
         frames, each = features[0].shape[1:3]
         positions = self.feature_positions(frames, z_a.shape[1], frame_spans).to(z_a.device)
         positions = positions.repeat_interleave(each)
-        turn = rotation(positions, self.rotary_frequencies)
+        head_dim = self.settings.video.hidden_size // self.settings.adaptor.num_heads
+        turn = rotation(positions, rotary_frequencies(head_dim, device=z_a.device))
         adapted = [
             adaptor(layer.flatten(1, 2), turn) for adaptor, layer in zip(self.adaptors, features, strict=True)
         ]

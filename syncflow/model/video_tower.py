@@ -1,5 +1,6 @@
 """The video tower: STDiT3 of Open-Sora v1.2, with the features of every layer handed out (Section 3.2)."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -133,6 +134,14 @@ class VideoTower(ModelMixin, ConfigMixin):
         self.temporal_blocks = nn.ModuleList(t(width, num_heads=num_heads, hidden=hidden) for _, t in blocks)
         self.head = VideoHead(width, out=2 * in_channels * volume)
         self.initialize()
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "VideoTower":
+        """As torch's; but `.to(bfloat16)` and the like leave the rotary frequencies in float32."""
+        exact = self.rotary_frequencies
+        super()._apply(fn, recurse)
+        if self.rotary_frequencies.dtype != exact.dtype:
+            self.rotary_frequencies = exact.to(self.rotary_frequencies.device)
+        return self
 
     @torch.no_grad()
     def initialize(self, *, generator: torch.Generator | None = None) -> None:

@@ -206,7 +206,9 @@ def test_compiled_blocks_change_results_by_rounding_only(model: DualDiT, tools, 
 def test_bf16_is_near_float32(model: DualDiT, tools):
     x, text = tools.latents(), tools.prompts()
     exact = model(x, TIMES, text, **tools.clip)
+    frequencies = model.video_tower.rotary_frequencies
     rough = model.to(torch.bfloat16)(x, TIMES, text, **tools.clip)
+    assert torch.equal(model.video_tower.rotary_frequencies, frequencies), "angles stay exact"
     for near, value in ((rough.video, exact.video), (rough.audio, exact.audio)):
         assert near.dtype == torch.float32
         assert (near - value).norm() < 0.05 * value.norm()
