@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from syncflow.evaluation.mel import mel_distance_db
 from syncflow.evaluation.sync import audio_onsets, match_events
 
 ONSET_TOLERANCE_S = 0.010
@@ -26,10 +27,11 @@ class VideoReconstruction:
 
 @dataclass(frozen=True, kw_only=True)
 class AudioReconstruction:
-    """SI-SDR is the mean over windows; onsets are pooled over all of them."""
+    """SI-SDR and mel distance are means over windows; onsets are pooled over all of them."""
 
     windows: int
     si_sdr_db: float
+    mel_distance_db: float
     onsets: int
     onset_f1: float
     onset_offset_ms: float
@@ -53,11 +55,12 @@ def audio_reconstruction(
     pairs: Iterable[tuple[np.ndarray, np.ndarray]], *, sample_rate: int
 ) -> AudioReconstruction:
     """Compare `(original, reconstruction)` sounds float32 `m`."""
-    ratios, offsets, windows, originals, found = [], [], 0, 0, 0
+    ratios, mels, offsets, windows, originals, found = [], [], [], 0, 0, 0
     for original, made in pairs:
         windows += 1
         if np.any(original):
             ratios.append(si_sdr_db(original, made))
+        mels.append(mel_distance_db(original, made, sample_rate=sample_rate))
         true, heard = audio_onsets(original, sample_rate), audio_onsets(made, sample_rate)
         matched = match_events(heard, true, tolerance_s=ONSET_TOLERANCE_S)
         originals, found = originals + len(true), found + len(heard)
@@ -66,6 +69,7 @@ def audio_reconstruction(
     return AudioReconstruction(
         windows=windows,
         si_sdr_db=float(np.mean(ratios)) if ratios else math.nan,
+        mel_distance_db=float(np.mean(mels)) if mels else math.nan,
         onsets=originals,
         onset_f1=2 * len(offsets) / events if events else math.nan,
         onset_offset_ms=1000.0 * float(np.mean(offsets)) if offsets else math.nan,

@@ -1,0 +1,29 @@
+"""The shipped autoencoder presets: they are valid, and say what they claim."""
+
+from pathlib import Path
+
+import pytest
+
+from syncflow.config import load_config
+from syncflow.training.autoencoder_config import AutoencoderTrainConfig
+
+PRESETS = [f"{size}/{kind}_vae.yaml" for size in ("tiny", "vggsound") for kind in ("audio", "video")]
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_presets_are_valid_and_of_their_kind(preset: str, repository: Path) -> None:
+    config = load_config(AutoencoderTrainConfig, repository / "pipelines/configs" / preset)
+    assert preset.endswith(f"{config.kind}_vae.yaml")
+    assert config.optimizer.decay == "cosine" and config.optimizer.weight_decay == 0.0
+
+
+def test_the_tiny_latents_are_those_of_the_tiny_models(repository: Path) -> None:
+    folder = repository / "pipelines/configs/tiny"
+    audio, video = (load_config(AutoencoderTrainConfig, folder / f"{k}_vae.yaml") for k in ("audio", "video"))
+    assert audio.audio.latent_dim == 32 and video.video.latent_channels == 4
+
+
+def test_the_large_audio_vae_is_the_papers(repository: Path) -> None:
+    config = load_config(AutoencoderTrainConfig, repository / "pipelines/configs/vggsound/audio_vae.yaml")
+    assert config.audio.latent_dim == 128 and config.adversarial.enabled
+    assert config.audio_objective.segment_samples == config.audio.sample_rate  # 1 s
