@@ -6,6 +6,7 @@ from dataclasses import asdict
 import numpy as np
 
 from infra.ray_train import run_workers
+from syncflow.config import with_absolute_paths
 from syncflow.training.autoencoder_config import AutoencoderTrainConfig
 
 
@@ -24,7 +25,7 @@ def train_with_ray(config: AutoencoderTrainConfig) -> None:
     """
     run_workers(
         train_worker,
-        config,
+        with_absolute_paths(config),
         workers=config.workers,
         storage=config.output / "ray",
         max_failures=config.max_failures,

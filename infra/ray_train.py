@@ -80,7 +80,7 @@ def _fit(
         logging.getLogger(name).setLevel(logging.ERROR)
     trainer = TorchTrainer(
         _worker,
-        train_loop_config={"function": worker_fn, "config": config, "storage": storage},
+        train_loop_config={"function": worker_fn, "config": config, "storage": storage.resolve()},
         scaling_config=ScalingConfig(
             num_workers=workers,
             use_gpu=use_gpu,

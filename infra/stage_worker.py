@@ -8,7 +8,7 @@ from types import FrameType
 
 from infra.ray_train import run_workers
 from infra.tracking import MlflowCallback, TrackedRun, close_run, open_run
-from syncflow.config import dump_config
+from syncflow.config import dump_config, with_absolute_paths
 from syncflow.data.parquet import DatasetManifest
 from syncflow.training.config import TrainConfig
 from syncflow.training.distributed import rank
@@ -33,6 +33,9 @@ def train_stage(config: TrainConfig) -> Path | None:
         UserError: data, first weights or settings do not fit.
     """
     check_start(config)
+    config = with_absolute_paths(config)
+    if Path(config.initialise_from).is_dir():
+        config = config.model_copy(update={"initialise_from": str(Path(config.initialise_from).resolve())})
     config.folder.mkdir(parents=True, exist_ok=True)
     stop = config.folder / "stop"
     stop.unlink(missing_ok=True)

@@ -129,6 +129,18 @@ def load_config(cls: type[C], path: Path, overrides: Mapping[str, Any] | None = 
     return validate(cls, merge(read_preset(path), overrides or {}), source=f"config {path}")
 
 
+def with_absolute_paths(config: C) -> C:
+    """`config` for another process, whose working directory may differ: every path in it is absolute."""
+    changed: dict[str, Any] = {}
+    for name in type(config).model_fields:
+        value = getattr(config, name)
+        if isinstance(value, Path):
+            changed[name] = value.resolve()
+        elif isinstance(value, Config):
+            changed[name] = with_absolute_paths(value)
+    return config.model_copy(update=changed)
+
+
 def dump_config(config: Config, path: Path) -> None:
     """Write the resolved settings, readable by `load_config`."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -20,6 +20,7 @@ from syncflow.errors import UserError
 from syncflow.records import ClipSpec
 
 INITIAL_LOGVAR = -6.0
+INITIAL_MEAN_GAIN = 10.0
 
 
 class AudioVAE(ModelMixin, ConfigMixin):
@@ -69,8 +70,11 @@ class AudioVAE(ModelMixin, ConfigMixin):
             _leave_out_lstm(self.encoder)
             _leave_out_lstm(self.decoder)
         self.to_moments = nn.Conv1d(hidden_size, 2 * latent_dim, kernel_size=1)
-        # start narrow: a posterior as wide as the prior drowns the signal, and training never leaves that
-        nn.init.constant_(self.to_moments.bias[latent_dim:], INITIAL_LOGVAR)  # type: ignore[index]
+        # start with a signal well above the posterior's noise: if the noise drowns it, the decoder learns to
+        # do without the latent, and training never leaves that
+        with torch.no_grad():
+            self.to_moments.weight[:latent_dim].mul_(INITIAL_MEAN_GAIN)
+            self.to_moments.bias[latent_dim:] = INITIAL_LOGVAR  # type: ignore[index]
         self.from_latent = nn.Conv1d(latent_dim, hidden_size, kernel_size=1)
         self.register_buffer("latent_mean", torch.zeros(latent_dim))
         self.register_buffer("latent_std", torch.ones(latent_dim))

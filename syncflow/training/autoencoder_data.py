@@ -21,6 +21,7 @@ from syncflow.training.autoencoder_config import AutoencoderTrainConfig, VideoOb
 from syncflow.training.autoencoder_objective import Part, Segments
 
 SILENT_PEAK = 0.01
+CANDIDATES = 3
 SUFFIXES = (".mp4", ".mkv", ".webm", ".mov", ".avi", ".ts")
 
 
@@ -125,15 +126,18 @@ def _integer(high: int, generator: torch.Generator) -> int:
 
 
 def _audio_segment(audio: np.ndarray, length: int, generator: torch.Generator) -> torch.Tensor:
-    """A segment of a window whose peak is brought to a random level, -15 to 0 dB of full scale.
+    """The loudest of a few segments of a window whose peak is brought to -15 to 0 dB of full scale.
 
-    Recordings differ in level for no reason that matters; a window that is all but silent stays so.
+    Recordings differ in level for no reason that matters (one that is all but silent stays so), and
+    pauses would otherwise fill most of a batch.
     """
     row, total = _integer(len(audio), generator), audio.shape[1]
-    first = _integer(max(1, total - length + 1), generator)
-    peak = max(float(np.abs(audio[row]).max()), SILENT_PEAK)
+    sound = audio[row].astype(np.float32)
+    starts = torch.randint(max(1, total - length + 1), (CANDIDATES,), generator=generator).tolist()
+    first = max(starts, key=lambda start: float(np.square(sound[start : start + length]).sum()))
+    peak = max(float(np.abs(sound).max()), SILENT_PEAK)
     level = float(10.0 ** (-15.0 * torch.rand((), generator=generator) / 20.0))
-    return torch.from_numpy(audio[row, first : first + length].astype(np.float32) * (level / peak))
+    return torch.from_numpy(sound[first : first + length] * (level / peak))
 
 
 def _single_frames(

@@ -24,7 +24,7 @@ class Segments:
 
 
 class AudioObjective(nn.Module):
-    """Distances of waveforms and of their mel spectra, and KL (Section 3.1; weights after EnCodec's recipe)."""
+    """Distances of waveforms and of their mel spectra, and KL (Section 3.1; after EnCodec)."""
 
     def __init__(self, vae: AudioVAE, config: AudioObjectiveConfig) -> None:
         super().__init__()

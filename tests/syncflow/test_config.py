@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from syncflow.command_line import parse_arguments
-from syncflow.config import Config, dump_config, load_config, setting_names
+from syncflow.config import Config, dump_config, load_config, setting_names, with_absolute_paths
 from syncflow.errors import UserError
 
 
@@ -118,6 +118,12 @@ def test_a_wrong_preset_is_one_line_with_the_nearest_key(tmp_path: Path, text: s
         message = str(caught.value)
         assert "\n" not in message
         assert all(word in message for word in words), message
+
+
+def test_paths_are_made_absolute_for_another_process(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    job = with_absolute_paths(Job(output=Path("out"), tower=Tower(depth=2)))
+    assert job == Job(output=tmp_path / "out", tower=Tower(depth=2))
 
 
 def test_setting_names_are_dotted_and_complete() -> None:
