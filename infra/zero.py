@@ -115,7 +115,9 @@ class ZeroEngine:
         from deepspeed.utils import safe_get_full_fp32_param
 
         for name, parameter in self.trained.items():
-            yield name, safe_get_full_fp32_param(parameter) if self.zero_stage == 3 else parameter.detach()
+            whole = safe_get_full_fp32_param(parameter) if self.zero_stage == 3 else parameter.detach()
+            assert whole is not None, f"{name} is not in the optimizer"
+            yield name, whole
 
     def state(self) -> Iterator[tuple[str, Tensor]]:
         from deepspeed.utils import safe_get_full_optimizer_state
@@ -129,9 +131,11 @@ class ZeroEngine:
             yield f"step/{name}", torch.as_tensor(self._updates(), dtype=torch.float32)
             for key in MOMENTS:
                 if self.zero_stage == 0:
-                    yield f"{key}/{name}", self._inner.state[parameter][key]
+                    moment = self._inner.state[parameter][key]
                 else:
-                    yield f"{key}/{name}", safe_get_full_optimizer_state(parameter, key)
+                    moment = safe_get_full_optimizer_state(parameter, key)
+                assert moment is not None, f"{name} is not in the optimizer"
+                yield f"{key}/{name}", moment
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
         from deepspeed.utils import safe_set_full_fp32_param, safe_set_full_optimizer_state
@@ -159,7 +163,7 @@ class ZeroEngine:
             with torch.no_grad():
                 parameter.copy_(value)
             return
-        from deepspeed.zero import GatheredParameters
+        from deepspeed.runtime.zero.partition_parameters import GatheredParameters
 
         with GatheredParameters([parameter], modifier_rank=0), torch.no_grad():
             check_shape(name, value, parameter)

@@ -1,7 +1,6 @@
 """One worker's part in a stage: data, model, engine, loop and hand-over put together."""
 
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -59,7 +58,7 @@ def run_stage(
     stage, folder = STAGES[config.stage], config.folder
     dataset = LatentDataset(config.data, filters=config.filters, cache_gb=config.cache_gb)
     model, came_from = starting_model(config)
-    model.to(device())
+    model.to(device())  # type: ignore[arg-type]
     if config.engine.gradient_checkpointing:
         model.enable_gradient_checkpointing()
     untrained = _untrained(model, stage.trains)
@@ -184,8 +183,3 @@ def _untrained(model: DualDiT, trains: Sequence[str]) -> dict[str, Tensor]:
         name for name, _ in model.named_parameters() if name.startswith(tuple(f"{p}." for p in trains))
     }
     return {name: tensor for name, tensor in model.state_dict().items() if name not in trained}
-
-
-def stop_file(folder: Path) -> Path:
-    """Its presence ends a run after the running step."""
-    return folder / "stop"

@@ -46,7 +46,7 @@ def check_start(config: TrainConfig) -> None:
         manifest = CheckpointManifest.read(Path(start))
         check_order(STAGES[config.stage], found=manifest.stage, source=start)
         if manifest.model_config_sha256 != model_sha256(config.model):
-            saved = DualDiT.load_config(start)
+            saved = dict(DualDiT.load_config(start))  # type: ignore[arg-type]
             raise UserError(
                 f"initialise_from {start}: made with another model: {_difference(saved, config.model)}; "
                 "train all stages with one preset"

@@ -15,71 +15,79 @@ from syncflow.training.config import TrainConfig
 from tests.syncflow.training.small import SMALL, write_dataset
 
 pytestmark = pytest.mark.slow
-STEPS = 8
+Losses = dict[str, float]  # by step
 
 
-@pytest.fixture(scope="module")
-def train(repository: Path, tmp_path_factory: pytest.TempPathFactory):
-    """`train("name", workers=2, zero=1, steps=8)`: losses by step of a run in processes of its own."""
-    root = tmp_path_factory.mktemp("zero")
-    data = write_dataset(root / "latents")
+class Launcher:
+    """Stages in processes of their own: `add` some, then `launch` them one after the other in N workers."""
 
-    def run(
-        name: str, *, stage: str, workers: int, zero: int | None, steps: int = STEPS, start: str = "none"
-    ) -> tuple[TrainConfig, dict[str, float]]:
+    def __init__(self, root: Path, repository: Path) -> None:
+        self.root, self.repository = root, repository
+        self.data = write_dataset(root / "latents")
+
+    def config(self, name: str, *, workers: int, zero: int | None, stage: str = "video", **changes: object):
         engine = {"kind": "torch"} if zero is None else {"kind": "deepspeed", "zero_stage": zero}
         values = copy.deepcopy(SMALL) | {
             "stage": stage,
-            "data": data,
-            "output": root / name,
-            "initialise_from": start,
+            "data": self.data,
+            "output": self.root / name,
+            "initialise_from": "none",
             "workers": workers,
             "batch_size": 8 // workers,
             "flow": {"coupling": {"method": "none"}},  # it looks at one worker's samples
             "engine": engine | {"bf16": False},
-            "checkpoint": {"every": 4, "keep": 3},
-            "steps": steps,
+            "checkpoint": {"every": 2, "keep": 3},
         }
-        config = validate(TrainConfig, values, source="test")
-        preset = root / f"{name}_{stage}_{workers}_{zero}_{steps}.yaml"
-        dump_config(config, preset)
-        environment = os.environ | {"PYTHONPATH": str(repository), "DS_ACCELERATOR": "cpu"}
-        script = repository / "tests" / "infra" / "zero_worker.py"
+        return validate(TrainConfig, values | changes, source="test")
+
+    def launch(self, *configs: TrainConfig) -> list[Losses]:
+        presets = []
+        for number, config in enumerate(configs):
+            presets.append(self.root / f"{number}.yaml")
+            dump_config(config, presets[-1])
         done = subprocess.run(
-            [sys.executable, str(script), str(workers), str(preset)],
-            env=environment,
+            [sys.executable, "tests/infra/zero_worker.py", str(configs[0].workers), *map(str, presets)],
+            cwd=self.repository,
+            env=os.environ | {"PYTHONPATH": str(self.repository), "DS_ACCELERATOR": "cpu"},
             capture_output=True,
             text=True,
         )
         assert done.returncode == 0, done.stderr[-3000:]
-        losses: dict[str, float] = {}
-        for path in sorted(config.folder.glob("losses_*.json")):
-            losses |= json.loads(path.read_text())
-        return config, losses
+        return [self.losses(config) for config in configs]
 
-    return run
-
-
-@pytest.mark.parametrize("zero", [0, 1, 2, 3])
-def test_two_workers_have_the_losses_of_the_plain_engine(train, zero: int) -> None:
-    _, plain = train("plain", stage="joint", workers=1, zero=None)
-    _, sharded = train(f"zero{zero}", stage="joint", workers=2, zero=zero)
-    assert len(plain) == STEPS
-    assert sharded == pytest.approx(plain, rel=1e-5)
+    @staticmethod
+    def losses(config: TrainConfig) -> Losses:
+        parts = [json.loads(p.read_text()) for p in sorted(config.folder.glob("losses_*.json"))]
+        return {step: loss for part in parts for step, loss in part.items()}
 
 
-def test_a_run_goes_on_at_another_number_of_workers_and_another_zero_stage(train) -> None:
-    whole, plain = train("whole", stage="video", workers=1, zero=None, steps=12)
-    train("moved", stage="video", workers=2, zero=1, steps=4)
-    train("moved", stage="video", workers=1, zero=3, steps=8)
-    moved, losses = train("moved", stage="video", workers=2, zero=2, steps=12)
-    assert losses == pytest.approx(plain, rel=1e-5)
-    assert CheckpointManifest.read(moved.folder / "checkpoint").step == 12
-    assert CheckpointManifest.read(whole.folder / "checkpoint").step == 12
+@pytest.fixture(scope="module")
+def launcher(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Launcher:
+    return Launcher(tmp_path_factory.mktemp("zero"), repository)
 
 
-def test_the_frozen_tower_is_the_same_after_stage_two_under_zero(train) -> None:
-    video, _ = train("frozen", stage="video", workers=1, zero=None, steps=2)
-    audio, _ = train("frozen", stage="audio", workers=2, zero=1, steps=4, start="auto")
-    before, after = (CheckpointManifest.read(c.folder / "checkpoint").parts for c in (video, audio))
+@pytest.fixture(scope="module")
+def plain(launcher: Launcher) -> Losses:
+    """Six steps of the video stage on one worker with the plain engine."""
+    return launcher.launch(launcher.config("plain", workers=1, zero=None, steps=6))[0]
+
+
+def test_two_workers_have_the_losses_of_the_plain_engine(launcher: Launcher, plain: Losses) -> None:
+    configs = [launcher.config(f"zero{stage}", workers=2, zero=stage, steps=6) for stage in (0, 1, 2, 3)]
+    for losses in launcher.launch(*configs):
+        assert len(losses) == 6 and losses == pytest.approx(plain, rel=1e-5)
+
+
+def test_a_run_goes_on_at_another_number_of_workers_and_zero_stage(launcher: Launcher, plain: Losses) -> None:
+    launcher.launch(launcher.config("moved", workers=2, zero=1, steps=2))
+    launcher.launch(launcher.config("moved", workers=1, zero=3, steps=4))
+    (losses,) = launcher.launch(launcher.config("moved", workers=2, zero=2, steps=6))
+    assert len(losses) == 6 and losses == pytest.approx(plain, rel=1e-5)
+
+
+def test_the_frozen_tower_is_the_same_after_stage_two_under_zero(launcher: Launcher) -> None:
+    first = launcher.config("frozen", workers=2, zero=1, steps=2)
+    second = launcher.config("frozen", workers=2, zero=1, stage="audio", steps=4, initialise_from="auto")
+    launcher.launch(first, second)
+    before, after = (CheckpointManifest.read(c.folder / "checkpoint").parts for c in (first, second))
     assert before["video_tower"] == after["video_tower"] and before["audio_tower"] != after["audio_tower"]

@@ -24,21 +24,19 @@ class Losses(Callback):
         self.seen[step] = metrics["loss"]
 
 
-def work(rank: int, workers: int, config_path: str, port: int) -> None:
+def work(rank: int, workers: int, presets: list[str], port: int) -> None:
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(workers)}
     torch.set_num_threads(1)
-    if workers > 1 or "deepspeed" in Path(config_path).read_text():
-        dist.init_process_group("gloo", rank=rank, world_size=workers)
-    config, losses = load_config(TrainConfig, Path(config_path)), Losses()
-    factory = zero_engine if config.engine.kind == "deepspeed" else torch_engine
-    run_stage(config, make_engine=factory, callbacks=[losses])
-    if rank == 0:
-        (config.folder / f"losses_{len(list(config.folder.glob('losses_*')))}.json").write_text(
-            json.dumps(losses.seen)
-        )
-    if dist.is_initialized():
-        dist.destroy_process_group()
+    dist.init_process_group("gloo", rank=rank, world_size=workers)
+    for preset in presets:
+        config, losses = load_config(TrainConfig, Path(preset)), Losses()
+        factory = zero_engine if config.engine.kind == "deepspeed" else torch_engine
+        run_stage(config, make_engine=factory, callbacks=[losses])
+        if rank == 0:
+            number = len(list(config.folder.glob("losses_*")))
+            (config.folder / f"losses_{number}.json").write_text(json.dumps(losses.seen))
+    dist.destroy_process_group()
 
 
 if __name__ == "__main__":
@@ -47,9 +45,8 @@ if __name__ == "__main__":
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    for path in sys.argv[2:]:
-        workers = int(sys.argv[1])
-        if workers == 1:
-            work(0, 1, path, port)
-        else:
-            torch.multiprocessing.spawn(work, args=(workers, path, port), nprocs=workers)
+    workers = int(sys.argv[1])
+    if workers == 1:
+        work(0, 1, sys.argv[2:], port)
+    else:
+        torch.multiprocessing.spawn(work, args=(workers, sys.argv[2:], port), nprocs=workers)
