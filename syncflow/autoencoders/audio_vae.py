@@ -12,6 +12,7 @@ from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.utils.parametrize import is_parametrized
 from transformers.models.encodec.configuration_encodec import EncodecConfig
 from transformers.models.encodec.modeling_encodec import EncodecDecoder, EncodecEncoder, EncodecLSTM
 
@@ -20,7 +21,8 @@ from syncflow.errors import UserError
 from syncflow.records import ClipSpec
 
 INITIAL_LOGVAR = -6.0
-INITIAL_MEAN_GAIN = 10.0
+INPUT_GAIN = 8.0  # of the first layer, undone by the last: sound is soft, and layers like unit variance
+RESIDUAL_GAIN = 0.5
 
 
 class AudioVAE(ModelMixin, ConfigMixin):
@@ -70,14 +72,31 @@ class AudioVAE(ModelMixin, ConfigMixin):
             _leave_out_lstm(self.encoder)
             _leave_out_lstm(self.decoder)
         self.to_moments = nn.Conv1d(hidden_size, 2 * latent_dim, kernel_size=1)
-        # start with a signal well above the posterior's noise: if the noise drowns it, the decoder learns to
-        # do without the latent, and training never leaves that
-        with torch.no_grad():
-            self.to_moments.weight[:latent_dim].mul_(INITIAL_MEAN_GAIN)
-            self.to_moments.bias[latent_dim:] = INITIAL_LOGVAR  # type: ignore[index]
         self.from_latent = nn.Conv1d(latent_dim, hidden_size, kernel_size=1)
         self.register_buffer("latent_mean", torch.zeros(latent_dim))
         self.register_buffer("latent_std", torch.ones(latent_dim))
+        self._initialise()
+
+    @torch.no_grad()
+    def _initialise(self) -> None:
+        """Every convolution keeps the variance of its input, without a bias; the posterior starts narrow.
+
+        Torch's own weights shrink what depends on the sound at each of some twenty layers, until only biases
+        are left: the decoder then learns to do without the latent, and never finds it again.
+        """
+        for name, layer in self.named_modules():
+            if isinstance(layer, nn.Conv1d | nn.ConvTranspose1d):
+                stride = layer.stride[0] if isinstance(layer, nn.ConvTranspose1d) else 1
+                fan_in = layer.in_channels * layer.kernel_size[0] / stride
+                gain = RESIDUAL_GAIN if ".block.3." in name else 1.0  # the last layer of a residual branch
+                layer.weight = _assignable(layer, torch.randn(layer.weight.shape) * gain / math.sqrt(fan_in))
+                if layer.bias is not None:
+                    layer.bias.zero_()
+        first, last = self.encoder.layers[0].conv, self.decoder.layers[-1].conv
+        first.weight = _assignable(first, first.weight * INPUT_GAIN)
+        last.weight = _assignable(last, last.weight / INPUT_GAIN)
+        self.to_moments.weight[self.latent_dim :] *= 0.1
+        self.to_moments.bias[self.latent_dim :] = INITIAL_LOGVAR  # type: ignore[index]
 
     def latent_shape(self, spec: ClipSpec) -> tuple[int, int]:
         """`(n, d)` of a window.
@@ -157,6 +176,11 @@ def _check_audio(audio: Tensor) -> None:
         )
     if not audio.isfinite().all():
         raise UserError(f"audio {list(audio.shape)}: has NaN or infinite samples; drop or repair the clip")
+
+
+def _assignable(layer: nn.Module, weight: Tensor) -> Tensor:
+    """What setting `layer.weight` takes: a tensor where weight norm sorts it into parts, else a parameter."""
+    return weight if is_parametrized(layer, "weight") else nn.Parameter(weight)
 
 
 def _leave_out_lstm(seanet: EncodecEncoder | EncodecDecoder) -> None:

@@ -168,3 +168,18 @@ def test_statistics_that_cannot_normalise_are_refused(
 ):
     with pytest.raises(UserError, match="audio latent statistics"):
         audio_vae.set_statistics(mean=mean, std=std)
+
+
+def test_a_new_vae_passes_on_what_it_hears():
+    """Else training settles where the decoder ignores the latent: what is heard must outweigh what is not."""
+    torch.manual_seed(0)
+    tiny = AudioVAEConfig(
+        latent_dim=32, num_filters=10, hidden_size=32, num_lstm_layers=0, pad_mode="constant"
+    )
+    vae = AudioVAE(**tiny.model_dump())
+    heard = 0.1 * torch.randn(4, 9_600, generator=torch.Generator().manual_seed(1))
+    moments = vae.posterior(heard)
+    made = vae.decode(moments.mode, num_samples=9_600)
+    of_others = vae.decode(moments.mode.roll(1, 0), num_samples=9_600)
+    assert moments.mean.std() > 2 * torch.exp(0.5 * moments.logvar).mean()
+    assert (made - of_others).std() > 0.5 * made.std() and 0.02 < made.std() < 0.5
