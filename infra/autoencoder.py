@@ -7,6 +7,7 @@ import numpy as np
 
 from infra.ray_train import run_workers
 from syncflow.config import with_absolute_paths
+from syncflow.errors import UserError
 from syncflow.training.autoencoder_config import AutoencoderTrainConfig
 
 
@@ -21,8 +22,11 @@ def train_with_ray(config: AutoencoderTrainConfig) -> None:
     """Train to `config.output`; a run that was cut goes on from its last state.
 
     Raises:
-        UserError: the clips are missing or none can be decoded.
+        UserError: the clips are missing, those to be held out too, or none can be decoded.
     """
+    for name, folder in (("clips", config.clips), ("held_out", config.held_out)):
+        if not folder.is_dir():  # before Ray starts, and not after the training
+            raise UserError(f"{name} {folder}: no such folder; make_demo_clips.py makes one")
     run_workers(
         train_worker,
         with_absolute_paths(config),

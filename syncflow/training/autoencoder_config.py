@@ -52,9 +52,9 @@ class AutoencoderTrainConfig(Config):
     kind: Literal["audio", "video"]
     """Which autoencoder."""
     clips: Path
-    """Folder of training clips (any container that ffmpeg reads); train.txt, if there is one, selects."""
+    """Folder of training clips, in any container that ffmpeg reads; all of them are used."""
     held_out: Path
-    """Folder of clips for validation."""
+    """Folder of other clips, on which the result is measured."""
     output: Path
     """Folder for weights, resolved.yaml, the decoded cache and the resume state."""
     audio: AudioVAEConfig = AudioVAEConfig()
