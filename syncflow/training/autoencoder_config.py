@@ -44,6 +44,8 @@ class VideoObjectiveConfig(Config):
     """Single frames of a batch in the first share, for each clip of the batch."""
     segment_frames: int = Field(32, ge=1)
     """Frames of a training segment in the later shares."""
+    vary: bool = False
+    """Mirror, zoom and recolour the training pictures: for small sets of clips."""
 
 
 class AutoencoderTrainConfig(Config):

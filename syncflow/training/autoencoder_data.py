@@ -17,6 +17,7 @@ from syncflow.hashing import settings_sha256
 from syncflow.media import MediaError, decode_window, probe
 from syncflow.noise import keyed_generator
 from syncflow.records import ClipSpec
+from syncflow.training.augmentation import vary
 from syncflow.training.autoencoder_config import AutoencoderTrainConfig, VideoObjectiveConfig
 from syncflow.training.autoencoder_objective import Part, Segments
 
@@ -146,7 +147,10 @@ def _single_frames(
     """Frames of as many clips: neighbours in a batch would teach the same thing twice."""
     rows = torch.randint(len(frames), (config.frames_per_step,), generator=generator)
     times = torch.randint(frames.shape[1], (config.frames_per_step,), generator=generator)
-    return frames[rows.numpy(), times.numpy()]
+    chosen = frames[rows.numpy(), times.numpy()]
+    if config.vary:
+        chosen = np.concatenate([vary(frame[None], generator) for frame in chosen])
+    return chosen
 
 
 def _video_segment(
@@ -155,4 +159,5 @@ def _video_segment(
     row, total = _integer(len(frames), generator), frames.shape[1]
     length = min(total, config.segment_frames)
     first = _integer(total - length + 1, generator)
-    return frames[row, first : first + length]
+    chosen = frames[row, first : first + length]
+    return vary(chosen, generator) if config.vary else chosen
