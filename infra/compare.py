@@ -158,7 +158,9 @@ def _print(tables: Sequence[tuple[str, list[str], list[list[str]]]]) -> None:
     from rich.table import Table
 
     for title, header, rows in tables:
-        table = Table(*header, title=title)
+        table = Table(title=title)
+        for name in header:
+            table.add_column(name, overflow="fold")
         for row in rows:
             table.add_row(*row)
         Console().print(table)
