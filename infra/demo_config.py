@@ -12,13 +12,13 @@ class DemoConfig(Config):
 
     output: Path = Path("out/demo")
     """Folder under which everything is written."""
-    clips: int = Field(160, ge=10)
+    clips: int = Field(default=160, ge=10)
     """Number of synthetic clips."""
-    video_steps: int = Field(0, ge=0)
+    video_steps: int = Field(default=0, ge=0)
     """Training steps of the video stage; 0 takes the preset's."""
-    audio_steps: int = Field(0, ge=0)
+    audio_steps: int = Field(default=0, ge=0)
     """Training steps of the audio stage; 0 takes the preset's."""
-    joint_steps: int = Field(0, ge=0)
+    joint_steps: int = Field(default=0, ge=0)
     """Training steps of the joint stage; 0 takes the preset's."""
-    seed: int = Field(0, ge=0)
+    seed: int = Field(default=0, ge=0)
     """Seed of the clips that are generated."""

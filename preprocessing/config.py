@@ -21,11 +21,11 @@ class CaptionConfig(Config):
     """Caption of a clip whose source has none; empty: such a clip is rejected as no_caption."""
     model: str = "microsoft/git-base-vatex"
     """Folder or hub name of the GIT model (`GitForCausalLM`) of kind `git`."""
-    frames: int = Field(6, ge=1)
+    frames: int = Field(default=6, ge=1)
     """Frames of a window that the model looks at."""
-    max_tokens: int = Field(40, ge=1)
+    max_tokens: int = Field(default=40, ge=1)
     """Longest caption that the model may write, tokens."""
-    batch: int = Field(8, ge=1)
+    batch: int = Field(default=8, ge=1)
     """Windows that the model captions at once."""
 
 
@@ -40,9 +40,9 @@ class EncodeConfig(Config):
     """The text encoder."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Precision of the autoencoders; the stored moments are float16."""
-    batch: int = Field(8, ge=1)
+    batch: int = Field(default=8, ge=1)
     """Windows of one clip that are encoded at once."""
-    max_latent: float = Field(1000.0, gt=0)
+    max_latent: float = Field(default=1000.0, gt=0)
     """Largest absolute mean of a normalised latent; a clip with one above it fails as huge_latents."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where the models run; auto: a GPU where there is one."""
@@ -69,13 +69,13 @@ class PrecomputeConfig(Config):
     """Autoencoders and text encoder."""
     executor: Literal["ray", "loop"] = "ray"
     """`ray`: workers under Ray Data, here or on a cluster; `loop`: this process alone."""
-    workers: int = Field(0, ge=0)
+    workers: int = Field(default=0, ge=0)
     """Workers under Ray; 0: as many as the cluster's CPUs (or GPUs, when the device is cuda)."""
-    clips_per_shard: int = Field(16, ge=1, le=4096)
+    clips_per_shard: int = Field(default=16, ge=1, le=4096)
     """Clips that are committed together; a kill loses at most this many a worker."""
-    clips_at_once: int = Field(4, ge=1)
+    clips_at_once: int = Field(default=4, ge=1)
     """Clips whose frames a worker holds in memory at once."""
-    failure_budget: float = Field(0.05, ge=0, le=1)
+    failure_budget: float = Field(default=0.05, ge=0, le=1)
     """Share of the inputs that may fail; above it the exit status is 3 (the dataset is written)."""
     retry_failed: str = ""
     """Try again the clips that failed for this reason (`all`: for any)."""

@@ -12,21 +12,21 @@ class SyntheticClipsConfig(Config):
 
     output: Path
     """Folder for the clips, the tables and resolved.yaml."""
-    count: int = Field(160, ge=1)
+    count: int = Field(default=160, ge=1)
     """Number of clips; clip i is the same whatever the count."""
-    seconds: float = Field(4.0, ge=1.0, le=120.0)
+    seconds: float = Field(default=4.0, ge=1.0, le=120.0)
     """Length of a clip, seconds."""
-    size: int = Field(256, ge=32, le=2048, multiple_of=2)
+    size: int = Field(default=256, ge=32, le=2048, multiple_of=2)
     """Rows and columns of a frame, pixels."""
-    fps: int = Field(30, ge=8, le=120)
+    fps: int = Field(default=30, ge=8, le=120)
     """Frames a second."""
-    sample_rate: int = Field(48_000, ge=8_000, le=96_000)
+    sample_rate: int = Field(default=48_000, ge=8_000, le=96_000)
     """Audio samples a second, Hz (mono)."""
-    seed: int = Field(0, ge=0, le=9_999)
+    seed: int = Field(default=0, ge=0, le=9_999)
     """Seed of every draw; it also gives the day in the clips' ids."""
-    test_share: float = Field(0.1, ge=0.0, le=1.0)
+    test_share: float = Field(default=0.1, ge=0.0, le=1.0)
     """Share of the clips that test.txt lists; the others are in train.txt."""
-    workers: int = Field(0, ge=0)
+    workers: int = Field(default=0, ge=0)
     """Processes that draw and encode; 0 takes one a core."""
 
     def content(self) -> dict[str, float | int]:

@@ -26,8 +26,8 @@ class SourceConfig(Config):
     synthetic source takes root/captions.csv if none is given."""
     split: Literal["train", "test", "all"] = "all"
     """Which clips to take."""
-    segment_seconds: float | None = Field(None, gt=0)
+    segment_seconds: float | None = Field(default=None, gt=0)
     """greatest_hits and synthetic: length of the segments that a video is cut into, its remainder
     dropped, seconds (the paper: 10); none takes each file whole."""
-    limit: int = Field(0, ge=0)
+    limit: int = Field(default=0, ge=0)
     """Take only the first clips; 0 takes all."""

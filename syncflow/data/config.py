@@ -27,7 +27,7 @@ class InspectConfig(Config):
     """Read every shard, and check its checksums, hashes, columns and fingerprints."""
     card: bool = True
     """Write a dataset card, README.md, into the dataset."""
-    sample: int = Field(0, ge=0, le=100)
+    sample: int = Field(default=0, ge=0, le=100)
     """Windows to decode back to mp4 with the dataset's own autoencoders."""
     output: Path = Path("out/inspect")
     """Folder for the decoded windows."""

@@ -20,7 +20,7 @@ class EvaluateConfig(Config):
     """Which clips of a folder that lists its clip ids in train.txt and test.txt."""
     clip: ClipSpec = ClipSpec()
     """What is read of each clip: its first window."""
-    tolerance_s: float = Field(0.1, gt=0, le=1)
+    tolerance_s: float = Field(default=0.1, gt=0, le=1)
     """Largest distance at which a sound and a motion peak match, seconds."""
     tracking_uri: str = ""
     """MLflow's store or server; empty takes mlflow.db beside `output`, `none` tracks nothing."""

@@ -36,13 +36,13 @@ class VideoObjectiveConfig(Config):
     """Weight of the squared distance of pixels in [-1, 1]."""
     kl_weight: float = 3e-5
     """Weight of the KL term."""
-    frames_share: float = Field(0.5, ge=0, le=1)
+    frames_share: float = Field(default=0.5, ge=0, le=1)
     """Share of the steps, first, in which the 2-D part alone is trained, on single frames."""
-    temporal_share: float = Field(0.3, ge=0, le=1)
+    temporal_share: float = Field(default=0.3, ge=0, le=1)
     """Share of the steps, next, in which the temporal part alone is trained; then both."""
-    frames_per_step: int = Field(8, ge=1)
+    frames_per_step: int = Field(default=8, ge=1)
     """Single frames of a batch in the first share, for each clip of the batch."""
-    segment_frames: int = Field(32, ge=1)
+    segment_frames: int = Field(default=32, ge=1)
     """Frames of a training segment in the later shares."""
     vary: bool = False
     """Mirror, zoom and recolour the training pictures: for small sets of clips."""
@@ -66,27 +66,27 @@ class AutoencoderTrainConfig(Config):
     adversarial: AdversarialConfig = AdversarialConfig()
     clip: ClipSpec = ClipSpec()
     """Picture size, frame rate and sample rate; its length is that of the cached clips' windows."""
-    windows_per_clip: int = Field(2, ge=1)
+    windows_per_clip: int = Field(default=2, ge=1)
     """Non-overlapping windows that are cached of each clip, at most."""
-    steps: int = Field(100_000, ge=1)
+    steps: int = Field(default=100_000, ge=1)
     """Updates."""
-    batch_size: int = Field(8, ge=1)
+    batch_size: int = Field(default=8, ge=1)
     """Segments of a batch, for each worker."""
     optimizer: OptimizerConfig = OptimizerConfig(
         lr=3e-4, betas=(0.8, 0.99), weight_decay=0.0, warmup_steps=200, decay="cosine"
     )
     """AdamW."""
-    ema_decay: float = Field(0.999, ge=0, lt=1)
+    ema_decay: float = Field(default=0.999, ge=0, lt=1)
     """Decay of the averaged weights, which are what is saved."""
     bf16: bool = False
     """bfloat16 autocast in the forward pass."""
-    workers: int = Field(1, ge=1)
+    workers: int = Field(default=1, ge=1)
     """Ray Train workers."""
-    max_failures: int = Field(2, ge=0)
+    max_failures: int = Field(default=2, ge=0)
     """How often a failed worker group is started again, from its last checkpoint."""
-    checkpoint_every: int = Field(500, ge=1)
+    checkpoint_every: int = Field(default=500, ge=1)
     """Steps between two states from which a run resumes."""
-    log_every: int = Field(50, ge=1)
+    log_every: int = Field(default=50, ge=1)
     """Steps between two lines of progress."""
     seed: int = 0
     """Seed of the weights, the segments and the posterior draws."""

@@ -16,17 +16,17 @@ StageName = Literal["video", "audio", "joint"]
 class OptimizerConfig(Config):
     """AdamW and its learning rate."""
 
-    lr: float = Field(1e-4, gt=0)
+    lr: float = Field(default=1e-4, gt=0)
     """Learning rate after warm-up."""
     betas: tuple[float, float] = (0.9, 0.999)
     """Decay of the moments."""
-    weight_decay: float = Field(0.01, ge=0)
+    weight_decay: float = Field(default=0.01, ge=0)
     """Weight decay, decoupled; on matrices only (no biases, norms, or embedded prompts)."""
-    warmup_steps: int = Field(1000, ge=0)
+    warmup_steps: int = Field(default=1000, ge=0)
     """Steps in which the learning rate rises from nothing, linearly."""
     decay: Literal["none", "cosine"] = "none"
     """What follows the warm-up: the same rate, or a half cosine down to a hundredth of it at `steps`."""
-    clip_norm: float = Field(1.0, ge=0)
+    clip_norm: float = Field(default=1.0, ge=0)
     """Largest norm of the gradient; 0 leaves it."""
 
 
@@ -46,13 +46,13 @@ class EngineConfig(Config):
 class CheckpointConfig(Config):
     """What is kept of a run, and how often."""
 
-    every: int = Field(500, ge=1)
+    every: int = Field(default=500, ge=1)
     """Steps between the states from which a run resumes."""
-    keep: int = Field(3, ge=1)
+    keep: int = Field(default=3, ge=1)
     """States kept; the oldest go."""
     weights: Literal["ema", "raw"] = "ema"
     """What is handed to the next stage and to sampling: the moving average, or the last step's."""
-    average_last: int = Field(1, ge=1)
+    average_last: int = Field(default=1, ge=1)
     """Average this many states, the last ones, in the hand-over (3 in the paper's ablations)."""
 
     @model_validator(mode="after")
@@ -95,31 +95,31 @@ class TrainConfig(Config):
     """DeepSpeed or plain torch."""
     checkpoint: CheckpointConfig = CheckpointConfig()
     """States and hand-over."""
-    steps: int = Field(150_000, ge=1)
+    steps: int = Field(default=150_000, ge=1)
     """Updates in all."""
-    batch_size: int = Field(16, ge=1)
+    batch_size: int = Field(default=16, ge=1)
     """Samples a worker, in one forward pass."""
-    accumulate: int = Field(1, ge=1)
+    accumulate: int = Field(default=1, ge=1)
     """Forward passes that make one update."""
-    workers: int = Field(32, ge=1)
+    workers: int = Field(default=32, ge=1)
     """Processes; one GPU each where there are GPUs."""
-    max_failures: int = Field(3, ge=0)
+    max_failures: int = Field(default=3, ge=0)
     """How often workers that died are started again, from the last state."""
-    prompt_dropout: float = Field(0.1, ge=0, le=1)
+    prompt_dropout: float = Field(default=0.1, ge=0, le=1)
     """Share of prompts that the null prompt replaces, for guidance."""
-    ema_decay: float = Field(0.9999, ge=0, lt=1)
+    ema_decay: float = Field(default=0.9999, ge=0, lt=1)
     """Decay a step of the moving average of the weights (reached slowly: (1+n)/(10+n)); 0: none."""
     seed: int = 0
     """Seed of the first weights, the order of samples, noise, times and dropped prompts."""
-    log_every: int = Field(10, ge=1)
+    log_every: int = Field(default=10, ge=1)
     """Steps between points in MLflow and progress lines."""
-    validate_every: int = Field(500, ge=0)
+    validate_every: int = Field(default=500, ge=0)
     """Steps between validations on the test split, with fixed noise and times; 0: never."""
-    validation_batches: int = Field(8, ge=1)
+    validation_batches: int = Field(default=8, ge=1)
     """Batches of a validation."""
-    cache_gb: float = Field(4.0, gt=0)
+    cache_gb: float = Field(default=4.0, gt=0)
     """Memory a worker for latents read before, GiB."""
-    cpus_per_worker: int = Field(1, ge=1)
+    cpus_per_worker: int = Field(default=1, ge=1)
     """CPU cores that a worker takes."""
     allow_change: tuple[str, ...] = ()
     """Settings, by dotted name, in which a resumed run may differ from its beginning."""
