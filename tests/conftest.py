@@ -26,3 +26,10 @@ def shared() -> Path:
     if not path.is_dir():
         pytest.skip(f"no {path}: golden files and real clips are not in a user's checkout")
     return path
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that start Ray or run for long have more time: a loaded machine is slow, not wrong."""
+    for item in items:
+        if item.get_closest_marker("ray") or item.get_closest_marker("slow"):
+            item.add_marker(pytest.mark.timeout(900))
