@@ -1,0 +1,57 @@
+"""Every preset is valid for its pipeline, and only the tiny ones need nothing from elsewhere."""
+
+from pathlib import Path
+
+import pytest
+
+from preprocessing.config import PrecomputeConfig
+from preprocessing.synthetic_config import SyntheticClipsConfig
+from syncflow.config import Config, load_config
+from syncflow.evaluation.suite_config import EvaluateConfig
+from syncflow.systems.config import GenerateConfig
+from syncflow.training.autoencoder_config import AutoencoderTrainConfig
+from syncflow.training.config import TrainConfig
+
+CONFIGS = Path(__file__).parents[2] / "pipelines" / "configs"
+MODELS: dict[str, type[Config]] = {
+    "clips": SyntheticClipsConfig,
+    "precompute": PrecomputeConfig,
+    "video": TrainConfig,
+    "audio": TrainConfig,
+    "joint": TrainConfig,
+    "generate": GenerateConfig,
+    "evaluate": EvaluateConfig,
+    "audio_vae": AutoencoderTrainConfig,
+    "video_vae": AutoencoderTrainConfig,
+}
+PRESETS = sorted(path for path in CONFIGS.glob("*/*.yaml") if path.stem in MODELS)
+REQUIRED = {
+    "output": "/o",
+    "data": "/d",
+    "encode": {"audio_vae": "/a"},
+}
+
+
+@pytest.mark.parametrize("path", PRESETS, ids=lambda path: f"{path.parent.name}/{path.stem}")
+def test_a_preset_has_no_unknown_key_and_no_wrong_value(path: Path) -> None:
+    model = MODELS[path.stem]
+    given = {name: value for name, value in REQUIRED.items() if name in model.model_fields}
+    assert isinstance(load_config(model, path, given), model)
+
+
+def test_the_stages_of_a_preset_name_their_own_stage() -> None:
+    for path in PRESETS:
+        if path.stem in ("video", "audio", "joint"):
+            config = load_config(TrainConfig, path, {"data": "/d"})
+            assert config.stage == path.stem
+
+
+def test_the_tiny_weights_are_where_the_preset_says() -> None:
+    encode = load_config(PrecomputeConfig, CONFIGS / "tiny" / "precompute.yaml").encode
+    for folder in (encode.video_vae, encode.audio_vae):
+        assert (Path(folder) / "diffusion_pytorch_model.safetensors").is_file()
+
+
+def test_the_shipped_weights_are_under_eight_megabytes() -> None:
+    sizes = [path.stat().st_size for path in (CONFIGS / "tiny" / "weights").rglob("*.safetensors")]
+    assert len(sizes) == 2 and sum(sizes) < 8e6
