@@ -7,8 +7,10 @@ import torch
 from torch import Tensor
 
 from syncflow.autoencoders.audio_vae import AudioVAE
+from syncflow.autoencoders.first_weights import initialise_video_vae
 from syncflow.autoencoders.video_vae import VideoVAE
 from syncflow.config import dump_config
+from syncflow.noise import keyed_generator
 from syncflow.training.adversarial import adversarial_engine
 from syncflow.training.autoencoder_config import AutoencoderTrainConfig
 from syncflow.training.autoencoder_data import Windows, cached_windows, segments, to_video
@@ -64,7 +66,9 @@ def build_vae(config: AutoencoderTrainConfig) -> AudioVAE | VideoVAE:
     """A new autoencoder of the kind that is asked for."""
     if config.kind == "audio":
         return AudioVAE(**config.audio.model_dump())
-    return VideoVAE(**config.video.model_dump())
+    vae = VideoVAE(**config.video.model_dump())
+    initialise_video_vae(vae, keyed_generator(config.seed, "video_vae"))
+    return vae
 
 
 def build_engine(vae: AudioVAE | VideoVAE, config: AutoencoderTrainConfig) -> Engine[Segments]:

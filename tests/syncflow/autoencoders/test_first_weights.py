@@ -1,0 +1,48 @@
+"""First weights of a video VAE: what goes in comes through every part with its size."""
+
+import pytest
+import torch
+
+from syncflow.autoencoders.first_weights import initialise_video_vae
+from syncflow.autoencoders.video_vae import VideoVAE
+from tests.syncflow.autoencoders.conftest import SMALL_VIDEO
+
+
+@pytest.fixture(scope="module")
+def new_vae() -> VideoVAE:
+    vae = VideoVAE(**SMALL_VIDEO.model_dump()).eval()
+    initialise_video_vae(vae, torch.Generator().manual_seed(0))
+    return vae
+
+
+@pytest.fixture(scope="module")
+def video() -> torch.Tensor:
+    """Smooth pictures in colour: `b c f h w`."""
+    coarse = 0.5 * torch.randn(2, 3, 3, 4, 4, generator=torch.Generator().manual_seed(1))
+    return torch.nn.functional.interpolate(coarse, size=(9, 32, 32), mode="trilinear").clamp(-1, 1)
+
+
+def test_latents_of_both_parts_are_of_unit_size_and_far_above_their_noise(new_vae, video) -> None:
+    frames = new_vae.encode_frames(video)
+    posterior = new_vae.posterior_of_frames(frames)
+    assert 0.2 < frames.std() / new_vae.spatial_scaling < 5.0
+    assert 0.2 < posterior.mean.std() < 5.0
+    assert posterior.mean.std() > 3 * torch.exp(0.5 * posterior.logvar).mean()
+
+
+def test_colour_reaches_the_latent(new_vae, video) -> None:
+    grey = video.mean(1, keepdim=True).expand_as(video).contiguous()
+    frames, of_grey = new_vae.encode_frames(video), new_vae.encode_frames(grey)
+    assert (frames - of_grey).std() > 0.2 * frames.std()
+
+
+def test_the_picture_depends_on_the_latent(new_vae, video) -> None:
+    made, _ = new_vae(video)
+    of_other, _ = new_vae(video.flip(0))
+    assert (made - of_other).std() > 0.2 * made.std()
+
+
+def test_the_generator_decides(new_vae) -> None:
+    again = VideoVAE(**SMALL_VIDEO.model_dump())
+    initialise_video_vae(again, torch.Generator().manual_seed(0))
+    assert all(torch.equal(a, b) for a, b in zip(new_vae.parameters(), again.parameters(), strict=True))
