@@ -84,19 +84,19 @@ class AudioVAE(ModelMixin, ConfigMixin):
         Torch's own weights shrink what depends on the sound at each of some twenty layers, until only biases
         are left: the decoder then learns to do without the latent, and never finds it again.
         """
+        last = len(self.decoder.layers) - 1
+        ends = {"encoder.layers.0.conv": INPUT_GAIN, f"decoder.layers.{last}.conv": 1.0 / INPUT_GAIN}
         for name, layer in self.named_modules():
             if isinstance(layer, nn.Conv1d | nn.ConvTranspose1d):
                 stride = layer.stride[0] if isinstance(layer, nn.ConvTranspose1d) else 1
                 fan_in = layer.in_channels * layer.kernel_size[0] / stride
-                gain = RESIDUAL_GAIN if ".block.3." in name else 1.0  # the last layer of a residual branch
+                gain = RESIDUAL_GAIN if ".block.3." in name else ends.get(name, 1.0)  # .3: a branch's last
                 layer.weight = _assignable(layer, torch.randn(layer.weight.shape) * gain / math.sqrt(fan_in))
                 if layer.bias is not None:
                     layer.bias.zero_()
-        first, last = self.encoder.layers[0].conv, self.decoder.layers[-1].conv
-        first.weight = _assignable(first, first.weight * INPUT_GAIN)
-        last.weight = _assignable(last, last.weight / INPUT_GAIN)
         self.to_moments.weight[self.latent_dim :] *= 0.1
-        self.to_moments.bias[self.latent_dim :] = INITIAL_LOGVAR  # type: ignore[index]
+        assert self.to_moments.bias is not None
+        self.to_moments.bias[self.latent_dim :] = INITIAL_LOGVAR
 
     def latent_shape(self, spec: ClipSpec) -> tuple[int, int]:
         """`(n, d)` of a window.

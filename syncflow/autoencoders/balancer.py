@@ -21,6 +21,9 @@ class Balancer(nn.Module):
         worker_mean: mean of a tensor over the workers, so that all scale alike.
     """
 
+    sums: Tensor  # of norms, decaying
+    counts: Tensor  # of steps, decaying
+
     def __init__(
         self,
         names: tuple[str, ...],
@@ -32,8 +35,8 @@ class Balancer(nn.Module):
         super().__init__()
         self.names, self.decay, self.total_norm = names, decay, total_norm
         self.worker_mean = worker_mean
-        self.register_buffer("sums", torch.zeros(len(names)))  # of norms, decaying
-        self.register_buffer("counts", torch.zeros(len(names)))  # of steps, decaying
+        self.register_buffer("sums", torch.zeros(len(names)))
+        self.register_buffer("counts", torch.zeros(len(names)))
 
     def gradient(self, losses: Mapping[str, Tensor], weights: Mapping[str, float], at: Tensor) -> Tensor:
         """The balanced gradient of `losses`, scalars that depend on `at` (`b ...`): of the shape of `at`.

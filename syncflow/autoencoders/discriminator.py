@@ -26,6 +26,8 @@ class Judgement:
 class STFTDiscriminator(nn.Module):
     """2-D convolutions over frame and frequency; dilated in time, strided in frequency."""
 
+    window: Tensor
+
     def __init__(self, *, n_fft: int, filters: int, dilations: Sequence[int] = (1, 2, 4)) -> None:
         super().__init__()
         self.n_fft = n_fft

@@ -28,6 +28,7 @@ def initialise_video_vae(vae: VideoVAE, generator: torch.Generator) -> None:
                 layer.bias.zero_()
     channels = vae.latent_channels
     for layer in (vae.spatial.quant_conv, vae.temporal.to_moments.conv):
+        assert layer is not None and layer.bias is not None
         layer.weight[:channels] *= LATENT_GAIN
         layer.weight[channels:] *= 0.1
         layer.bias[channels:] = FIRST_LOGVAR
