@@ -9,6 +9,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from syncflow.autoencoders.audio_vae import AudioVAE
+from syncflow.autoencoders.open_sora_vae import load_open_sora_vae
 from syncflow.autoencoders.video_vae import VideoVAE
 from syncflow.errors import UserError
 
@@ -39,3 +40,38 @@ def load_vae(cls: type[V], folder: Path, *, dtype: torch.dtype = torch.float32) 
         ) from None
     torch.nn.Module.to(vae, dtype=dtype)  # diffusers' own `to` warns of casts; ours are meant
     return vae.eval()
+
+
+def load_video_vae(
+    location: str, *, dtype: torch.dtype = torch.float32, setting: str = "video_vae"
+) -> VideoVAE:
+    """A video VAE from a folder (ours or in Open-Sora's format), or by its name on the Hugging Face hub.
+
+    Raises:
+        UserError: neither is there, or it does not fit; `setting` is what the message tells to change.
+    """
+    folder = Path(location)
+    if not folder.is_dir():
+        folder = _download(location, setting=setting)
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"{setting} {location!r}: no readable config.json ({error})") from None
+    if config.get("_class_name") == VideoVAE.__name__:
+        return load_vae(VideoVAE, folder, dtype=dtype)
+    vae = load_open_sora_vae(folder)
+    torch.nn.Module.to(vae, dtype=dtype)
+    return vae.eval()
+
+
+def _download(name: str, *, setting: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=["*.json", "*.safetensors"]))
+    except (OSError, HFValidationError, HfHubHTTPError, LocalEntryNotFoundError) as error:
+        reason = " ".join(str(error).split())[:160]
+        raise UserError(
+            f"{setting} {name!r}: no such folder, and the hub does not give it ({reason})"
+        ) from None

@@ -6,9 +6,7 @@ from pathlib import Path
 import torch
 
 from syncflow.autoencoders.audio_vae import AudioVAE
-from syncflow.autoencoders.loading import load_vae
-from syncflow.autoencoders.open_sora_vae import load_open_sora_vae
-from syncflow.autoencoders.video_vae import VideoVAE
+from syncflow.autoencoders.loading import load_vae, load_video_vae
 from syncflow.config import validate
 from syncflow.errors import UserError
 from syncflow.hashing import tensors_sha256
@@ -89,7 +87,9 @@ def _from_checkpoint(folder: Path, config: GenerateConfig) -> SyncFlowPipeline:
     )
     trained.check("model", folder, tensors_sha256(dual_dit.state_dict()))
     dtype = getattr(torch, encode["dtype"])
-    video_vae = _video_vae(config.video_vae or trained.video_vae["location"], dtype=dtype)
+    video_vae = load_video_vae(
+        config.video_vae or trained.video_vae["location"], dtype=dtype, setting="video_vae"
+    )
     trained.check("video_vae", folder, tensors_sha256(video_vae.state_dict()))
     audio_vae = load_vae(AudioVAE, Path(config.audio_vae or trained.audio_vae["location"]), dtype=dtype)
     trained.check("audio_vae", folder, tensors_sha256(audio_vae.state_dict()))
@@ -112,26 +112,6 @@ def _from_checkpoint(folder: Path, config: GenerateConfig) -> SyncFlowPipeline:
         fps=trained.spec.fps,
         max_text_tokens=text_config.max_tokens,
     )
-
-
-def _video_vae(location: str, *, dtype: torch.dtype) -> VideoVAE:
-    """A video VAE from a folder, ours or in Open-Sora's format, or from the Hugging Face hub."""
-    folder = Path(location)
-    if not folder.is_dir():
-        from huggingface_hub import snapshot_download
-
-        try:
-            folder = Path(snapshot_download(location, allow_patterns=["*.json", "*.safetensors"]))
-        except (OSError, ValueError) as error:
-            reason = " ".join(str(error).split())[:160]
-            raise UserError(
-                f"video_vae {location!r}: neither a folder nor on the hub ({reason}); give --video-vae"
-            ) from None
-    if read_json(folder / "config.json").get("_class_name") == VideoVAE.__name__:
-        return load_vae(VideoVAE, folder, dtype=dtype)
-    vae = load_open_sora_vae(folder)
-    torch.nn.Module.to(vae, dtype=dtype)
-    return vae.eval()
 
 
 def _check_rates(pipeline: SyncFlowPipeline, config: GenerateConfig) -> None:

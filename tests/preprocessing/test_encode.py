@@ -7,7 +7,8 @@ import torch
 
 from preprocessing.config import EncodeConfig
 from preprocessing.encode import Encoders, EncodeStep
-from preprocessing.load_encoders import load_encoders, load_video_vae
+from preprocessing.load_encoders import load_encoders
+from syncflow.autoencoders.loading import load_video_vae
 from syncflow.autoencoders.open_sora_vae import save_open_sora_vae
 from syncflow.errors import UserError
 from syncflow.hashing import tensors_sha256
@@ -124,7 +125,7 @@ def test_open_sora_folder_loads_as_well(encoders: Encoders, tmp_path: Path) -> N
 
 def test_wrong_location_is_named(config: EncodeConfig) -> None:
     with pytest.raises(UserError, match=r"encode\.video_vae '/nowhere/vae'"):
-        load_video_vae("/nowhere/vae")
+        load_video_vae("/nowhere/vae", setting="encode.video_vae")
     with pytest.raises(UserError, match="/nowhere/audio"):
         load_encoders(config.model_copy(update={"audio_vae": "/nowhere/audio"}))
 
