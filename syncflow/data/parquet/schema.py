@@ -77,7 +77,8 @@ def latents_table(rows: Sequence[LatentRow]) -> pa.Table:
     columns["dtype"] = ["float16"] * len(rows)
     columns[CONTENT] = [content_sha256(row) for row in rows]
     for name in MOMENTS:
-        stacked = np.stack([getattr(row, name) for row in rows])
+        # pyarrow would write the strides of a transposed array as a permutation: another type of column
+        stacked = np.ascontiguousarray(np.stack([getattr(row, name) for row in rows]))
         assert stacked.dtype == np.float16, f"{name} is {stacked.dtype}, not float16"
         columns[name] = pa.FixedShapeTensorArray.from_numpy_ndarray(stacked)
     arrays = [pa.array(columns[f.name], f.type) if f.name not in MOMENTS else columns[f.name] for f in schema]
