@@ -1,6 +1,6 @@
 """Read and write clips: the only caller of ffmpeg and decord (rules: docs/decoding.md)."""
 
-from syncflow.media.decode import Backend, decode_audio, decode_window
+from syncflow.media.decode import Backend, decode_audio, decode_picture, decode_window
 from syncflow.media.encode import write_clip
 from syncflow.media.errors import MediaError, Reason
 from syncflow.media.probe import Limits, MediaInfo, probe
@@ -12,6 +12,7 @@ __all__ = [
     "MediaInfo",
     "Reason",
     "decode_audio",
+    "decode_picture",
     "decode_window",
     "probe",
     "write_clip",

@@ -69,13 +69,34 @@ def decode_window(
         picture, sound = _run(
             real, info, start_s, spec, ("video", "audio"), timeout_s=timeout_s, limits=limits
         )
-        frames = np.frombuffer(picture, dtype=np.uint8)
-        size = spec.height * spec.width * 3
-        if len(frames) < spec.num_frames * size:
-            raise MediaError("too_short", f"{path}: {len(frames) // size} of {spec.num_frames} frames")
-        frames = frames.reshape(-1, spec.height, spec.width, 3)
+        frames = _frames(path, picture, spec=spec)
     audio = _fit(path, sound, skip_s=_seek(info, start_s)[1], spec=spec)
     return frames[: spec.num_frames].copy(), audio
+
+
+def decode_picture(
+    path: Path,
+    *,
+    start_s: float,
+    spec: ClipSpec,
+    timeout_s: float = 30.0,
+    limits: Limits | None = None,
+    info: MediaInfo | None = None,
+) -> np.ndarray:
+    """The frames that `decode_window` gives, of a file that need not have sound.
+
+    Returns:
+        frames uint8 `f h w c`, RGB.
+
+    Raises:
+        MediaError: any reason of `probe`; no_video, too_short.
+    """
+    limits = limits or Limits()
+    real = checked_path(path)
+    info = info or probe(real, timeout_s=timeout_s, limits=limits)
+    _require_picture(path, info, start_s=start_s, spec=spec)
+    picture = _run(real, info, start_s, spec, ("video",), timeout_s=timeout_s, limits=limits)[0]
+    return _frames(path, picture, spec=spec).copy()
 
 
 def decode_audio(
@@ -107,6 +128,27 @@ def decode_audio(
     spec = ClipSpec(seconds=length, fps=10, sample_rate=sample_rate)
     sound = _run(real, info, start_s, spec, ("audio",), timeout_s=timeout_s, limits=limits)[0]
     return _fit(path, sound, skip_s=_seek(info, start_s)[1], spec=spec, open_end=seconds is None)
+
+
+def _frames(path: Path, picture: bytes, *, spec: ClipSpec) -> np.ndarray:
+    frames = np.frombuffer(picture, dtype=np.uint8)
+    size = spec.height * spec.width * 3
+    if len(frames) < spec.num_frames * size:
+        raise MediaError("too_short", f"{path}: {len(frames) // size} of {spec.num_frames} frames")
+    return frames.reshape(-1, spec.height, spec.width, 3)
+
+
+def _require_picture(path: Path, info: MediaInfo, *, start_s: float, spec: ClipSpec) -> None:
+    if not info.has_video:
+        raise MediaError("no_video", f"{path}: no picture stream")
+    first, last = info.video_start_s, info.video_end_s
+    frame_s = 1 / spec.fps
+    if start_s < max(0.0, first - frame_s) - 1e-6 or start_s + spec.seconds > last + frame_s:
+        raise MediaError(
+            "too_short",
+            f"{path}: window {start_s:.3f} to {start_s + spec.seconds:.3f} s reaches past the picture, "
+            f"{first:.3f} to {last:.3f} s",
+        )
 
 
 def _require(path: Path, info: MediaInfo, *, start_s: float, spec: ClipSpec) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from syncflow.media import Backend, MediaError, decode_window, probe, write_clip
+from syncflow.media import Backend, MediaError, decode_picture, decode_window, probe, write_clip
 from syncflow.media.process import ffmpeg_binary
 from syncflow.records import ClipSpec
 
@@ -22,6 +22,10 @@ def events(path: Path, start_s: float, backend: Backend = "ffmpeg") -> tuple[np.
     bright = frames.mean(axis=(1, 2, 3)) > 100
     flashes = np.flatnonzero(bright & ~np.concatenate([[False], bright[:-1]]))
     return start_s + beeps / SPEC.sample_rate, start_s + flashes / SPEC.fps
+
+
+def frames_of(path: Path, start_s: float) -> np.ndarray:
+    return decode_window(path, start_s=start_s, spec=SPEC)[0]
 
 
 @pytest.mark.parametrize("start_s", [0.0, 0.5, 2.5, 3.3125, 6.9375])
@@ -92,3 +96,17 @@ def test_no_container_or_cut_moves_sound_against_picture(
     beeps, flashes = events(tmp_path / name, start_s)
     late_s = (beeps[:, None] - flashes[None, :] - 0.25 + 0.5) % 1.0 - 0.5
     assert np.abs(late_s).max() <= 0.5 / SPEC.fps + 0.005
+
+
+def test_picture_alone_is_the_picture_of_the_window(shared: Path) -> None:
+    path = shared / "data" / "clips" / SYNC0
+    assert np.array_equal(decode_picture(path, start_s=2.5, spec=SPEC), frames_of(path, 2.5))
+
+
+def test_picture_of_a_silent_film_is_decoded(shared: Path) -> None:
+    path = shared / "data" / "clips" / "vfr_oddsize_noaudio.mp4"
+    assert decode_picture(path, start_s=1.0, spec=SPEC).shape == (32, 64, 64, 3)
+    with pytest.raises(MediaError, match="no_audio"):
+        decode_window(path, start_s=1.0, spec=SPEC)
+    with pytest.raises(MediaError, match="too_short"):
+        decode_picture(path, start_s=7.0, spec=SPEC)
