@@ -53,6 +53,9 @@ class FlowConfig(Config):
     time: TimeConfig = TimeConfig()
     coupling: CouplingConfig = CouplingConfig()
     loss: LossConfig = LossConfig()
+    audio_draws: int = Field(default=1, ge=1)
+    """Draws of audio noise that one pass of the video tower serves; they share its noise and time. In
+    stage 2, where the video tower is frozen, a further draw costs the audio tower's part alone."""
 
 
 class SolverConfig(Config):

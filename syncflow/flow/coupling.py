@@ -45,12 +45,13 @@ def couple(
     _, columns = linear_sum_assignment(cost.T.numpy())
     order = torch.from_numpy(columns)
     before, after = distance.diagonal().mean(), distance[order, torch.arange(batch)].mean()
-    permuted = map_latents(lambda noise: noise[order.to(noise.device)], x_0)
+    permuted = map_latents(lambda noise: _reorder(noise, order), x_0)
     return Coupling(x_0=permuted, permutation=order, gain=float(1 - after / before) if before > 0 else 0.0)
 
 
 def squared_distances(x_0: AVLatents, x_1: AVLatents, *, config: CouplingConfig) -> Tensor:
-    """Weighted squared distance of noise i to data j, `b b`, float64 on the CPU."""
+    """Weighted squared distance of noise i to data j, `b b`, float64 on the CPU; the mean over its draws
+    where noise i has several."""
     weights = {"video": config.video_weight, "audio": config.audio_weight}
     names = ("video", "audio") if config.score == "both" else (config.score,)
     total = None
@@ -58,13 +59,20 @@ def squared_distances(x_0: AVLatents, x_1: AVLatents, *, config: CouplingConfig)
         noise, data = getattr(x_0, name), getattr(x_1, name)
         if noise is None or data is None:
             continue
-        noise, data = noise.detach().float().flatten(1), data.detach().float().flatten(1)
-        product = (noise @ data.T).double()
-        norms = noise.square().sum(1).double()[:, None] + data.square().sum(1).double()[None]
+        data = data.detach().float().flatten(1)  # b z
+        draws = noise.detach().float().flatten(1).unflatten(0, (len(data), -1))  # b k z
+        product = (draws.mean(1) @ data.T).double()
+        lengths = draws.square().sum(2).double().mean(1)
+        norms = lengths[:, None] + data.square().sum(1).double()[None]
         part = weights[name] * (norms - 2 * product).clamp(min=0).cpu()
         total = part if total is None else total + part
     assert total is not None, f"coupling.score {config.score} needs a modality that is absent: {x_1}"
     return total
+
+
+def _reorder(noise: Tensor, order: Tensor) -> Tensor:
+    """Rows of `noise` in another order; the draws of a sample stay together."""
+    return noise.unflatten(0, (len(order), -1))[order.to(noise.device)].flatten(0, 1)
 
 
 def condition_distances(conditions: Tensor) -> Tensor:

@@ -51,6 +51,13 @@ def per_sample(t: Tensor, like: Tensor) -> Tensor:
     return t.to(like.device).reshape(-1, *[1] * (like.ndim - 1))
 
 
+def rows_like(shared: Tensor, like: Tensor) -> Tensor:
+    """`shared` with each row repeated to as many as `like` has: the draws of a sample lie together."""
+    repeats, rest = divmod(like.shape[0], shared.shape[0])
+    assert not rest, f"{like.shape[0]} rows, expected a multiple of {shared.shape[0]}"
+    return shared if repeats == 1 else shared.repeat_interleave(repeats, dim=0)
+
+
 def present(latents: AVLatents) -> list[Tensor]:
     """The tensors of the modalities that are there."""
     return [part for part in (latents.video, latents.audio) if part is not None]

@@ -19,7 +19,7 @@ Modality = Literal["video", "audio"]
 class FlowLoss:
     total: Tensor  # scalar, float32: what is minimised
     video: Tensor | None  # b, float32: unweighted, detached; None where not scored
-    audio: Tensor | None  # b, likewise
+    audio: Tensor | None  # b k, likewise: one a draw of audio noise, those of a sample together
 
 
 @dataclass(frozen=True, kw_only=True)

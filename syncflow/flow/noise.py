@@ -33,17 +33,30 @@ def keyed_uniform(*, stream: str, seed: int, step: int = 0, index: Indices) -> T
 
 
 def keyed_noise(
-    like: AVLatents, *, seed: int, step: int = 0, index: Indices, stream: str = "noise"
+    like: AVLatents,
+    *,
+    seed: int,
+    step: int = 0,
+    index: Indices,
+    stream: str = "noise",
+    audio_draws: int = 1,
 ) -> AVLatents:
     """Noise with the shapes, dtype and device of `like`; each modality has a stream of its own.
+
+    With `audio_draws` K the audio's is `(b K) n d`, the draws of a sample together; the first of them
+    is the one that K = 1 gives.
 
     So the video's noise is the same whatever the audio's length, and the other way round. Sampling
     uses another `stream` than training: the same seed does not start from noise that was trained on.
     """
 
-    def draw(name: str, part: Tensor | None) -> Tensor | None:
-        if part is None:
-            return None
+    def draw(name: str, part: Tensor) -> Tensor:
         return keyed_normal(part.shape[1:], stream=name, seed=seed, step=step, index=index).to(part)
 
-    return AVLatents(video=draw(f"{stream}.video", like.video), audio=draw(f"{stream}.audio", like.audio))
+    video = audio = None
+    if like.video is not None:
+        video = draw(f"{stream}.video", like.video)
+    if like.audio is not None:
+        names = [f"{stream}.audio", *(f"{stream}.audio.{k}" for k in range(1, audio_draws))]
+        audio = torch.stack([draw(name, like.audio) for name in names], dim=1).flatten(0, 1)
+    return AVLatents(video=video, audio=audio)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from syncflow.flow.latents import map_latents, per_sample
+from syncflow.flow.latents import map_latents, per_sample, rows_like
 from syncflow.records import AVLatents, PathSample
 
 if TYPE_CHECKING:
@@ -14,11 +14,12 @@ if TYPE_CHECKING:
 def interpolate(x_0: AVLatents, x_1: AVLatents, t: Tensor) -> AVLatents:
     """x_t = (1 - t) x_0 + t x_1, with one time `t` (b) for both modalities of a sample.
 
-    Exactly `x_0` at t = 0 and exactly `x_1` at t = 1.
+    Exactly `x_0` at t = 0 and exactly `x_1` at t = 1. `x_0` may hold several draws of noise for a sample,
+    its rows together; data and time then serve each of them.
     """
 
     def mix(noise: Tensor, data: Tensor) -> Tensor:
-        time = per_sample(t, data).to(data.dtype)
+        data, time = rows_like(data, noise), per_sample(rows_like(t, noise), noise).to(data.dtype)
         return (1 - time) * noise + time * data
 
     return map_latents(mix, x_0, x_1)
@@ -28,6 +29,6 @@ def sample_path(x_1: AVLatents, x_0: AVLatents, t: Tensor) -> PathSample:
     """The point at times `t` (b) on the paths from noise `x_0` to data `x_1`, and its velocity x_1 - x_0."""
     return PathSample(
         x_t=interpolate(x_0, x_1, t),
-        velocity=map_latents(lambda data, noise: data - noise, x_1, x_0),
+        velocity=map_latents(lambda data, noise: rows_like(data, noise) - noise, x_1, x_0),
         t=t,
     )

@@ -124,6 +124,14 @@ class TrainConfig(Config):
     allow_change: tuple[str, ...] = ()
     """Settings, by dotted name, in which a resumed run may differ from its beginning."""
 
+    @model_validator(mode="after")
+    def _check(self) -> "TrainConfig":
+        if self.stage == "video" and self.flow.audio_draws > 1:
+            raise ValueError(
+                f"flow.audio_draws {self.flow.audio_draws}: stage video has no audio; leave it 1"
+            )
+        return self
+
     @property
     def folder(self) -> Path:
         """What this stage writes."""

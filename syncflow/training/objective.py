@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from syncflow.errors import UserError
 from syncflow.flow.config import FlowConfig
 from syncflow.flow.coupling import couple, pooled_conditions
+from syncflow.flow.latents import rows_like
 from syncflow.flow.loss import FlowLoss, bucket_means, flow_loss
 from syncflow.flow.noise import keyed_noise, keyed_uniform
 from syncflow.flow.path import sample_path
@@ -26,6 +27,7 @@ class FlowObjective(nn.Module):
 
     In training mode noise and times are drawn by (seed, sample index) and coupled. In evaluation mode
     the noise is fixed, the times are a grid (sample i has the middle of time bucket i), uncoupled.
+    With `flow.audio_draws` K a sample of training has K audio noises under one pass of the video tower.
     """
 
     def __init__(self, model: DualDiT, *, stage: Stage, flow: FlowConfig, spec: ClipSpec, seed: int) -> None:
@@ -59,7 +61,8 @@ class FlowObjective(nn.Module):
             video=batch.latents.video if self.needs_video else None,
             audio=batch.latents.audio if self.needs_audio else None,
         )
-        x_0 = keyed_noise(x_1, seed=self.seed, index=batch.index)
+        draws = self.flow.audio_draws if self.training else 1
+        x_0 = keyed_noise(x_1, seed=self.seed, index=batch.index, audio_draws=draws)
         if not self.training:
             buckets = self.flow.loss.time_buckets
             t = (batch.index % buckets + 0.5) / buckets
@@ -86,14 +89,15 @@ class FlowObjective(nn.Module):
         if x_t.audio is None:
             return AVLatents(video=velocity, audio=None)
         features = None if video is None else video.features
-        return AVLatents(video=velocity, audio=model.audio(x_t.audio, t, text, features))
+        heard = model.audio(x_t.audio, rows_like(t, x_t.audio), text, features)
+        return AVLatents(video=velocity, audio=heard)
 
     def _by_time(self, loss: FlowLoss, t: Tensor) -> Metrics:
         metrics: Metrics = {}
         for name in self.stage.scores:
             each = getattr(loss, name)
             metrics[f"loss_{name}"] = each.mean()
-            means = bucket_means(each, t, buckets=self.flow.loss.time_buckets).means
+            means = bucket_means(each, rows_like(t, each), buckets=self.flow.loss.time_buckets).means
             for bucket, mean in enumerate(means):
                 metrics[f"loss_{name}_by_time/{bucket}"] = mean
         return metrics

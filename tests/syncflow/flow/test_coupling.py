@@ -114,3 +114,16 @@ def test_pooled_conditions_do_not_see_padding() -> None:
     pooled = pooled_conditions(tokens, mask)
     torch.testing.assert_close(pooled[0], tokens[0, :2].mean(0))
     torch.testing.assert_close(pooled[1], tokens[1].mean(0))
+
+
+def test_the_draws_of_a_sample_move_together_and_count_by_their_mean() -> None:
+    x_1, config = pair(16), CouplingConfig(video_weight=0.1)
+    draws = [pair(seed) for seed in (17, 18, 19)]
+    audio = torch.stack([draw.audio for draw in draws], dim=1).flatten(0, 1)
+    x_0 = AVLatents(video=draws[0].video, audio=audio)
+    found = couple(x_0, x_1, config=config)
+    assert torch.equal(found.x_0.audio.unflatten(0, (5, 3)), audio.unflatten(0, (5, 3))[found.permutation])
+    each = [distances(AVLatents(video=x_0.video, audio=d.audio), x_1, config=config) for d in draws]
+    torch.testing.assert_close(
+        distances(x_0, x_1, config=config), torch.stack(each).mean(0), rtol=1e-5, atol=0
+    )

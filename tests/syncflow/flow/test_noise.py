@@ -44,3 +44,12 @@ def test_noise_is_standard_normal_and_times_are_uniform() -> None:
 def test_noise_takes_the_dtype_of_the_latents() -> None:
     low = AVLatents(video=None, audio=torch.empty(1, 4, 6, dtype=torch.bfloat16))
     assert keyed_noise(low, seed=0, index=[0]).audio.dtype == torch.bfloat16
+
+
+def test_further_audio_draws_leave_the_first_and_the_video_as_they_are() -> None:
+    one, three = (keyed_noise(like(2), seed=1, index=[4, 9], audio_draws=k) for k in (1, 3))
+    rows = three.audio.unflatten(0, (2, 3))
+    assert torch.equal(three.video, one.video) and torch.equal(rows[:, 0], one.audio)
+    alone = keyed_noise(like(1), seed=1, index=[9], audio_draws=3)
+    assert torch.equal(rows[1], alone.audio)
+    assert len({row.sum().item() for row in three.audio}) == 6

@@ -37,3 +37,15 @@ def test_an_absent_modality_stays_absent() -> None:
     noise, data = AVLatents(video=pair(0).video, audio=None), AVLatents(video=pair(1).video, audio=None)
     sample = sample_path(data, noise, torch.rand(3))
     assert sample.x_t.audio is None and sample.velocity.audio is None
+
+
+def test_several_draws_share_the_data_and_the_time_of_their_sample() -> None:
+    data, t = pair(1), torch.tensor([0.0, 0.3, 1.0])
+    draws = [pair(seed).audio for seed in (2, 3)]
+    sound = AVLatents(video=None, audio=data.audio)
+    both = torch.stack(draws, dim=1).flatten(0, 1)
+    sample = sample_path(data, AVLatents(video=pair(0).video, audio=both), t)
+    for k, noise in enumerate(draws):
+        alone = sample_path(sound, AVLatents(video=None, audio=noise), t)
+        assert torch.equal(sample.x_t.audio[k::2], alone.x_t.audio)
+        assert torch.equal(sample.velocity.audio[k::2], alone.velocity.audio)

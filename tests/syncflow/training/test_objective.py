@@ -1,0 +1,64 @@
+"""The objective of a stage: what a step draws, and what several audio draws share."""
+
+import pytest
+import torch
+
+from syncflow.data.batches import LatentDataset
+from syncflow.errors import UserError
+from syncflow.training.objective import FlowObjective
+from syncflow.training.stages import STAGES
+from syncflow.training.start import starting_model
+
+
+def objective_of(config) -> FlowObjective:
+    model, _ = starting_model(config)
+    torch.nn.init.normal_(model.audio_tower.head.weight, generator=torch.Generator().manual_seed(0))
+    spec = LatentDataset(config.data).spec
+    return FlowObjective(model, stage=STAGES[config.stage], flow=config.flow, spec=spec, seed=config.seed)
+
+
+def batch_of(config):
+    return LatentDataset(config.data).batch(0, batch_size=4, seed=config.seed)
+
+
+def test_k_draws_run_the_video_tower_once_and_average_k_single_draws(settings, monkeypatch) -> None:
+    config = settings(
+        "audio", initialise_from="none", flow={"audio_draws": 3, "coupling": {"method": "none"}}
+    )
+    objective, batch = objective_of(config), batch_of(config)
+    videos, model = [], objective.model
+    run = model.video_tower.forward
+    monkeypatch.setattr(
+        model.video_tower, "forward", lambda *a, **k: videos.append(len(a[0])) or run(*a, **k)
+    )
+    metrics = objective(batch)
+    metrics["loss"].backward()
+    together = {name: p.grad.clone() for name, p in objective.trained.named_parameters()}
+    assert videos == [4]
+
+    path, _ = objective.draw(batch)
+    objective.zero_grad()
+    losses = []
+    for k in range(3):
+        x_t = type(path.x_t)(video=path.x_t.video, audio=path.x_t.audio[k::3])
+        one = type(path)(x_t=x_t, velocity=path.velocity, t=path.t)
+        error = objective.velocities(one, batch.text).audio - path.velocity.audio[k::3]
+        losses.append(error.square().mean())
+    (sum(losses) / 3).backward()
+    assert float(metrics["loss"]) == pytest.approx(float(sum(losses) / 3), rel=1e-5)
+    for name, parameter in objective.trained.named_parameters():
+        torch.testing.assert_close(together[name], parameter.grad, rtol=1e-3, atol=1e-6)
+
+
+def test_validation_does_not_depend_on_the_number_of_draws(settings) -> None:
+    values = []
+    for draws in (1, 3):
+        config = settings("audio", initialise_from="none", flow={"audio_draws": draws})
+        objective = objective_of(config).eval()
+        values.append(float(objective(batch_of(config))["loss"]))
+    assert values[0] == values[1]
+
+
+def test_audio_draws_are_refused_where_there_is_no_audio(settings) -> None:
+    with pytest.raises(UserError, match="stage video has no audio"):
+        settings("video", flow={"audio_draws": 2})
