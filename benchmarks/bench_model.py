@@ -15,9 +15,10 @@ from torch.utils.flop_counter import FlopCounterMode
 from syncflow.command_line import parse_arguments, run
 from syncflow.config import Config
 from syncflow.model.config import AudioTowerConfig, DualDiTConfig, SampleShape, VideoTowerConfig
-from syncflow.model.cost import PARTS, STAGES
 from syncflow.model.dual_dit import DualDiT
 from syncflow.records import AVLatents, TextBatch
+from syncflow.training.config import StageName
+from syncflow.training.stages import STAGES, freeze
 
 Work = Callable[[], torch.Tensor | None]
 
@@ -131,17 +132,16 @@ def stages(config: BenchConfig, model: DualDiT, inputs: tuple) -> None:
     """Whole steps, with AdamW."""
     latents, t, text, clip = inputs
 
-    def stage(name: str) -> Work:
-        trains, scores = STAGES[name]
-        parameters = [p for part in trains for p in getattr(model, part).parameters()]
+    def stage(name: StageName) -> Work:
+        stage = STAGES[name]
+        parameters = [p for part in stage.trains for p in getattr(model, part).parameters()]
         optimizer = torch.optim.AdamW(parameters, lr=1e-5, foreach=True)
-        x_t = AVLatents(video=latents.video, audio=latents.audio if "audio" in scores else None)
+        x_t = AVLatents(video=latents.video, audio=latents.audio if "audio" in stage.scores else None)
 
         def work() -> None:
-            for part in PARTS:
-                getattr(model, part).requires_grad_(part in trains)
+            freeze(model, stage)
             velocity = model(x_t, t, text, **clip)
-            sum(getattr(velocity, each).square().mean() for each in scores).backward()
+            sum(getattr(velocity, each).square().mean() for each in stage.scores).backward()
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
 

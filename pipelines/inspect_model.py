@@ -11,6 +11,7 @@ def main() -> None:
     from rich.table import Table
 
     from syncflow.model import cost
+    from syncflow.training.stages import STAGES
 
     console = Console()
     model = cost.meta_model(config.model)
@@ -35,14 +36,14 @@ def main() -> None:
         title=f"A sample; states a worker of {config.workers} holds, activations aside",
     )
     with console.status("counting on the meta device"):
-        for stage, (trains, scores) in cost.STAGES.items():
-            one = cost.stage_cost(model, config.sample, trains=trains, scores=scores)
+        for name, stage in STAGES.items():
+            one = cost.stage_cost(model, config.sample, trains=stage.trains, scores=stage.scores)
             states = (
                 cost.state_bytes(trained=one.trained, frozen=one.frozen, workers=config.workers, zero=zero)
                 for zero in (0, 1, 2, 3)
             )
             flops = (f"{one.forward / 1e12:.3g}", f"{one.total / 1e12:.3g}")
-            stages.add_row(stage, *flops, *(f"{each / 2**30:.3g}" for each in states))
+            stages.add_row(name, *flops, *(f"{each / 2**30:.3g}" for each in states))
     console.print(stages)
     calls = 2 * config.sampling_steps  # with and without the prompt
     console.print(

@@ -11,7 +11,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from transformers import AutoTokenizer, ByT5Tokenizer, PreTrainedTokenizerBase, T5Config, T5EncoderModel
+from transformers import (
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    ByT5Tokenizer,
+    PreTrainedTokenizerBase,
+    T5Config,
+    T5EncoderModel,
+)
 
 from syncflow.config import dump_config, load_config
 from syncflow.errors import UserError
@@ -77,7 +84,7 @@ class TextEncoder:
         """Weights (safetensors), tokenizer and settings; `from_pretrained` reads them."""
         self.model.save_pretrained(folder)
         self.tokenizer.save_pretrained(folder)
-        dump_config(self.config.model_copy(update={"location": ""}), Path(folder) / SETTINGS)
+        dump_config(self.config.model_copy(update={"location": "."}), Path(folder) / SETTINGS)
 
     @classmethod
     def from_pretrained(cls, folder: Path, *, device: str = "cpu") -> "TextEncoder":
@@ -106,13 +113,17 @@ def _build(config: TextConfig) -> tuple[T5EncoderModel, PreTrainedTokenizerBase]
 
 def _load(config: TextConfig) -> tuple[T5EncoderModel, PreTrainedTokenizerBase]:
     try:
+        eight_bit = config.dtype == "int8"
         model = T5EncoderModel.from_pretrained(
-            config.location, dtype=getattr(torch, config.dtype), use_safetensors=True
+            config.location,
+            dtype=torch.bfloat16 if eight_bit else getattr(torch, config.dtype),
+            quantization_config=BitsAndBytesConfig(load_in_8bit=True) if eight_bit else None,
+            use_safetensors=True,
         )
         return model, AutoTokenizer.from_pretrained(config.location)
     except (OSError, ImportError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(
             f"text.location {config.location!r}: cannot load a T5 encoder ({reason}); give a saved folder "
-            "or a hub name, with `pip install syncflow[t5]` for its tokenizer"
+            "or a hub name, with `pip install syncflow[t5]` for its tokenizer and int8"
         ) from None

@@ -1,6 +1,8 @@
 """Settings of the text encoder; the defaults are Open-Sora v1.2's (see README, "Deviations")."""
 
-from typing import Literal
+from typing import Literal, Self
+
+from pydantic import model_validator
 
 from syncflow.config import Config
 
@@ -12,8 +14,9 @@ class TextConfig(Config):
     """Folder of a saved encoder, or the name of a T5 on the Hugging Face hub; empty: built from `seed`."""
     max_tokens: int = 300
     """Longest prompt, tokens; what is over is cut."""
-    dtype: Literal["bfloat16", "float32"] = "bfloat16"
-    """Precision of the forward pass; the stored embeddings are float16."""
+    dtype: Literal["bfloat16", "float32", "int8"] = "bfloat16"
+    """Precision of weights and forward pass; `int8` keeps the matrices of a loaded encoder in 8 bits
+    (LLM.int8: about half of bfloat16's memory). The stored embeddings are float16."""
     width: int = 64
     """Width of a built encoder's embedding (a loaded one has its own)."""
     layers: int = 2
@@ -22,3 +25,9 @@ class TextConfig(Config):
     """Attention heads of a built encoder."""
     seed: int = 0
     """Seed of a built encoder's weights."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.dtype == "int8" and not self.location:
+            raise ValueError("dtype int8 needs a location: a built encoder is small; set bfloat16")
+        return self

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from syncflow.model.linear import Linear
+from syncflow.model.linear import Linear, linear_gelu
 
 EPS = 1e-6
 
@@ -113,4 +113,4 @@ class FeedForward(nn.Module):
         self.contract = Linear(hidden, width if out is None else out)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.contract(F.gelu(self.expand(x), approximate="tanh"))
+        return self.contract(linear_gelu(self.expand, x))

@@ -16,11 +16,6 @@ from syncflow.records import AVLatents, TextBatch
 
 Modality = Literal["video", "audio"]
 PARTS = ("video_tower", "adaptors", "audio_tower")
-STAGES: dict[str, tuple[tuple[str, ...], tuple[Modality, ...]]] = {  # trains, scores (Section 3.2)
-    "video": (("video_tower",), ("video",)),
-    "audio": (("audio_tower", "adaptors"), ("audio",)),
-    "joint": (PARTS, ("video", "audio")),
-}
 
 BF16, FP32 = 2, 4  # bytes
 OPTIMIZER_BYTES = 3 * FP32  # a trained parameter's float32 copy and its two Adam moments

@@ -9,6 +9,7 @@ from torch.autograd.function import once_differentiable
 from torch.utils.flop_counter import register_flop_formula
 
 _HAS_ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+_WIDE = torch.backends.cpu.get_cpu_capability().startswith("AVX512")
 SMALLEST = 2**21  # multiplications below which the call itself weighs more
 
 
@@ -16,7 +17,8 @@ class Linear(nn.Linear):
     """`nn.Linear` whose float32 products on a CPU run in oneDNN.
 
     torch sends them to MKL, which keeps to narrow vectors on CPUs that are not Intel's: on an EPYC with
-    AVX-512 oneDNN is twice as fast (docs/performance.md). Same numbers up to rounding; on other
+    AVX-512 oneDNN is twice as fast. With AVX2 alone it is a tenth faster forwards and slower backwards,
+    where MKL then keeps the work (docs/performance.md). Same numbers up to rounding; on other
     devices and types, for small products and in compiled code, this is `nn.Linear` itself.
     """
 
@@ -24,6 +26,17 @@ class Linear(nn.Linear):
         if _for_onednn(input, self.weight):
             return _OneDNNLinear.apply(input, self.weight, self.bias)
         return F.linear(input, self.weight, self.bias)
+
+
+def linear_gelu(layer: nn.Module, x: Tensor) -> Tensor:
+    """`gelu(layer(x))`, tanh form; where no graph is built, in the pass that makes the product."""
+    if type(layer) is Linear and not _builds_graph(x, layer.weight) and _for_onednn(x, layer.weight):
+        return torch.ops.mkldnn._linear_pointwise(x, layer.weight, layer.bias, "gelu", [], "tanh")
+    return F.gelu(layer(x), approximate="tanh")
+
+
+def _builds_graph(*tensors: Tensor) -> bool:
+    return torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)
 
 
 def _for_onednn(x: Tensor, weight: Tensor) -> bool:
@@ -41,6 +54,10 @@ def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
 
 
+def _backward_product(x: Tensor, weight: Tensor) -> Tensor:
+    return _product(x, weight) if _WIDE else F.linear(x, weight)
+
+
 class _OneDNNLinear(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -54,8 +71,8 @@ class _OneDNNLinear(torch.autograd.Function):
         for_x, for_weight, for_bias = ctx.needs_input_grad
         rows = gradient.reshape(-1, gradient.shape[-1])
         return (
-            _product(gradient, weight.t()) if for_x else None,
-            _product(rows.t(), x.reshape(-1, x.shape[-1]).t()) if for_weight else None,
+            _backward_product(gradient, weight.t()) if for_x else None,
+            _backward_product(rows.t(), x.reshape(-1, x.shape[-1]).t()) if for_weight else None,
             rows.sum(0) if for_bias else None,
         )
 

@@ -1,5 +1,6 @@
 """The video tower: STDiT3 of Open-Sora v1.2, with the features of every layer handed out (Section 3.2)."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -37,7 +38,7 @@ class VideoOutput(NamedTuple):
     features: tuple[Tensor, ...]  # one a layer: b t p e, p features a latent frame
 
 
-class VideoBlock(nn.Module):
+class VideoBlock(nn.Module, ABC):
     """Attention along one axis, text cross-attention, feed-forward; gated and modulated by time."""
 
     def __init__(self, width: int, *, num_heads: int, hidden: int) -> None:
@@ -47,9 +48,9 @@ class VideoBlock(nn.Module):
         self.cross_attention = CrossAttention(width, num_heads=num_heads)
         self.feed_forward = FeedForward(width, hidden=hidden)
 
+    @abstractmethod
     def attend(self, x: Tensor, rotation: Rotation) -> Tensor:
         """Self-attention of `b t s e` along this block's axis."""
-        raise NotImplementedError
 
     def forward(
         self, x: Tensor, modulation: Tensor, text: Tensor, mask: Tensor | None, rotation: Rotation

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from syncflow.config import validate
 from syncflow.errors import UserError
 from syncflow.text import TextEncoder, caption_key
 from syncflow.text_config import TextConfig
@@ -57,6 +58,26 @@ def test_saved_encoder_comes_back_whole(encoder: TextEncoder, tmp_path: Path) ->
 def test_missing_weights_are_named_with_the_remedy(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="cannot load a T5 encoder"):
         TextEncoder(TINY.model_copy(update={"location": str(tmp_path / "nothing")}))
+
+
+def test_eight_bits_are_near_and_come_back_whole(tmp_path: Path) -> None:
+    pytest.importorskip("bitsandbytes", reason="int8 needs the t5 extra")
+    exact = TextEncoder(TINY.model_copy(update={"width": 128, "seed": 3}))
+    exact.save_pretrained(tmp_path / "exact")
+    coarse = TextEncoder(TINY.model_copy(update={"location": str(tmp_path / "exact"), "dtype": "int8"}))
+    assert coarse.model.get_memory_footprint() < 0.5 * exact.model.get_memory_footprint()
+    near, far = coarse.encode(["a stick hits metal"])[0], exact.encode(["a stick hits metal"])[0]
+    assert np.linalg.norm(near.astype(np.float32) - far) < 0.05 * np.linalg.norm(far.astype(np.float32))
+    assert coarse.sha256 != exact.sha256
+    coarse.save_pretrained(tmp_path / "int8")
+    again = TextEncoder.from_pretrained(tmp_path / "int8")
+    assert again.sha256 == coarse.sha256
+    assert again.encode(["a stick hits metal"])[0].tobytes() == near.tobytes()
+
+
+def test_eight_bits_are_for_loaded_encoders() -> None:
+    with pytest.raises(UserError, match="dtype int8 needs a location"):
+        validate(TextConfig, {"location": "", "dtype": "int8"}, source="preset")
 
 
 def test_key_is_the_sha256_of_the_caption() -> None:

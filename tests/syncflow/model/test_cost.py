@@ -3,13 +3,14 @@ import pytest
 from syncflow.model import cost
 from syncflow.model.config import DualDiTConfig, SampleShape, VideoTowerConfig
 from syncflow.model.dual_dit import DualDiT
+from syncflow.training.stages import STAGES
 
 SAMPLE = SampleShape(video_latents=(9, 8, 8), audio_latents=20, text_tokens=8, height=64, width=64)
 
 
 def stage(config: DualDiTConfig, name: str, sample: SampleShape = SAMPLE) -> cost.StageCost:
-    trains, scores = cost.STAGES[name]
-    return cost.stage_cost(cost.meta_model(config), sample, trains=trains, scores=scores)
+    found = STAGES[name]
+    return cost.stage_cost(cost.meta_model(config), sample, trains=found.trains, scores=found.scores)
 
 
 def test_training_a_tower_costs_three_forwards_and_a_frozen_one_costs_one(tools):
@@ -24,8 +25,8 @@ def test_training_a_tower_costs_three_forwards_and_a_frozen_one_costs_one(tools)
 def test_counting_leaves_no_gradients_and_a_text_to_audio_stage_runs_no_video(tools):
     config = tools.settings(audio={"context": "text"})
     model = cost.meta_model(config)
-    trains, scores = cost.STAGES["audio"]
-    heard = cost.stage_cost(model, SAMPLE, trains=trains, scores=scores)
+    audio = STAGES["audio"]
+    heard = cost.stage_cost(model, SAMPLE, trains=audio.trains, scores=audio.scores)
     assert heard.forward < stage(tools.settings(), "video").forward
     assert all(parameter.grad is None for parameter in model.parameters())
 

@@ -4,7 +4,7 @@ import torch.nn.functional as F
 from torch.utils.flop_counter import FlopCounterMode
 
 from syncflow.model import linear
-from syncflow.model.linear import Linear
+from syncflow.model.linear import Linear, linear_gelu
 
 SIZES = [(2, 48, 128, 256), (300, 128, 96), (5, 16, 8)]  # ... in out: two above the threshold, one below
 
@@ -29,6 +29,24 @@ def test_a_frozen_map_passes_the_gradient_on_and_a_leaf_input_gets_none(tools):
     assert not layer(x).requires_grad
     layer(x.requires_grad_()).sum().backward()
     assert x.grad is not None and layer.weight.grad is None
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("graph", [False, True])
+def test_the_fused_gelu_is_the_gelu_of_the_map(tools, size: tuple[int, ...], graph: bool):
+    *batch, fan_in, fan_out = size
+    layer, x = Linear(fan_in, fan_out), tools.normal(*batch, fan_in)
+    with torch.set_grad_enabled(graph):
+        found, expected = linear_gelu(layer, x), F.gelu(layer(x), approximate="tanh")
+    assert found.requires_grad == graph
+    torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
+
+
+def test_a_map_that_something_else_wraps_is_called_as_it_is(tools):
+    """Adapters put modules in a layer's place; the fused pass must not reach past them."""
+    layer, x = torch.nn.Sequential(Linear(128, 256), torch.nn.ReLU()), tools.normal(100, 128)
+    with torch.no_grad():
+        torch.testing.assert_close(linear_gelu(layer, x), F.gelu(layer(x), approximate="tanh"))
 
 
 def test_flops_are_counted_on_either_path(tools, monkeypatch: pytest.MonkeyPatch):
