@@ -92,3 +92,7 @@ class GuidanceConfig(Config):
     @property
     def scale_of_audio(self) -> float:
         return self.scale if self.audio_scale is None else self.audio_scale
+
+    def acts_at(self, t: float) -> bool:
+        """Whether guidance acts at flow time `t`."""
+        return self.start <= t <= self.end

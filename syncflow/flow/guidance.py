@@ -47,7 +47,7 @@ class GuidedVelocity:
         self.text, self.null, self.both = prepare(text), prepare(null), prepare(join_prompts(text, null))
 
     def __call__(self, x_t: AVLatents, t: Tensor) -> AVLatents:
-        inside = self.config.start <= float(t[0]) <= self.config.end
+        inside = self.config.acts_at(float(t[0]))
         video_scale = self.config.scale if inside else 1.0
         audio_scale = self.config.scale_of_audio if inside else 1.0
         wanted = {

@@ -39,6 +39,21 @@ def time_grid(config: SolverConfig) -> list[float]:
     return [0.0, *even[1:-1].tolist(), 1.0]
 
 
+def step_times(config: SolverConfig, *, start: float = 0.0) -> list[float]:
+    """Flow times from `start` to 1 between which the steps lie."""
+    return [start, *(t for t in time_grid(config) if t > start)]
+
+
+def evaluation_times(config: SolverConfig, *, start: float = 0.0) -> list[float]:
+    """Flow times at which `solve` asks for a velocity, rising, each once."""
+    times = step_times(config, start=start)
+    if config.method == "heun":
+        return times
+    if config.method == "midpoint":
+        return [each for t, until in itertools.pairwise(times) for each in (t, t + (until - t) / 2)]
+    return times[:-1]
+
+
 def solve(
     velocity: Velocity,
     x: AVLatents,
@@ -53,8 +68,7 @@ def solve(
     to it (editing from partly noised data). `callback` is called after each step; the latents it
     returns, if any, replace the state.
     """
-    grid = time_grid(config)
-    times = [start, *(t for t in grid if t > start)]
+    times = step_times(config, start=start)
     like = present(x)[0]
 
     def at(state: AVLatents, t: float) -> AVLatents:

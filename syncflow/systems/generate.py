@@ -11,7 +11,7 @@ import numpy as np
 from syncflow.config import validate
 from syncflow.errors import UserError
 from syncflow.hashing import file_sha256, tensors_sha256
-from syncflow.media import MediaError, decode_window
+from syncflow.media import MediaError, decode_picture
 from syncflow.records import AVLatents, ClipSpec
 from syncflow.systems.config import GenerateConfig
 from syncflow.systems.files import ManifestLine, write_files, write_manifest
@@ -129,7 +129,7 @@ def _read_picture(clip: Clip, fps: int, config: GenerateConfig) -> _Request:
         return _Request(clip=clip, picture=None)
     spec = config.clip.model_copy(update={"fps": fps})
     try:
-        frames, _ = decode_window(Path(clip.video).resolve(), start_s=0.0, spec=spec)
+        frames = decode_picture(Path(clip.video).resolve(), start_s=0.0, spec=spec)
     except MediaError as error:
         return _Request(clip=clip, picture=None, failure=str(error))
     return _Request(clip=clip, picture=frames)

@@ -62,23 +62,27 @@ class PromptEncoder:
             dropped=torch.ones(batch, dtype=torch.bool, device=self.device),
         )
 
-    def prompts(self, prompt: Lines, negative: Lines, *, videos: int | None, per_prompt: int) -> Prompts:
-        """Text of every clip: each prompt `per_prompt` times, one prompt spread over all `videos`.
+    def prompts(self, prompt: Lines, negative: Lines, *, given: int | None, per_prompt: int) -> Prompts:
+        """Text of every clip: each prompt `per_prompt` times, one prompt spread over all `given` clips.
 
         Raises:
-            UserError: no prompt and no video, an empty or endless one, or numbers that do not fit.
+            UserError: no prompt and nothing given, an empty or endless one, or numbers that do not fit.
         """
         if prompt is None:
-            if videos is None:
-                raise UserError("prompt: none given; say what is to be seen and heard, or give a video")
-            batch = videos * per_prompt
+            if given is None:
+                raise UserError(
+                    "prompt: none given; say what is to be seen and heard, or give a video or a sound"
+                )
+            batch = given * per_prompt
             text = self.null(batch)
         else:
             lines = _as_lines(prompt, "prompt")
-            if videos is not None and len(lines) == 1:
-                lines = lines * videos
-            if videos is not None and videos not in (1, len(lines)):
-                raise UserError(f"prompt: {len(lines)} prompts for {videos} videos; give one a video, or one")
+            if given is not None and len(lines) == 1:
+                lines = lines * given
+            if given is not None and given not in (1, len(lines)):
+                raise UserError(
+                    f"prompt: {len(lines)} prompts for {given} given clips; give one each, or one"
+                )
             batch = len(lines) * per_prompt
             text = self.encode([line for line in lines for _ in range(per_prompt)])
         if not negative:

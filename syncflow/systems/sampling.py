@@ -1,17 +1,25 @@
-"""From noise to latents: what starts, and what is followed with or without a given video."""
+"""From noise to latents: what starts, and what is followed with or without something given."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from syncflow.errors import UserError
-from syncflow.flow.config import SolverConfig
+from syncflow.flow.config import GuidanceConfig, SolverConfig
+from syncflow.flow.guidance import GuidedVelocity, TextVelocity
 from syncflow.flow.known import KnownLatents
 from syncflow.flow.noise import keyed_noise
-from syncflow.flow.solver import Step, Velocity, solve
+from syncflow.flow.path import interpolate
+from syncflow.flow.solver import Step, evaluation_times, solve
 from syncflow.records import AVLatents
+from syncflow.systems.given import Given
+from syncflow.systems.prompts import Prompts
 from syncflow.systems.request import check_latents
+from syncflow.systems.velocity import ClipVelocity, GivenVideo, SoundVelocity
+
+Callback = Callable[[Step], AVLatents | None]
 
 
 def starting_noise(
@@ -41,23 +49,59 @@ def starting_noise(
     )
 
 
-def follow(
-    velocity: Velocity,
+def sample(
+    clip: ClipVelocity,
     noise: AVLatents,
     *,
-    video: Tensor | None,
-    config: SolverConfig,
-    callback: Callable[[Step], AVLatents | None],
+    prompts: Prompts,
+    given: Given,
+    guidance: GuidanceConfig,
+    solver: SolverConfig,
+    strength: float,
+    video_steps_per_batch: int,
+    callback: Callback,
 ) -> AVLatents:
-    """Latents at t = 1. A given `video` (latents of all clips or, in turn, of several each) is held on
-    its noised path, and is returned as given (Section 5, zero-shot video to audio)."""
-    if video is None:
-        return solve(velocity, noise, config=config, callback=callback)
-    assert noise.video is not None, "video to sound makes both"
-    video = video.repeat_interleave(noise.video.shape[0] // video.shape[0], dim=0)
-    known = KnownLatents(
-        x_0=noise,
-        x_1=AVLatents(video=video, audio=None),
-        mask=AVLatents(video=torch.ones((1,) * video.ndim, dtype=torch.bool), audio=None),
+    """Latents at t = 1 of every clip, the given ones in their places.
+
+    What is kept of either modality is held on its noised path. A video that is kept whole leaves the
+    sound alone to be solved for, and a sound that is kept whole the picture, which never depends on it.
+    """
+    given = given.repeated(prompts.batch)
+    start = 1.0 - strength
+
+    def follow(velocity: TextVelocity, noise: AVLatents, callback: Callback = callback) -> AVLatents:
+        guided = GuidedVelocity(
+            velocity,
+            text=prompts.text,
+            negative=prompts.negative,
+            config=guidance,
+            prepare=clip.model.prepare_text,
+        )
+        x = noise
+        if start > 0:
+            x = interpolate(noise, given.latents, torch.full((prompts.batch,), start))
+        known = KnownLatents(x_0=noise, x_1=given.latents, mask=given.keep)
+        return known.finish(solve(known.wrap(guided), x, config=solver, start=start, callback=callback))
+
+    if given.holds_audio:
+        found = follow(clip, AVLatents(video=noise.video, audio=None))
+        return AVLatents(video=found.video, audio=given.latents.audio)
+    if not given.holds_video:
+        return follow(clip, noise)
+    assert noise.video is not None and given.latents.video is not None
+    video = GivenVideo(x_0=noise.video, x_1=given.latents.video)
+    velocity = SoundVelocity(
+        clip,
+        video,
+        times=evaluation_times(solver, start=start),
+        per_batch=video_steps_per_batch,
+        alike=guidance.acts_at,
     )
-    return known.finish(solve(known.wrap(velocity), noise, config=config, callback=callback))
+
+    def with_video(step: Step) -> AVLatents | None:
+        t = torch.full((prompts.batch,), step.t, device=video.x_1.device)
+        changed = callback(replace(step, x=AVLatents(video=video.at(t), audio=step.x.audio)))
+        return None if changed is None else AVLatents(video=None, audio=changed.audio)
+
+    found = follow(velocity, AVLatents(video=None, audio=noise.audio), with_video)
+    return AVLatents(video=video.x_1, audio=found.audio)

@@ -1,41 +1,42 @@
 """SyncFlow as a diffusers pipeline: text to clip, video to sound, text to picture, text to sound."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from diffusers import DiffusionPipeline
-from diffusers.utils import BaseOutput
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase, T5EncoderModel
 
 from syncflow.autoencoders.audio_vae import AudioVAE
 from syncflow.autoencoders.video_vae import VideoVAE
-from syncflow.errors import UserError
 from syncflow.flow.config import GuidanceConfig, SolverConfig
-from syncflow.flow.guidance import GuidedVelocity
-from syncflow.flow.solver import Step
+from syncflow.flow.solver import Step, step_times
 from syncflow.model.dual_dit import DualDiT
 from syncflow.records import AVLatents, ClipSpec
-from syncflow.systems.pictures import frames_to_video, video_to_frames
+from syncflow.systems.given import Frames, GivenEncoder, are_latents, check_keeps
+from syncflow.systems.output import (
+    OutputType,
+    SyncFlowOutput,
+    as_latents,
+    as_output,
+    decode_audio,
+    decode_video,
+)
+from syncflow.systems.pictures import frames_to_video
 from syncflow.systems.prompts import Lines, PromptEncoder
-from syncflow.systems.request import check_count, check_latents, check_size
-from syncflow.systems.sampling import follow, starting_noise
+from syncflow.systems.request import Modalities, check_count, check_given, check_size
+from syncflow.systems.sampling import sample, starting_noise
+from syncflow.systems.spans import Keep
+from syncflow.systems.velocity import ClipVelocity
 
-Modalities = Literal["both", "video", "audio"]
 Callback = Callable[[Any, int, float, dict[str, Tensor | None]], dict[str, Tensor | None] | None]
-
-
-@dataclass
-class SyncFlowOutput(BaseOutput):
-    """One entry a clip; None for a modality that was not made."""
-
-    frames: np.ndarray | Tensor | None
-    """`np`: uint8 b f h w c; `pt`: float32 b c f h w, about [-1, 1]; `latent`: float32 b c t h w."""
-    audio: np.ndarray | Tensor | None
-    """`np`, `pt`: float32 b m, about [-1, 1]; `latent`: float32 b n d."""
+MAKES: dict[Modalities, frozenset[str]] = {
+    "both": frozenset({"video", "audio"}),
+    "video": frozenset({"video"}),
+    "audio": frozenset({"audio"}),
+}
 
 
 class SyncFlowPipeline(DiffusionPipeline):
@@ -101,7 +102,11 @@ class SyncFlowPipeline(DiffusionPipeline):
         prompt: Lines = None,
         *,
         negative_prompt: Lines = None,
-        video: np.ndarray | Tensor | Sequence[np.ndarray] | None = None,
+        video: Frames | None = None,
+        audio: np.ndarray | Tensor | None = None,
+        keep_video: Keep = "all",
+        keep_audio: Keep = "all",
+        strength: float = 1.0,
         height: int | None = None,
         width: int | None = None,
         num_frames: int | None = None,
@@ -117,26 +122,37 @@ class SyncFlowPipeline(DiffusionPipeline):
         num_videos_per_prompt: int = 1,
         latents: Tensor | None = None,
         audio_latents: Tensor | None = None,
-        output_type: Literal["np", "pt", "latent"] = "np",
+        video_steps_per_batch: int = 1,
+        output_type: OutputType = "np",
         callback_on_step_end: Callback | None = None,
         return_dict: bool = True,
     ) -> SyncFlowOutput | tuple:
-        """Make one clip for each prompt (or video), `num_videos_per_prompt` times.
+        """Make one clip for each prompt (or given clip), `num_videos_per_prompt` times.
 
         Args:
-            prompt: what is to be seen and heard; None with a `video` is the learned null prompt.
+            prompt: what is to be seen and heard; None with something given is the learned null prompt.
             negative_prompt: takes the null prompt's place in equation (3).
-            video: the picture to make sound for (Section 5, zero-shot): uint8 `f h w c` or `b f h w c`,
-                or float video latents `b c t h w`. The frames that come back are its reconstruction.
+            video: a given picture: uint8 frames `f h w c` or `b f h w c`, or float latents `b c t h w`.
+                Kept whole, which is the default, it gets new sound (Section 5, zero-shot), and the frames
+                that come back are its reconstruction.
+            audio: a given sound: float samples `m` or `b m` in [-1, 1], or latents `b n d`.
+            keep_video, keep_audio: what is kept of them: "all", "none", or spans [(start, end), ...] in
+                seconds; the rest is made new (in-painting). Either may be shorter than the clip, which
+                then goes on from it (continuation).
+            strength: of the change of what is given and not kept: it is noised up to flow time
+                1 - strength and solved from there (editing); at 1 it is made from noise alone.
             height, width, num_frames: size in pixels and length; default: the video's, else the saved ones.
             num_inference_steps: solver steps, when no `solver` is given.
             guidance_scale: w of equation (3); `audio_guidance_scale` for the audio if it differs.
             guidance_interval: flow times from and to which guidance acts.
             solver: steps, method and spacing; Euler with equal steps by default.
-            modalities: `video` alone is text to picture; `audio` alone needs a text-to-audio checkpoint.
+            modalities: `video` alone is text to picture. `audio` alone hands out the sound: the picture is
+                solved for too, unless the audio tower reads text alone.
             generator: draws the seed; or give `seed`, and `index`, a number a clip. The noise of a clip
                 depends on its (seed, index) alone: not on its batch, the other modality or the device.
             latents, audio_latents: noise to start from, in place of drawn noise.
+            video_steps_per_batch: with a video that is kept whole, flow times whose video features are
+                computed in one forward; the same sound up to rounding.
             output_type: see `SyncFlowOutput`.
             callback_on_step_end: called with (pipeline, step, flow time, {"latents", "audio_latents"})
                 after each step; latents in a mapping that it returns replace the state.
@@ -147,80 +163,72 @@ class SyncFlowPipeline(DiffusionPipeline):
         """
         check_count("num_inference_steps", num_inference_steps)
         check_count("num_videos_per_prompt", num_videos_per_prompt)
-        self._check_modalities(modalities, video)
-        given, spec = self._given(video, height, width, num_frames)
+        check_count("video_steps_per_batch", video_steps_per_batch)
+        makes = MAKES[modalities]
+        # a sound that is made from the picture needs one
+        solved = makes | {"video"} if self.dual_dit.audio_tower.reads_video else makes
+        check_given(
+            modalities, video=video is not None, audio=audio is not None, strength=strength, solved=solved
+        )
+        spec = self._spec_of(video, height, width, num_frames)
+        encoder = GivenEncoder(
+            video_vae=self.video_vae, audio_vae=self.audio_vae, device=self._execution_device
+        )
+        given = encoder.encode(video, audio, spec, (keep_video, keep_audio))
+        check_keeps(given, makes=makes, strength=strength)
         prompts = PromptEncoder(
             model=self.text_encoder,
             tokenizer=self.tokenizer,
             max_tokens=self.config["max_text_tokens"],
             device=self._execution_device,
-        ).prompts(
-            prompt,
-            negative_prompt,
-            videos=None if given is None else given.shape[0],
-            per_prompt=num_videos_per_prompt,
-        )
+        ).prompts(prompt, negative_prompt, given=given.batch, per_prompt=num_videos_per_prompt)
         noise = starting_noise(
             AVLatents(
-                video=None if modalities == "audio" else self._empty(self.video_vae.latent_shape(spec)),
-                audio=None if modalities == "video" else self._empty(self.audio_vae.latent_shape(spec)),
+                video=self._empty(self.video_vae.latent_shape(spec))
+                if "video" in solved or video is not None
+                else None,
+                audio=self._empty(self.audio_vae.latent_shape(spec)) if "audio" in makes else None,
             ),
             batch=prompts.batch,
             seed=int(torch.randint(2**62, (), generator=generator)) if seed is None else seed,
             index=index,
             given=AVLatents(video=latents, audio=audio_latents),
         )
-        spans = self.video_vae.frame_spans(spec.num_frames)
-
-        def velocity(x_t: AVLatents, t: Tensor, text: Any) -> AVLatents:
-            return self.dual_dit(
-                x_t, t, text, fps=spec.fps, height=spec.height, width=spec.width, frame_spans=spans
-            )
-
         start, end = guidance_interval
         # without a prompt both passes of equation (3) are the same one
         scales = (1.0, None) if prompts.same else (guidance_scale, audio_guidance_scale)
-        field = GuidedVelocity(
-            velocity,
-            text=prompts.text,
-            negative=prompts.negative,
-            config=GuidanceConfig(scale=scales[0], audio_scale=scales[1], start=start, end=end),
-            prepare=self.dual_dit.prepare_text,
-        )
         config = solver or SolverConfig(steps=num_inference_steps)
-        with self.progress_bar(total=config.steps) as bar:  # type: ignore[call-issue]
+        with self.progress_bar(total=len(step_times(config, start=1 - strength)) - 1) as bar:  # type: ignore[call-issue]
 
             def after(step: Step) -> AVLatents | None:
                 bar.update()
                 return self._call_back(callback_on_step_end, step)
 
-            x_1 = follow(field, noise, video=given, config=config, callback=after)
-        output = self.decode(x_1, spec, output_type=output_type)
+            x_1 = sample(
+                ClipVelocity(
+                    model=self.dual_dit, spec=spec, frame_spans=self.video_vae.frame_spans(spec.num_frames)
+                ),
+                noise,
+                prompts=prompts,
+                given=given,
+                guidance=GuidanceConfig(scale=scales[0], audio_scale=scales[1], start=start, end=end),
+                solver=config,
+                strength=strength,
+                video_steps_per_batch=video_steps_per_batch,
+                callback=after,
+            )
+        made = AVLatents(video=x_1.video if "video" in makes else None, audio=x_1.audio)
+        output = self.decode(made, spec, output_type=output_type)
         return output if return_dict else (output.frames, output.audio)
 
-    def _check_modalities(self, modalities: Modalities, video: object) -> None:
-        if modalities == "audio" and self.dual_dit.audio_tower.reads_video:
-            raise UserError(
-                "modalities audio: this checkpoint's audio tower reads the video tower; ask for both, "
-                "or use a checkpoint trained with audio.context text"
-            )
-        if modalities != "both" and video is not None:
-            raise UserError(f"modalities {modalities} with a video: video to sound needs modalities both")
-
-    def _given(
-        self, video: Any, height: int | None, width: int | None, num_frames: int | None
-    ) -> tuple[Tensor | None, ClipSpec]:
-        """The latents of a given video, and the clip that is to be made."""
-        if video is None:
-            return None, self.spec(height=height, width=width, num_frames=num_frames)
-        if isinstance(video, Tensor) and video.is_floating_point():
-            spec = self.spec(height=height, width=width, num_frames=num_frames)
-            check_latents("video", video, shape=self.video_vae.latent_shape(spec), batch=None)
-            return video.to(self._execution_device, torch.float32), spec
-        pixels = frames_to_video(video)  # b c f h w
-        spec = self.spec(height=pixels.shape[3], width=pixels.shape[4], num_frames=pixels.shape[2])
-        encode = self.video_vae.encode
-        return torch.cat([encode(clip[None].to(self._execution_device)).mode for clip in pixels]), spec
+    def _spec_of(
+        self, video: Frames | None, height: int | None, width: int | None, num_frames: int | None
+    ) -> ClipSpec:
+        """The clip to make; given frames decide its size, and its length unless that is asked for."""
+        if video is None or are_latents(video):
+            return self.spec(height=height, width=width, num_frames=num_frames)
+        frames, rows, columns = frames_to_video(video).shape[2:]
+        return self.spec(height=rows, width=columns, num_frames=frames if num_frames is None else num_frames)
 
     def _empty(self, shape: tuple[int, ...]) -> Tensor:
         """No clips, in the shape of one."""
@@ -234,21 +242,9 @@ class SyncFlowPipeline(DiffusionPipeline):
         return AVLatents(video=state["latents"], audio=state["audio_latents"])
 
     @torch.no_grad()
-    def decode(self, x_1: AVLatents, spec: ClipSpec, *, output_type: str = "np") -> SyncFlowOutput:
+    def decode(self, x_1: AVLatents, spec: ClipSpec, *, output_type: OutputType = "np") -> SyncFlowOutput:
         """Latents as frames and sound, clip by clip (see `SyncFlowOutput`)."""
         if output_type == "latent":
-            return SyncFlowOutput(frames=x_1.video, audio=x_1.audio)
-        frames = audio = None
-        if x_1.video is not None:
-            decode = self.video_vae.decode
-            frames = torch.cat([decode(z[None], num_frames=spec.num_frames) for z in x_1.video])
-        if x_1.audio is not None:
-            audio = torch.cat(
-                [self.audio_vae.decode(z[None], num_samples=spec.num_samples) for z in x_1.audio]
-            )
-        if output_type == "pt":
-            return SyncFlowOutput(frames=frames, audio=audio)
-        return SyncFlowOutput(
-            frames=None if frames is None else video_to_frames(frames),
-            audio=None if audio is None else audio.cpu().numpy(),
-        )
+            return as_latents(x_1)
+        video = decode_video(self.video_vae, x_1.video, spec)
+        return as_output(video, decode_audio(self.audio_vae, x_1.audio, spec), output_type)

@@ -39,12 +39,12 @@ def test_one_wrong_line_is_named(tmp_path: Path) -> None:
     (tmp_path / "bad.jsonl").write_text('{"prompt": "fine"}\n{"prompt": 3}\n')
     (tmp_path / "bad.csv").write_text("text\nfine\n")
     (tmp_path / "latin.txt").write_bytes(b"caf\xe9")
-    (tmp_path / "long.txt").write_text("x" * 10_001)
+    (tmp_path / "long.txt").write_text("x" * 5_001)
     cases = [
         ({"prompts": tmp_path / "bad.jsonl"}, "line 2 has no text"),
         ({"prompts": tmp_path / "bad.csv"}, "no column 'prompt'"),
         ({"prompts": tmp_path / "latin.txt"}, "UTF-8"),
-        ({"prompts": tmp_path / "long.txt"}, "10001 characters"),
+        ({"prompts": tmp_path / "long.txt"}, "5001 characters"),
         ({"prompts": tmp_path / "none.txt"}, "cannot be read"),
         ({"prompts": tmp_path / "p.doc"}, r"expected a \.txt, \.csv or \.jsonl"),
         ({"prompt": ("",)}, "empty"),

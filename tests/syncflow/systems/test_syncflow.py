@@ -92,7 +92,8 @@ def test_frames_may_be_given_and_need_no_prompt(pipeline: SyncFlowPipeline) -> N
 
 
 @pytest.mark.parametrize(
-    ("height", "width", "frames"), [(32, 32, 8), (96, 160, 4), (64, 32, 33), (16, 16, 1)]
+    ("height", "width", "frames"),
+    [(128, 128, 8), (256, 256, 4), (512, 512, 1), (96, 160, 9), (64, 32, 33), (32, 32, 160), (16, 16, 1)],
 )
 def test_sizes_and_lengths_from_one_checkpoint(
     pipeline: SyncFlowPipeline, height: int, width: int, frames: int
@@ -116,8 +117,6 @@ def test_one_modality_alone(pipeline: SyncFlowPipeline, text_to_audio: SyncFlowP
     assert sound.frames is None and sound.audio.shape == (1, 25, 8)
     both = make(text_to_audio, PROMPTS[0])
     close(both.audio, sound.audio)
-    with pytest.raises(UserError, match="audio tower reads the video tower"):
-        make(pipeline, PROMPTS[0], modalities="audio")
 
 
 def test_the_same_seed_gives_the_same_clip_and_another_one_another(pipeline: SyncFlowPipeline) -> None:
@@ -173,7 +172,7 @@ def test_prompts_are_embedded_as_the_training_sets_captions() -> None:
 BAD = [
     ({"prompt": ""}, "prompt 0: empty"),
     ({"prompt": ["fine", "  "]}, "prompt 1: empty"),
-    ({"prompt": "x" * 10_001}, "10001 characters"),
+    ({"prompt": "x" * 5_001}, "5001 characters"),
     ({"prompt": []}, "none given"),
     ({}, "prompt: none given"),
     ({"prompt": "a", "num_inference_steps": 0}, "num_inference_steps: got 0"),

@@ -1,0 +1,103 @@
+"""The dual DiT as guidance calls it, for one clip's size: both towers, or the sound under a given video."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from syncflow.flow.latents import per_sample
+from syncflow.model.dual_dit import DualDiT, DualText, FrameSpans
+from syncflow.model.text import PreparedText
+from syncflow.records import AVLatents, ClipSpec
+
+Features = tuple[Tensor, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipVelocity:
+    """Velocities of picture and sound of clips of one size (a `TextVelocity`)."""
+
+    model: DualDiT
+    spec: ClipSpec
+    frame_spans: FrameSpans
+
+    def __call__(self, x_t: AVLatents, t: Tensor, text: DualText) -> AVLatents:
+        spec = self.spec
+        return self.model(
+            x_t, t, text, fps=spec.fps, height=spec.height, width=spec.width, frame_spans=self.frame_spans
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class GivenVideo:
+    """A whole given video on its noised path (Section 5)."""
+
+    x_0: Tensor  # noise, b c t h w
+    x_1: Tensor  # its latents
+
+    def at(self, t: Tensor) -> Tensor:
+        """(1 - t) x_0 + t x_1 at times `b`."""
+        time = per_sample(t, self.x_1).to(self.x_1.dtype)
+        return (1 - time) * self.x_0 + time * self.x_1
+
+
+class SoundVelocity:
+    """Velocity of the sound alone, under the features of a given video (a `TextVelocity`).
+
+    The features do not depend on the sound, so those of several coming flow times are computed in one
+    forward of the video tower, and those of a time that is asked for twice only once.
+    """
+
+    def __init__(
+        self,
+        clip: ClipVelocity,
+        video: GivenVideo,
+        *,
+        times: Sequence[float],
+        per_batch: int,
+        alike: Callable[[float], object],
+    ) -> None:
+        """`times` are the solver's, rising; `per_batch` of them at most share a forward, and only those
+        for which `alike` is the same (guidance acts at both, or at neither)."""
+        self.clip, self.video, self.per_batch, self.alike = clip, video, per_batch, alike
+        self.times = torch.tensor(times, dtype=torch.float32).tolist()  # as the solver hands them over
+        self.known: dict[float, Features] = {}
+        self.text: DualText | None = None  # whose features `known` holds
+
+    def __call__(self, x_t: AVLatents, t: Tensor, text: DualText) -> AVLatents:
+        assert x_t.audio is not None, "the sound is what is made"
+        model, features = self.clip.model, None
+        if model.audio_tower.reads_video:
+            features = self._features(float(t[0]), text, copies=x_t.audio.shape[0] // len(self.video.x_1))
+        audio = model.audio(x_t.audio, t, text, features, frame_spans=self.clip.frame_spans)
+        return AVLatents(video=None, audio=audio)
+
+    def _features(self, t: float, text: DualText, *, copies: int) -> Features:
+        if text is not self.text:
+            self.text, self.known = text, {}
+        if t not in self.known:
+            later = [each for each in self.times if each > t and self.alike(each) == self.alike(t)]
+            self.known = self._compute([t, *later[: self.per_batch - 1]], text, copies=copies)
+        return self.known[t]
+
+    def _compute(self, times: list[float], text: DualText, *, copies: int) -> dict[float, Features]:
+        batch, device = len(self.video.x_1), self.video.x_1.device
+        each = [torch.full((batch,), t, device=device) for t in times]
+        spec = self.clip.spec
+        found = self.clip.model.video(
+            torch.cat([self.video.at(t) for t in each for _ in range(copies)]),
+            torch.cat([t for t in each for _ in range(copies)]),
+            DualText(video=_tiled(text.video, len(times)), audio=None),
+            fps=spec.fps,
+            height=spec.height,
+            width=spec.width,
+        ).features
+        parts = zip(*(layer.chunk(len(times)) for layer in found), strict=True)
+        return dict(zip(times, parts, strict=True))
+
+
+def _tiled(text: PreparedText, times: int) -> PreparedText:
+    """The whole batch of prompts, `times` times."""
+    mask = None if text.mask is None else text.mask.repeat(times, 1, 1, 1)
+    return PreparedText(text.tokens.repeat(times, 1, 1), mask)
