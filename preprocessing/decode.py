@@ -4,7 +4,7 @@ from preprocessing.decode_config import DecodeConfig, WindowConfig
 from preprocessing.filters import score_window
 from preprocessing.windows import window_starts
 from syncflow.hashing import file_sha256
-from syncflow.media import Limits, MediaError, decode_window, probe
+from syncflow.media import Limits, MediaError, decode_windows, probe
 from syncflow.records import ClipRef, ClipSpec, DecodedClip, DecodedWindow, Dropped
 
 
@@ -52,18 +52,19 @@ class DecodeStep:
             )
         if len(starts) > config.max_windows:
             raise MediaError("too_large", f"{ref.path}: {len(starts)} windows, over {config.max_windows}")
-        windows = []
-        for k, start_s in enumerate(starts):
-            frames, audio = decode_window(
-                ref.path,
-                start_s=start_s,
-                spec=spec,
-                backend=config.backend,
-                timeout_s=config.timeout_s,
-                limits=self.limits,
-                info=info,
-            )
-            windows.append(DecodedWindow(index=k, start_s=start_s, frames=frames, audio=audio))
+        decoded = decode_windows(
+            ref.path,
+            starts_s=starts,
+            spec=spec,
+            backend=config.backend,
+            timeout_s=config.timeout_s,
+            limits=self.limits,
+            info=info,
+        )
+        windows = [
+            DecodedWindow(index=k, start_s=start_s, frames=frames, audio=audio)
+            for k, (start_s, (frames, audio)) in enumerate(zip(starts, decoded, strict=True))
+        ]
         return DecodedClip(
             ref=ref,
             source_sha256=file_sha256(ref.path),

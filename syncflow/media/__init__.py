@@ -1,6 +1,6 @@
 """Read and write clips: the only caller of ffmpeg and decord (rules: docs/decoding.md)."""
 
-from syncflow.media.decode import Backend, decode_audio, decode_picture, decode_window
+from syncflow.media.decode import Backend, decode_audio, decode_picture, decode_window, decode_windows
 from syncflow.media.encode import write_clip
 from syncflow.media.errors import MediaError, Reason
 from syncflow.media.probe import Limits, MediaInfo, probe
@@ -14,6 +14,7 @@ __all__ = [
     "decode_audio",
     "decode_picture",
     "decode_window",
+    "decode_windows",
     "probe",
     "write_clip",
 ]

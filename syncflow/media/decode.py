@@ -1,29 +1,69 @@
-"""Decode a window by timestamps: sound and picture keep the distance that the file gives them."""
+"""Decode windows by timestamps: sound and picture keep the distance that the file gives them."""
 
-import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import ffmpeg
 import numpy as np
 
 from syncflow.media.errors import MediaError
-from syncflow.media.probe import (
-    Limits,
-    MediaInfo,
-    checked_path,
-    ffmpeg_command,
-    input_options,
-    probe,
-    refusal,
-)
-from syncflow.media.process import Finished, run_command
+from syncflow.media.ffmpeg_backend import Kind, decode_span
+from syncflow.media.probe import Limits, MediaInfo, checked_path, probe
+from syncflow.media.spans import Span, plan_spans
 from syncflow.records import ClipSpec
 
 Backend = Literal["ffmpeg", "decord"]
-_PREROLL_S = 1.0  # decoded before the window and thrown away: codecs need a run-up
-_SEEKABLE = ("mov", "matroska", "avi")  # containers with an index; the others are decoded from their start
+
+
+def decode_windows(
+    path: Path,
+    *,
+    starts_s: Sequence[float],
+    spec: ClipSpec,
+    backend: Backend = "ffmpeg",
+    timeout_s: float = 30.0,
+    limits: Limits | None = None,
+    info: MediaInfo | None = None,
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Exactly `spec.num_frames` frames and `spec.num_samples` samples from each start on.
+
+    Frame k is the last one shown by `start_s + (k + 1/2) / fps`, so that an event is within half a frame of
+    its time; its short side is resized to cover `spec`, then cropped at the centre. Sound is the plain
+    average of the channels. What the file leaves open before a late sound stream is silence. Windows near
+    one another are decoded by one child; what a window holds does not depend on the others.
+
+    Args:
+        starts_s: seconds from the container's start (the earlier of both streams).
+        backend: `decord` reads the picture by decord, and refuses files whose timestamps it cannot honour.
+        timeout_s: wall-clock limit of each child, to which the seconds that it decodes are added.
+        info: what `probe` said, if known already.
+
+    Returns:
+        frames uint8 `f h w c`, RGB, and audio float32 `m` in [-1, 1], for each start; the frames of windows
+        that overlap share their memory.
+
+    Raises:
+        MediaError: any reason of `probe`; no_video, no_audio, too_short, not_finite, unsupported.
+    """
+    limits = limits or Limits()
+    real = checked_path(path)
+    info = info or probe(real, timeout_s=timeout_s, limits=limits)
+    for start_s in starts_s:
+        _require(path, info, start_s=start_s, spec=spec, kinds=("video", "audio"))
+    found: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+    for span in plan_spans(starts_s, info=info, spec=spec):
+        if backend == "decord":
+            from syncflow.media.decord_backend import decord_frames
+
+            frames = decord_frames(real, span, info=info, spec=spec, timeout_s=timeout_s, limits=limits)
+            raw = _raw(real, span, ("audio",), info=info, spec=spec, timeout_s=timeout_s, limits=limits)
+        else:
+            kinds: tuple[Kind, ...] = ("video", "audio")
+            raw = _raw(real, span, kinds, info=info, spec=spec, timeout_s=timeout_s, limits=limits)
+            frames = _frames(path, raw[0], span=span, spec=spec)
+        audio = _windows_of_sound(path, raw[-1], span=span, spec=spec)
+        found |= dict(zip(span.places, zip(frames, audio, strict=True), strict=True))
+    return [found[place] for place in range(len(starts_s))]
 
 
 def decode_window(
@@ -36,42 +76,17 @@ def decode_window(
     limits: Limits | None = None,
     info: MediaInfo | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Exactly `spec.num_frames` frames and `spec.num_samples` samples from `start_s` on.
-
-    Frame k is the last one shown by `start_s + (k + 1/2) / fps`, so that an event is within half a frame of
-    its time; its short side is resized to cover `spec`, then cropped at the centre. Sound is the plain
-    average of the channels. What the file leaves open before a late sound stream is silence.
-
-    Args:
-        start_s: seconds from the container's start (the earlier of both streams).
-        backend: `decord` reads the picture by decord, and refuses files whose timestamps it cannot honour.
-        timeout_s: wall-clock limit of each child.
-        info: what `probe` said, if known already.
-
-    Returns:
-        frames uint8 `f h w c`, RGB; audio float32 `m` in [-1, 1].
-
-    Raises:
-        MediaError: any reason of `probe`; no_video, no_audio, too_short, not_finite, unsupported.
-    """
-    limits = limits or Limits()
-    real = checked_path(path)
-    info = info or probe(real, timeout_s=timeout_s, limits=limits)
-    _require(path, info, start_s=start_s, spec=spec)
-    if backend == "decord":
-        from syncflow.media.decord_backend import decord_frames
-
-        frames = decord_frames(
-            real, info=info, start_s=start_s, spec=spec, timeout_s=timeout_s, limits=limits
-        )
-        sound = _run(real, info, start_s, spec, ("audio",), timeout_s=timeout_s, limits=limits)[0]
-    else:
-        picture, sound = _run(
-            real, info, start_s, spec, ("video", "audio"), timeout_s=timeout_s, limits=limits
-        )
-        frames = _frames(path, picture, spec=spec)
-    audio = _fit(path, sound, skip_s=_seek(info, start_s)[1], spec=spec)
-    return frames[: spec.num_frames].copy(), audio
+    """One window of `decode_windows`: frames uint8 `f h w c` and audio float32 `m`."""
+    (window,) = decode_windows(
+        path,
+        starts_s=(start_s,),
+        spec=spec,
+        backend=backend,
+        timeout_s=timeout_s,
+        limits=limits,
+        info=info,
+    )
+    return window
 
 
 def decode_picture(
@@ -94,9 +109,10 @@ def decode_picture(
     limits = limits or Limits()
     real = checked_path(path)
     info = info or probe(real, timeout_s=timeout_s, limits=limits)
-    _require_picture(path, info, start_s=start_s, spec=spec)
-    picture = _run(real, info, start_s, spec, ("video",), timeout_s=timeout_s, limits=limits)[0]
-    return _frames(path, picture, spec=spec).copy()
+    _require(path, info, start_s=start_s, spec=spec, kinds=("video",))
+    (span,) = plan_spans((start_s,), info=info, spec=spec)
+    raw = _raw(real, span, ("video",), info=info, spec=spec, timeout_s=timeout_s, limits=limits)
+    return _frames(path, raw[0], span=span, spec=spec)[0]
 
 
 def decode_audio(
@@ -126,134 +142,66 @@ def decode_audio(
     if length <= 0 or start_s + length > info.audio_end_s + 0.1:
         raise MediaError("too_short", f"{path}: sound ends at {info.audio_end_s:.3f} s")
     spec = ClipSpec(seconds=length, fps=10, sample_rate=sample_rate)
-    sound = _run(real, info, start_s, spec, ("audio",), timeout_s=timeout_s, limits=limits)[0]
-    return _fit(path, sound, skip_s=_seek(info, start_s)[1], spec=spec, open_end=seconds is None)
+    (span,) = plan_spans((start_s,), info=info, spec=spec)
+    raw = _raw(real, span, ("audio",), info=info, spec=spec, timeout_s=timeout_s, limits=limits)
+    return _samples(path, raw[0], first=0, spec=spec, open_end=seconds is None)
 
 
-def _frames(path: Path, picture: bytes, *, spec: ClipSpec) -> np.ndarray:
-    frames = np.frombuffer(picture, dtype=np.uint8)
-    size = spec.height * spec.width * 3
-    if len(frames) < spec.num_frames * size:
-        raise MediaError("too_short", f"{path}: {len(frames) // size} of {spec.num_frames} frames")
-    return frames.reshape(-1, spec.height, spec.width, 3)
-
-
-def _require_picture(path: Path, info: MediaInfo, *, start_s: float, spec: ClipSpec) -> None:
-    if not info.has_video:
-        raise MediaError("no_video", f"{path}: no picture stream")
-    first, last = info.video_start_s, info.video_end_s
-    frame_s = 1 / spec.fps
-    if start_s < max(0.0, first - frame_s) - 1e-6 or start_s + spec.seconds > last + frame_s:
-        raise MediaError(
-            "too_short",
-            f"{path}: window {start_s:.3f} to {start_s + spec.seconds:.3f} s reaches past the picture, "
-            f"{first:.3f} to {last:.3f} s",
-        )
-
-
-def _require(path: Path, info: MediaInfo, *, start_s: float, spec: ClipSpec) -> None:
-    if not info.has_video:
-        raise MediaError("no_video", f"{path}: no picture stream")
-    if not info.has_audio:
-        raise MediaError("no_audio", f"{path}: no sound stream")
-    frame_s = 1 / spec.fps
-    end_s = start_s + spec.seconds
-    first, last = info.video_start_s, min(info.video_end_s, info.audio_end_s)
-    if start_s < max(0.0, first - frame_s) - 1e-6 or end_s > last + frame_s or end_s <= info.audio_start_s:
-        raise MediaError(
-            "too_short",
-            f"{path}: window {start_s:.3f} to {end_s:.3f} s reaches past picture and sound, "
-            f"{first:.3f} to {last:.3f} s",
-        )
-
-
-def _seek(info: MediaInfo, start_s: float) -> tuple[float, float]:
-    """Where to seek to, and how much to throw away after it; seconds."""
-    if start_s <= 2 * _PREROLL_S or not info.container.startswith(_SEEKABLE):
-        return 0.0, start_s
-    return start_s - _PREROLL_S, _PREROLL_S
-
-
-def _run(
+def _raw(
     path: Path,
-    info: MediaInfo,
-    start_s: float,
-    spec: ClipSpec,
-    kinds: Sequence[Literal["video", "audio"]],
+    span: Span,
+    kinds: tuple[Kind, ...],
     *,
+    info: MediaInfo,
+    spec: ClipSpec,
     timeout_s: float,
     limits: Limits,
-) -> tuple[bytes, ...]:
-    """Raw bytes of the kinds asked for, decoded in one run; sound begins at the seek point."""
-    seek_s, skip_s = _seek(info, start_s)
-    options = input_options(limits)
-    if seek_s > 0:  # all from the keyframe before: the frame on show at `start_s` may be an old one
-        options |= {"ss": f"{seek_s:.6f}", "noaccurate_seek": None}
-    source = ffmpeg.input(str(path), **options)
-    pipes = [os.pipe() for _ in kinds[1:]]
-    targets = ["pipe:1", *(f"pipe:{write}" for _, write in pipes)]
-    outputs: list[Any] = []
-    sizes: list[int] = []
-    for kind, target in zip(kinds, targets, strict=True):
-        if kind == "video":
-            outputs.append(_video_output(source, target, skip_s=skip_s, spec=spec))
-            sizes.append(spec.num_frames * spec.height * spec.width * 3)
-        else:
-            seconds = skip_s + spec.seconds + 1 / spec.fps
-            outputs.append(_audio_output(source, target, seconds=seconds, info=info, spec=spec))
-            sizes.append(4 * int((seconds + 1) * spec.sample_rate))
-    merged = ffmpeg.merge_outputs(*outputs) if len(outputs) > 1 else outputs[0]
-    done: Finished = run_command(
-        [*ffmpeg_command(), *ffmpeg.get_args(merged)],
-        timeout_s=timeout_s,
-        memory_bytes=limits.memory_bytes,
-        output_bytes=sizes,
-        extra_read_fds=[read for read, _ in pipes],
-        extra_write_fds=[write for _, write in pipes],
-    )
-    if done.returncode != 0 or not all(done.outputs):
-        raise refusal(path, done)
-    return done.outputs
+) -> list[bytearray]:
+    return decode_span(path, span, kinds=kinds, info=info, spec=spec, timeout_s=timeout_s, limits=limits)
 
 
-def _video_output(source: Any, target: str, *, skip_s: float, spec: ClipSpec) -> Any:
-    w, h = spec.width, spec.height
-    wide = f"gt(dar,{w}/{h})"
-    picture = (
-        source["V:0"]
-        .filter("settb", "1/1000000")
-        .filter("setpts", f"PTS-{skip_s:.6f}/TB")
-        .filter("fps", fps=spec.fps, start_time=0, round="near")
-        .filter(
-            "scale",
-            w=f"if({wide},max({w},round({h}*dar)),{w})",
-            h=f"if({wide},{h},max({h},round({w}/dar)))",
-            flags="bicubic+accurate_rnd+full_chroma_int+full_chroma_inp",
+def _require(path: Path, info: MediaInfo, *, start_s: float, spec: ClipSpec, kinds: tuple[Kind, ...]) -> None:
+    """Refuse a window that reaches past what the file holds, by a frame or more."""
+    if not info.has_video:
+        raise MediaError("no_video", f"{path}: no picture stream")
+    end_s, frame_s = start_s + spec.seconds, 1 / spec.fps
+    first, last, sound_start_s = info.video_start_s, info.video_end_s, 0.0
+    if "audio" in kinds:
+        if not info.has_audio:
+            raise MediaError("no_audio", f"{path}: no sound stream")
+        last, sound_start_s = min(last, info.audio_end_s), info.audio_start_s
+    if start_s < max(0.0, first - frame_s) - 1e-6 or end_s > last + frame_s or end_s <= sound_start_s:
+        raise MediaError(
+            "too_short",
+            f"{path}: window {start_s:.3f} to {end_s:.3f} s reaches past {' and '.join(kinds)}, "
+            f"{first:.3f} to {last:.3f} s",
         )
-        .filter("crop", w, h)
-        .filter("tpad", stop_mode="clone", stop=1)
-    )
-    return picture.output(
-        target, format="rawvideo", pix_fmt="rgb24", fps_mode="passthrough", vframes=spec.num_frames, threads=1
-    )
 
 
-def _audio_output(source: Any, target: str, *, seconds: float, info: MediaInfo, spec: ClipSpec) -> Any:
-    if not info.channels:
-        raise MediaError("undecodable", "the sound's channel layout has no known number of channels")
-    mix = "mono|c0<" + "+".join(f"c{k}" for k in range(info.channels))
-    sound = (
-        source["a:0"]
-        .filter("aformat", sample_fmts="fltp")
-        .filter("pan", mix)
-        .filter("aresample", spec.sample_rate, **{"async": 1, "first_pts": 0, "min_hard_comp": 0.02})
-    )
-    return sound.output(target, format="f32le", acodec="pcm_f32le", t=f"{seconds:.6f}")
+def _frames(path: Path, picture: bytearray, *, span: Span, spec: ClipSpec) -> list[np.ndarray]:
+    """Each window's frames, `f h w c`."""
+    size = spec.height * spec.width * 3
+    frames = np.frombuffer(picture, dtype=np.uint8, count=len(picture) // size * size)
+    frames = frames.reshape(-1, spec.height, spec.width, 3)
+    offsets = span.offsets()
+    if len(frames) < max(offsets) + spec.num_frames:
+        wanted = max(offsets) + spec.num_frames
+        raise MediaError(
+            "too_short", f"{path}: {len(frames)} of {wanted} frames from {span.start_s:.3f} s on"
+        )
+    return [frames[offset : offset + spec.num_frames] for offset in offsets]
 
 
-def _fit(path: Path, sound: bytes, *, skip_s: float, spec: ClipSpec, open_end: bool = False) -> np.ndarray:
-    """The window's samples: less than a frame missing at the end is filled up with silence."""
-    audio = np.frombuffer(sound, dtype="<f4")[round(skip_s * spec.sample_rate) :][: spec.num_samples]
+def _windows_of_sound(path: Path, sound: bytearray, *, span: Span, spec: ClipSpec) -> list[np.ndarray]:
+    firsts = [round(frame / spec.fps * spec.sample_rate) for frame in span.first_frames]
+    return [_samples(path, sound, first=first, spec=spec) for first in firsts]
+
+
+def _samples(
+    path: Path, sound: bytearray, *, first: int, spec: ClipSpec, open_end: bool = False
+) -> np.ndarray:
+    """A window's samples: less than a frame missing at the end is filled up with silence."""
+    audio = np.frombuffer(sound, dtype="<f4")[first:][: spec.num_samples]
     missing = spec.num_samples - len(audio)
     if not open_end:
         if missing >= spec.sample_rate / spec.fps:

@@ -16,22 +16,24 @@ import syncflow.media.decord_child as decord_child
 from syncflow.media.errors import MediaError
 from syncflow.media.probe import Limits, MediaInfo
 from syncflow.media.process import last_line, run_command
+from syncflow.media.spans import Span
 from syncflow.records import ClipSpec
 
 _CONTAINERS = ("mov", "matroska", "avi")
 
 
 def decord_frames(
-    path: Path, *, info: MediaInfo, start_s: float, spec: ClipSpec, timeout_s: float, limits: Limits
-) -> np.ndarray:
-    """The window's frames, uint8 `f h w c`, chosen by the rule of `decode_window`.
+    path: Path, span: Span, *, info: MediaInfo, spec: ClipSpec, timeout_s: float, limits: Limits
+) -> list[np.ndarray]:
+    """The frames of each window of a stretch, uint8 `f h w c`, chosen by the rule of `decode_windows`.
 
     Raises:
         MediaError: unsupported, undecodable, timeout, out_of_memory.
     """
     _require_plain(path, info)
     times = np.asarray(info.frame_times_s)
-    shown_by = start_s + (np.arange(spec.num_frames) + 0.5) / spec.fps
+    wanted = np.concatenate([np.arange(first, last + 1) for first, last in span.runs])
+    shown_by = span.start_s + (wanted + 0.5) / spec.fps
     indices = np.maximum(np.searchsorted(times, shown_by, side="left") - 1, 0)
     scale = max(spec.height / info.height, spec.width / info.width)
     height = max(spec.height, math.floor(info.height * scale + 0.5))
@@ -43,7 +45,7 @@ def decord_frames(
         "indices": indices.tolist(),
         "num_frames": len(times),
     }
-    size = spec.num_frames * height * width * 3
+    size = len(indices) * height * width * 3
     done = run_command(
         [sys.executable, "-I", decord_child.__file__, json.dumps(request)],
         timeout_s=timeout_s,
@@ -56,7 +58,8 @@ def decord_frames(
         raise MediaError("undecodable", f"{path}: decord: {last_line(done.messages)}")
     frames = np.frombuffer(done.outputs[0], dtype=np.uint8).reshape(-1, height, width, 3)
     top, left = (height - spec.height) // 2, (width - spec.width) // 2
-    return frames[:, top : top + spec.height, left : left + spec.width]
+    frames = frames[:, top : top + spec.height, left : left + spec.width]
+    return [frames[offset : offset + spec.num_frames] for offset in span.offsets()]
 
 
 def _require_plain(path: Path, info: MediaInfo) -> None:

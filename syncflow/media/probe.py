@@ -18,7 +18,8 @@ from syncflow.media.process import Finished, ffmpeg_binary, last_line, run_comma
 DEMUXERS = "mov,matroska,avi,mpegts,mpeg,flv,ogg,wav,mp3,flac"  # containers that we open; no playlists
 _LINE_BYTES = 64 << 20
 _HEADER = re.compile(r"^#(\w+) (\d+): (.*)$")
-_PACKET = re.compile(r"^(\d+),\s*(?:-?\d+|NOPTS),\s*(-?\d+|NOPTS),\s*(-?\d+),")
+_PACKET = re.compile(r"^(\d+),\s*(?:-?\d+|NOPTS),\s*(-?\d+|NOPTS),\s*(-?\d+),(?:.*, F=0x([0-9A-F]+))?")
+_KEY = 1  # of a packet's flags, which are printed when they are not just this
 _ROTATION = re.compile(r"display ?matrix: rotation of (-?[\d.]+) degrees", re.IGNORECASE)
 _CHANNELS = {"mono": 1, "stereo": 2, "downmix": 2, "quad": 4, "hexagonal": 6, "octagonal": 8}
 
@@ -52,6 +53,7 @@ class MediaInfo:
     audio_start_s: float
     audio_end_s: float
     frame_times_s: tuple[float, ...]  # of every coded frame, in order of showing; some may be before 0
+    keyframe_times_s: tuple[float, ...]  # of those at which decoding can begin
 
     @property
     def common_span_s(self) -> tuple[float, float]:
@@ -130,19 +132,25 @@ def probe(path: Path, *, timeout_s: float = 30.0, limits: Limits | None = None) 
 def _read(path: Path, lines: list[str], messages: str, limits: Limits) -> MediaInfo:
     headers: dict[str, dict[str, str]] = {}
     spans: dict[str, list[tuple[int, int]]] = {}
+    keys: dict[str, list[int]] = {}
     for line in lines:
         if header := _HEADER.match(line):
             headers.setdefault(header[2], {})[header[1]] = header[3]
         elif (packet := _PACKET.match(line)) and packet[2] != "NOPTS":
             spans.setdefault(packet[1], []).append((int(packet[2]), int(packet[3])))
+            if int(packet[4] or "1", 16) & _KEY:
+                keys.setdefault(packet[1], []).append(int(packet[2]))
     times: dict[str, list[tuple[float, float]]] = {"video": [], "audio": []}
     facts: dict[str, dict[str, str]] = {"video": {}, "audio": {}}
+    keyframes: list[float] = []
     for index, header in headers.items():
         kind = header.get("media_type", "")
         if kind in times:
             tick = float(Fraction(header["tb"]))
             times[kind] = sorted((a * tick, d * tick) for a, d in spans.get(index, []))
             facts[kind] = header
+            if kind == "video":
+                keyframes = sorted(a * tick for a in keys.get(index, []))
     if not times["video"] and not times["audio"]:
         raise MediaError("undecodable", f"{path}: no packets of picture or sound")
     width, height = (int(n) for n in facts["video"].get("dimensions", "0x0").split("x"))
@@ -168,6 +176,7 @@ def _read(path: Path, lines: list[str], messages: str, limits: Limits) -> MediaI
         audio_start_s=audio_start,
         audio_end_s=audio_end,
         frame_times_s=tuple(start for start, _ in times["video"]),
+        keyframe_times_s=tuple(keyframes),
     )
     if width * height > limits.max_pixels:
         raise MediaError("too_large", f"{path}: {width} x {height} pixels, over {limits.max_pixels}")

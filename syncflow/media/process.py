@@ -33,7 +33,7 @@ def ffmpeg_binary() -> str:
 @dataclass(frozen=True, kw_only=True)
 class Finished:
     returncode: int
-    outputs: tuple[bytes, ...]  # standard output, then one an extra pipe
+    outputs: tuple[bytearray, ...]  # standard output, then one an extra pipe
     messages: str  # the first MiB of standard error
 
 
@@ -144,7 +144,7 @@ def run_command(
         raise MediaError("too_large", f"more output than the {max(output_bytes)} bytes accepted")
     return Finished(
         returncode=child.returncode,
-        outputs=tuple(bytes(reader.kept) for reader in readers),
+        outputs=tuple(reader.kept for reader in readers),
         messages=messages,
     )
 

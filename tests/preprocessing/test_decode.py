@@ -1,6 +1,7 @@
 """One result for each input, each with the right reason."""
 
 import random
+import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -103,3 +104,20 @@ def test_flipped_and_cut_files_give_one_result(tmp_path: Path, clip: Path, seed:
     broken = tmp_path / "broken.mp4"
     broken.write_bytes(data[: round(len(data) * draw.choice([0.1, 0.5, 0.99, 1.0]))])
     assert len(decode(broken)) == 1
+
+
+def test_a_clip_takes_two_children_however_many_its_windows(
+    clip: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[str] = []
+    original = subprocess.Popen
+
+    def spy(command: list[str], **options: object) -> object:
+        started.append(command[0])
+        return original(command, **options)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(subprocess, "Popen", spy)
+    step = DecodeStep(DecodeConfig(), SPEC, WindowConfig(count=7))
+    (result,) = step([ref(clip)])
+    assert isinstance(result, DecodedClip) and len(result.windows) == 7
+    assert len(started) == 2  # what the file holds, then its windows

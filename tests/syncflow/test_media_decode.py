@@ -1,12 +1,21 @@
 """Sound and picture come out when the file says they do."""
 
+import dataclasses
 import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from syncflow.media import Backend, MediaError, decode_picture, decode_window, probe, write_clip
+from syncflow.media import (
+    Backend,
+    MediaError,
+    decode_picture,
+    decode_window,
+    decode_windows,
+    probe,
+    write_clip,
+)
 from syncflow.media.process import ffmpeg_binary
 from syncflow.records import ClipSpec
 
@@ -110,3 +119,32 @@ def test_picture_of_a_silent_film_is_decoded(shared: Path) -> None:
         decode_window(path, start_s=1.0, spec=SPEC)
     with pytest.raises(MediaError, match="too_short"):
         decode_picture(path, start_s=7.0, spec=SPEC)
+
+
+@pytest.mark.parametrize("name", ["cc0_rabbit.webm", "gh_hitting_metal.mp4", "derived_mpeg4_mp3.avi"])
+def test_a_window_does_not_depend_on_the_others(shared: Path, name: str) -> None:
+    path, starts = shared / "data" / "clips" / name, [3.5, 0.0, 2.5625]
+    together = decode_windows(path, starts_s=starts, spec=SPEC)
+    for start_s, (frames, audio) in zip(starts, together, strict=True):
+        alone = decode_window(path, start_s=start_s, spec=SPEC)
+        assert np.array_equal(frames, alone[0]) and np.array_equal(audio, alone[1])
+
+
+@pytest.fixture(scope="module", params=["mp4", "mkv"])
+def film(shared: Path, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
+    """Eighty seconds of flashes and beeps; the sound is 0.25 s late."""
+    path = tmp_path_factory.mktemp("film") / f"film.{request.param}"
+    source = ["-stream_loop", "7", "-i", str(shared / "data" / "clips" / LATE)]
+    subprocess.run([ffmpeg_binary(), "-v", "error", *source, "-c", "copy", str(path)], check=True)
+    return path
+
+
+def test_a_window_deep_in_a_file_is_that_of_a_decode_from_the_start(film: Path) -> None:
+    info = probe(film)
+    without_index = dataclasses.replace(info, container="mpegts")
+    ours = decode_windows(film, starts_s=[63.25, 66.0], spec=SPEC, info=info)
+    theirs = decode_windows(film, starts_s=[63.25, 66.0], spec=SPEC, info=without_index)
+    for (frames, audio), (slow_frames, slow_audio) in zip(ours, theirs, strict=True):
+        assert np.array_equal(frames, slow_frames)
+        starts = [int(np.flatnonzero(np.abs(sound) > 0.05)[0]) for sound in (audio, slow_audio)]
+        assert abs(starts[0] - starts[1]) <= 0.002 * SPEC.sample_rate
