@@ -14,6 +14,7 @@ from syncflow.flow.noise import keyed_noise, keyed_uniform
 from syncflow.flow.path import sample_path
 from syncflow.flow.time_sampling import sample_times, shift_ratio
 from syncflow.model.dual_dit import DualDiT
+from syncflow.model.video_tower import VideoOutput
 from syncflow.records import AVLatents, ClipSpec, LatentBatch, PathSample, TextBatch
 from syncflow.training.engine import Metrics
 from syncflow.training.stages import Stage, freeze
@@ -21,6 +22,9 @@ from syncflow.training.stages import Stage, freeze
 
 class FlowObjective(nn.Module):
     """Scalars of a batch: `loss`, `loss_video`, `loss_audio`, those by time, and the coupling's gain.
+
+    Evaluation also gives `loss_audio_mismatched`, where the sound is predicted from another sample's
+    picture: as long as it equals `loss_audio`, the audio tower does not listen to the video tower.
 
     Only the trained parts are its submodules. The frozen ones are called, and never saved, sharded or
     handed to an optimizer, so no engine can change, drop or forget them.
@@ -53,7 +57,8 @@ class FlowObjective(nn.Module):
                 f"stage {self.stage.name}: samples {batch.index.tolist()} have loss {loss.total.item()}; "
                 "lower optimizer.lr, or look at these rows with inspect_dataset.py"
             )
-        return {"loss": loss.total, "coupling_gain": gain, **self._by_time(loss, path.t)}
+        metrics = {"loss": loss.total, "coupling_gain": gain, **self._by_time(loss, path.t)}
+        return metrics if self.training else metrics | self._mismatched(path, batch)
 
     def draw(self, batch: LatentBatch) -> tuple[PathSample, Tensor]:
         """Points on the paths from noise to the batch, and the share of transport that coupling saved."""
@@ -79,28 +84,49 @@ class FlowObjective(nn.Module):
 
     def velocities(self, path: PathSample, text: TextBatch) -> AVLatents:
         """What the model predicts; a frozen video tower builds no graph."""
-        model, x_t, t = self.model, path.x_t, path.t
-        size = {"height": self.spec.height, "width": self.spec.width}
-        video = None
-        if x_t.video is not None:
-            with torch.set_grad_enabled(torch.is_grad_enabled() and "video_tower" in self.stage.trains):
-                video = model.video(x_t.video, t, text, fps=float(self.spec.fps), **size)
+        x_t, t = path.x_t, path.t
+        video = None if x_t.video is None else self._see(x_t.video, t, text)
         velocity = None if video is None else video.velocity
         if x_t.audio is None:
             return AVLatents(video=velocity, audio=None)
         features = None if video is None else video.features
-        heard = model.audio(x_t.audio, rows_like(t, x_t.audio), text, features)
+        heard = self.model.audio(x_t.audio, rows_like(t, x_t.audio), text, features)
         return AVLatents(video=velocity, audio=heard)
+
+    def _see(self, x_t: Tensor, t: Tensor, text: TextBatch) -> VideoOutput:
+        size = {"height": self.spec.height, "width": self.spec.width}
+        with torch.set_grad_enabled(torch.is_grad_enabled() and "video_tower" in self.stage.trains):
+            return self.model.video(x_t, t, text, fps=float(self.spec.fps), **size)
+
+    def _mismatched(self, path: PathSample, batch: LatentBatch) -> Metrics:
+        """The audio loss with the next sample's picture (and the prompt of it), noised to the same time."""
+        latents = batch.latents.video
+        if not self.needs_audio or not self.model.audio_tower.reads_video or len(batch.index) < 2:
+            return {}
+        assert latents is not None and path.x_t.video is not None and path.velocity.audio is not None
+        x_1, text = AVLatents(video=latents.roll(1, 0), audio=None), batch.text
+        x_0 = keyed_noise(x_1, seed=self.seed, index=batch.index)
+        seen = self._see(
+            sample_path(x_1, x_0, path.t).x_t.video,
+            path.t,
+            TextBatch(
+                tokens=text.tokens.roll(1, 0), mask=text.mask.roll(1, 0), dropped=text.dropped.roll(1, 0)
+            ),
+        )
+        heard = self.model.audio(path.x_t.audio, path.t, text, seen.features)
+        each = (heard.float() - path.velocity.audio.float()).square().flatten(1).mean(1)
+        return self._of_times("loss_audio_mismatched", each, path.t)
 
     def _by_time(self, loss: FlowLoss, t: Tensor) -> Metrics:
         metrics: Metrics = {}
         for name in self.stage.scores:
             each = getattr(loss, name)
-            metrics[f"loss_{name}"] = each.mean()
-            means = bucket_means(each, rows_like(t, each), buckets=self.flow.loss.time_buckets).means
-            for bucket, mean in enumerate(means):
-                metrics[f"loss_{name}_by_time/{bucket}"] = mean
+            metrics |= self._of_times(f"loss_{name}", each, rows_like(t, each))
         return metrics
+
+    def _of_times(self, name: str, each: Tensor, t: Tensor) -> Metrics:
+        means = bucket_means(each, t, buckets=self.flow.loss.time_buckets).means
+        return {name: each.mean(), **{f"{name}_by_time/{bucket}": mean for bucket, mean in enumerate(means)}}
 
 
 def move(batch: LatentBatch, device: torch.device) -> LatentBatch:

@@ -1,6 +1,8 @@
 """Where a stage's first weights come from, and what is refused before anything starts."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from syncflow.config import Config
 from syncflow.data.batches import LatentDataset
@@ -11,6 +13,8 @@ from syncflow.noise import keyed_generator
 from syncflow.training.checkpoint import CheckpointManifest, load_checkpoint, model_sha256
 from syncflow.training.config import TrainConfig
 from syncflow.training.stages import STAGES, check_order
+
+WITHOUT_WEIGHTS = ("tap", "feature_tokens", "feature_grid")  # which features leave the video tower
 
 
 def start_of(config: TrainConfig) -> str:
@@ -45,12 +49,7 @@ def check_start(config: TrainConfig) -> None:
     if is_checkpoint(start):
         manifest = CheckpointManifest.read(Path(start))
         check_order(STAGES[config.stage], found=manifest.stage, source=start)
-        if manifest.model_config_sha256 != model_sha256(config.model):
-            saved = dict(DualDiT.load_config(start))  # type: ignore[arg-type]
-            raise UserError(
-                f"initialise_from {start}: made with another model: {_difference(saved, config.model)}; "
-                "train all stages with one preset"
-            )
+        _check_model(manifest, start, config.model)
     elif start != "none" and config.stage != "video":
         raise UserError(
             f"initialise_from {start}: no manifest.json in it; stage {config.stage!r} starts from the folder "
@@ -67,24 +66,55 @@ def is_checkpoint(start: str) -> bool:
 def starting_model(config: TrainConfig) -> tuple[DualDiT, str]:
     """The model with the stage's first weights, and where they came from (empty: a seed).
 
-    Parts that a checkpoint has not trained yet come from it too: they were drawn from its seed.
+    Parts that a checkpoint has not trained yet come from it too: they were drawn from its seed. Where
+    they have other settings here (an ablation that starts from the common video stage) they are drawn anew.
 
     Raises:
         UserError: as `check_start`, or weights are damaged.
     """
     start = start_of(config)
     if is_checkpoint(start):
-        model, manifest = load_checkpoint(Path(start))
+        saved, manifest = load_checkpoint(Path(start))
         check_order(STAGES[config.stage], found=manifest.stage, source=start)
+        _check_model(manifest, start, config.model)
+        if manifest.model_config_sha256 == model_sha256(config.model):
+            return saved, start
+        model = _new_model(config)
+        model.video_tower.load_state_dict(saved.video_tower.state_dict())
         return model, start
-    model = DualDiT(**config.model.model_dump())
-    model.initialize(generator=keyed_generator("initialise", config.seed))
+    model = _new_model(config)
     if start == "none":
         return model, ""
     from syncflow.model.open_sora import load_open_sora
 
     load_open_sora(model.video_tower, start)
     return model, start
+
+
+def _new_model(config: TrainConfig) -> DualDiT:
+    model = DualDiT(**config.model.model_dump())
+    model.initialize(generator=keyed_generator("initialise", config.seed))
+    return model
+
+
+def _check_model(manifest: CheckpointManifest, start: str, model: DualDiTConfig) -> None:
+    """Refuse a checkpoint whose trained parts have other settings; stage `video` trained its tower alone."""
+    if manifest.model_config_sha256 == model_sha256(model):
+        return
+    saved = dict(DualDiT.load_config(start))  # type: ignore[arg-type]
+    if manifest.stage == "video" and _video_weights(saved["video"]) == _video_weights(
+        model.model_dump(mode="json")["video"]
+    ):
+        return
+    raise UserError(
+        f"initialise_from {start}: made with another model: {_difference(saved, model)}; "
+        "train all stages with one preset"
+    )
+
+
+def _video_weights(video: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of the video tower that its weights depend on."""
+    return {name: value for name, value in video.items() if name not in WITHOUT_WEIGHTS}
 
 
 def _check_shapes(dataset: LatentDataset, model: DualDiTConfig) -> None:

@@ -62,3 +62,23 @@ def test_validation_does_not_depend_on_the_number_of_draws(settings) -> None:
 def test_audio_draws_are_refused_where_there_is_no_audio(settings) -> None:
     with pytest.raises(UserError, match="stage video has no audio"):
         settings("video", flow={"audio_draws": 2})
+
+
+def test_another_picture_changes_the_audio_loss_only_where_the_sound_listens(settings) -> None:
+    config = settings("audio", initialise_from="none")
+    objective, batch = objective_of(config).eval(), batch_of(config)
+    metrics = objective(batch)
+    assert float(metrics["loss_audio_mismatched"]) != float(metrics["loss_audio"])
+    for block in objective.model.audio_tower.blocks:  # deaf: nothing of the context comes through
+        torch.nn.init.zeros_(block.join_cross.norm.weight)
+    deaf = objective(batch)
+    assert float(deaf["loss_audio_mismatched"]) == pytest.approx(float(deaf["loss_audio"]), rel=1e-6)
+
+
+def test_a_training_step_and_a_tower_without_pictures_report_no_mismatch(settings) -> None:
+    config = settings("audio", initialise_from="none")
+    assert "loss_audio_mismatched" not in objective_of(config)(batch_of(config))
+    text = settings("audio", initialise_from="none", model=config.model.model_dump() | {
+        "audio": config.model.audio.model_dump() | {"context": "text"}
+    })  # fmt: skip
+    assert "loss_audio_mismatched" not in objective_of(text).eval()(batch_of(text))
