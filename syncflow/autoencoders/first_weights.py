@@ -1,44 +1,178 @@
-"""First weights of a video VAE that is to be trained from nothing; published weights need none of it.
+"""First weights of a video VAE that is to be trained from nothing: a linear transform codec.
 
-torch's own weights shrink what depends on the picture at each layer, so colour, the weakest part of it,
-hardly reaches the latent: 200 steps of the tiny 2-D part end at 20.5 dB in grey, with these at 22.9.
+torch's own weights shrink what depends on the picture at each layer, and random ones of the right size mix
+it up in 30 of them; both need thousands of steps to learn what a linear transform gives at once. So the
+residual branches begin at zero, and what is left, a chain of strided and up-sampling convolutions, is made a
+principal-component codec of random pictures that have the spectrum of natural ones. The branches then learn
+what a linear codec misses. Published weights need none of it.
 """
 
 import math
+from itertools import pairwise
+from typing import Any
 
 import torch
-from torch import nn
+from diffusers import AutoencoderKL
+from torch import Tensor, nn
+from torch.nn import functional as F
 
-from syncflow.autoencoders.temporal_vae import ResidualBlock
+from syncflow.autoencoders.linear_path import Link, at, clear, set_linear_path
+from syncflow.autoencoders.temporal_vae import CausalConv3d, DoubleFrames, HalveFrames, Level, ResidualBlock
 from syncflow.autoencoders.video_vae import VideoVAE
 
 FIRST_LOGVAR = -6.0  # a posterior far narrower than the latents, so that the decoders learn to look
-LATENT_GAIN = 2.0  # brings both parts' first latents of a picture near unit deviation
-BRANCH_GAINS = (1.4, 0.7)  # of the two convolutions of a residual branch, each behind a SiLU
+BRANCH_GAIN = 1.4  # of the first convolution of a residual branch, behind a SiLU
+MOST_SIGNALS = 48  # channels of a level that the linear codec uses
+PICTURES, ROWS = 96, 64  # random ones, of which the codec is made
+PICTURE_DEVIATION = 0.45
+COLOUR_SHARE = 0.45  # deviation of each colour channel's own part, that of the common part being 1
+PATCHES = 30_000  # of them, to which a decoder's layer is fitted
 
 
 @torch.no_grad()
 def initialise_video_vae(vae: VideoVAE, generator: torch.Generator) -> None:
-    """Every linear layer keeps the variance of its input, without a bias; posteriors start narrow."""
+    """Make both parts linear codecs: pictures by principal components, time by the mean of 4 frames.
+
+    Raises:
+        UserError: more signals than a group norm has room for (too many groups or too narrow a level).
+    """
     for name, layer in vae.named_modules():
         if isinstance(layer, nn.Conv2d | nn.Conv3d | nn.Linear):
-            fan_in = math.prod(layer.weight.shape[1:])
-            layer.weight.normal_(0.0, _gain(vae, name) / math.sqrt(fan_in), generator=generator)
+            gain = BRANCH_GAIN if name.endswith(("conv1", "conv_in.conv")) else 1.0
+            layer.weight.normal_(0.0, gain / math.sqrt(layer.weight[0].numel()), generator=generator)
             if layer.bias is not None:
                 layer.bias.zero_()
-    channels = vae.latent_channels
-    for layer in (vae.spatial.quant_conv, vae.temporal.to_moments.conv):
+    for name, layer in vae.named_modules():
+        if isinstance(layer, ResidualBlock):
+            clear(layer.conv_out.conv)
+        elif name.endswith(("to_out.0", "conv2")):
+            clear(layer)
+    pictures = random_pictures(generator)
+    _initialise_spatial(vae.spatial, pictures, generator)  # type: ignore[arg-type]
+    _initialise_temporal(vae)
+
+
+def random_pictures(generator: torch.Generator) -> Tensor:
+    """Pictures `i 3 h w`: smooth noise of each scale, mostly common to the three colours."""
+    total = torch.zeros(PICTURES, 3, ROWS, ROWS)
+    scale = 1
+    while scale <= ROWS:
+        common = torch.randn(PICTURES, 1, scale, scale, generator=generator)
+        own = torch.randn(PICTURES, 3, scale, scale, generator=generator)
+        noise = F.interpolate(common + COLOUR_SHARE * own, size=(ROWS, ROWS), mode="bilinear")
+        total += noise / scale
+        scale *= 2
+    return PICTURE_DEVIATION * total / total.std()
+
+
+def _initialise_spatial(vae: AutoencoderKL, pictures: Tensor, generator: torch.Generator) -> None:
+    channels: int = vae.config["latent_channels"]
+    levels = _initialise_encoder(vae, pictures, channels)
+    for layer in (vae.quant_conv, vae.post_quant_conv):
         assert layer is not None and layer.bias is not None
-        layer.weight[:channels] *= LATENT_GAIN
-        layer.weight[channels:] *= 0.1
-        layer.bias[channels:] = FIRST_LOGVAR
-    vae.temporal.decoder.conv_out.conv.weight *= vae.spatial_scaling
+        clear(layer)
+        layer.weight[:channels, :channels, 0, 0] = torch.eye(channels)
+        layer.bias[channels:] = FIRST_LOGVAR  # none of the second layer
+    _initialise_decoder(vae, levels, channels, generator)
 
 
-def _gain(vae: VideoVAE, name: str) -> float:
-    if ".resnets." in name and not name.endswith("conv_shortcut"):
-        return BRANCH_GAINS[0] if name.endswith("conv1") else BRANCH_GAINS[1]
-    if isinstance(vae.get_submodule(name.rsplit(".", 2)[0]), ResidualBlock):
-        block_layer = name.rsplit(".", 2)[1]
-        return {"conv_in": BRANCH_GAINS[0], "conv_out": BRANCH_GAINS[1]}.get(block_layer, 1.0)
-    return 1.0
+def _initialise_encoder(vae: AutoencoderKL, pictures: Tensor, channels: int) -> list[Tensor]:
+    """The signals of each level, `i c h w`, finest first; those of the last are the latents."""
+    encoder, levels = vae.encoder, [pictures]
+    links = [Link(conv=encoder.conv_in, kernel=at(encoder.conv_in, torch.eye(3), (1, 1)))]
+    blocks: list[Any] = list(encoder.down_blocks)
+    for block, following in pairwise(blocks):
+        down, last = block.downsamplers[0].conv, following is blocks[-1]
+        count = channels if last else min(MOST_SIGNALS, down.out_channels, 4 * levels[-1].shape[1])
+        kernel = F.pad(_components(levels[-1], count, whiten=last), (0, 1, 0, 1))
+        levels.append(F.conv2d(F.pad(levels[-1], (0, 1, 0, 1)), kernel, stride=2))
+        links += [Link(conv=down, kernel=kernel), *_shortcut(following, count)]
+    out = torch.eye(2 * channels, channels)  # mean; no log-variance
+    last_layer = encoder.conv_out
+    set_linear_path(links, norm=encoder.conv_norm_out, out=last_layer, kernel=at(last_layer, out, (1, 1)))
+    return levels
+
+
+def _initialise_decoder(
+    vae: AutoencoderKL, levels: list[Tensor], channels: int, generator: torch.Generator
+) -> None:
+    decoder, made = vae.decoder, levels[-1]
+    links = [Link(conv=decoder.conv_in, kernel=at(decoder.conv_in, torch.eye(channels), (1, 1)))]
+    blocks: list[Any] = list(decoder.up_blocks)
+    for (block, following), wanted in zip(pairwise(blocks), levels[-2::-1], strict=True):
+        up, width = block.upsamplers[0].conv, following.resnets[0].conv1.out_channels
+        enlarged = F.interpolate(made, scale_factor=2.0, mode="nearest")
+        kernel = _fitted(enlarged, wanted[:, : min(up.out_channels, width)], generator)
+        if following is blocks[-1]:
+            kernel /= PICTURE_DEVIATION
+        made = F.conv2d(enlarged, kernel, padding=1)
+        links += [Link(conv=up, kernel=kernel), *_shortcut(following, len(kernel))]
+    out = at(decoder.conv_out, PICTURE_DEVIATION * torch.eye(3), (1, 1))
+    set_linear_path(links, norm=decoder.conv_norm_out, out=decoder.conv_out, kernel=out)
+
+
+def _shortcut(block: Any, signals: int) -> list[Link]:
+    """The convolution beside the first residual branch of a block, where its width changes."""
+    conv = block.resnets[0].conv_shortcut
+    return [] if conv is None else [Link(conv=conv, kernel=at(conv, torch.eye(signals), (0, 0)))]
+
+
+def _components(signals: Tensor, count: int, *, whiten: bool) -> Tensor:
+    """Kernel `o c 2 2` of the first principal components of blocks of 2 x 2; `whiten`: of unit deviation."""
+    patches = F.unfold(signals, 2, stride=2).transpose(1, 2).flatten(0, 1)
+    values, vectors = torch.linalg.eigh(patches.T @ patches / len(patches))
+    kernel = vectors.flip(1)[:, :count].T.unflatten(1, (-1, 2, 2))
+    return kernel / values.flip(0)[:count, None, None, None].sqrt() if whiten else kernel
+
+
+def _fitted(enlarged: Tensor, wanted: Tensor, generator: torch.Generator) -> Tensor:
+    """Kernel `o c 3 3` that makes the wanted signals of the enlarged ones, by least squares."""
+    inputs = F.unfold(enlarged, 3, padding=1).transpose(1, 2).flatten(0, 1)
+    outputs = wanted.flatten(2).transpose(1, 2).flatten(0, 1)
+    chosen = torch.randperm(len(inputs), generator=generator)[:PATCHES]
+    inputs, outputs = inputs[chosen], outputs[chosen]
+    square = inputs.T @ inputs
+    ridge = 1e-4 * square.diagonal().mean() * torch.eye(len(square))
+    return torch.linalg.solve(square + ridge, inputs.T @ outputs).T.unflatten(1, (-1, 3, 3))
+
+
+def _initialise_temporal(vae: VideoVAE) -> None:
+    """Frame latents are averaged over time, and repeated."""
+    same, temporal = torch.eye(vae.latent_channels), vae.temporal
+    encoder, decoder, scaling = temporal.encoder, temporal.decoder, vae.spatial_scaling
+    set_linear_path(
+        [
+            _link(encoder.conv_in, same / scaling),
+            *(link for level in encoder.levels for link in _level(level, same)),  # type: ignore[arg-type]
+        ],
+        norm=encoder.norm_out,
+        out=encoder.conv_out.conv,
+        kernel=at(encoder.conv_out.conv, torch.eye(2 * len(same), len(same)), (0, 0, 0)),
+    )
+    for layer in (temporal.to_moments.conv, temporal.from_latent.conv):
+        clear(layer)
+        assert layer.bias is not None
+        layer.weight[: len(same), : len(same), 0, 0, 0] = same
+        layer.bias[len(same) :] = FIRST_LOGVAR  # none of the second layer
+    set_linear_path(
+        [
+            _link(decoder.conv_in, same),
+            *(link for level in reversed(decoder.levels) for link in _level(level, same)),  # type: ignore
+        ],
+        norm=decoder.norm_out,
+        out=decoder.conv_out.conv,
+        kernel=at(decoder.conv_out.conv, scaling * same, (2, 1, 1)),
+    )
+
+
+def _level(level: Level, same: Tensor) -> list[Link]:
+    skip, resample = level.blocks[0].skip, level.resample  # type: ignore[union-attr]
+    return [_link(layer, same) for layer in (skip, resample) if isinstance(layer, CausalConv3d)]
+
+
+def _link(layer: CausalConv3d, matrix: Tensor) -> Link:
+    """The present frame alone, or the mean of two frames where they are halved."""
+    side = layer.conv.kernel_size[1] // 2
+    times = (1, 2) if isinstance(layer, HalveFrames) else (layer.conv.kernel_size[0] - 1,)
+    kernel = at(layer.conv, matrix, *((time, side, side) for time in times))
+    return Link(conv=layer.conv, kernel=kernel, repeats=2 if isinstance(layer, DoubleFrames) else 1)

@@ -32,9 +32,9 @@ def train_autoencoder(config: AutoencoderTrainConfig, callbacks: Sequence[Callba
     Raises:
         UserError: no clips, or a state of other settings.
     """
-    windows = _windows_of_all_workers(config)
     torch.manual_seed(config.seed)
     vae = build_vae(config).to(device())
+    windows = _windows_of_all_workers(config)
     engine = build_engine(vae, config)
     average = MovingAverage(engine, decay=config.ema_decay)
     parts = [engine, average]

@@ -1,4 +1,4 @@
-"""First weights of a video VAE: what goes in comes through every part with its size."""
+"""First weights of a video VAE: before any training it is a linear codec of pictures."""
 
 import pytest
 import torch
@@ -7,10 +7,14 @@ from syncflow.autoencoders.first_weights import initialise_video_vae
 from syncflow.autoencoders.video_vae import VideoVAE
 from tests.syncflow.autoencoders.conftest import SMALL_VIDEO
 
+ROOMY = SMALL_VIDEO.model_copy(
+    update={"spatial_norm_groups": 1, "temporal_norm_groups": 1, "temporal_filters": 12}
+)
+
 
 @pytest.fixture(scope="module")
 def new_vae() -> VideoVAE:
-    vae = VideoVAE(**SMALL_VIDEO.model_dump()).eval()
+    vae = VideoVAE(**ROOMY.model_dump()).eval()
     initialise_video_vae(vae, torch.Generator().manual_seed(0))
     return vae
 
@@ -30,6 +34,20 @@ def test_latents_of_both_parts_are_of_unit_size_and_far_above_their_noise(new_va
     assert posterior.mean.std() > 3 * torch.exp(0.5 * posterior.logvar).mean()
 
 
+@torch.no_grad()
+def test_an_untrained_vae_already_shows_a_still_picture(new_vae, video) -> None:
+    """In all frames but the first, whose latent is the mean of it and of the zeros before it."""
+    still = video[:, :, 4:5].expand(-1, -1, 9, -1, -1).contiguous()
+    error = (new_vae(still)[0] - still)[:, :, 1:].square().mean()
+    assert error < 0.15 * still.square().mean()
+
+
+@torch.no_grad()
+def test_the_2d_part_alone_shows_it_better(new_vae, video) -> None:
+    made = new_vae.decode_frames(new_vae.encode_frames(video))
+    assert (made - video).square().mean() < 0.2 * video.square().mean()
+
+
 def test_colour_reaches_the_latent(new_vae, video) -> None:
     grey = video.mean(1, keepdim=True).expand_as(video).contiguous()
     frames, of_grey = new_vae.encode_frames(video), new_vae.encode_frames(grey)
@@ -43,6 +61,6 @@ def test_the_picture_depends_on_the_latent(new_vae, video) -> None:
 
 
 def test_the_generator_decides(new_vae) -> None:
-    again = VideoVAE(**SMALL_VIDEO.model_dump())
+    again = VideoVAE(**ROOMY.model_dump())
     initialise_video_vae(again, torch.Generator().manual_seed(0))
     assert all(torch.equal(a, b) for a, b in zip(new_vae.parameters(), again.parameters(), strict=True))
