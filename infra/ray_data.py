@@ -1,113 +1,152 @@
-"""Precompute under Ray Data: one fused stage of workers that write their own shards.
+"""Precompute under Ray Data, in one of two forms that give the same rows.
 
-No frame crosses the object store: a worker takes the names of a group of clips, decodes, captions,
-encodes, commits, and gives back the ledger rows.
+fused   one pool: a worker takes the names of a group of clips, decodes, captions, encodes, commits. No
+        frame crosses the object store.
+split   three pools: decode on CPUs -> caption and encode on GPUs -> commit. A block between the first two
+        is one clip's windows, uint8; between the last two, its moments.
 """
 
-import dataclasses
 import logging
+import math
 import os
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
+
+import numpy as np
 
 from infra.local_cluster import cluster
 from preprocessing.config import PrecomputeConfig
-from preprocessing.job import MakeWorker
-from preprocessing.worker import ShardWorker
+from preprocessing.worker import Committer, Decoder, Encoder, ShardWorker, Work
 from syncflow.data.parquet import LedgerRow
 from syncflow.errors import UserError
 from syncflow.records import ClipRef
 
-# what one worker of the fused stage takes, by where its models run; the only such table
-RESOURCES: dict[str, dict[str, float]] = {
-    "cpu": {"num_cpus": 1},
-    "cuda": {"num_cpus": 4, "num_gpus": 1},
+Part = Callable[[list[Any]], list[Any]]
+MakePart = Callable[[Work], Part]
+Takes = dict[str, float]
+
+# what one worker of each pool takes, by form and by where the models run; the only such table
+RESOURCES: dict[tuple[str, str], dict[MakePart, Takes]] = {
+    ("fused", "cpu"): {ShardWorker: {"num_cpus": 1}},
+    ("fused", "cuda"): {ShardWorker: {"num_cpus": 4, "num_gpus": 1}},
+    ("split", "cpu"): {Decoder: {"num_cpus": 1}, Encoder: {"num_cpus": 1}, Committer: {"num_cpus": 0}},
+    ("split", "cuda"): {
+        Decoder: {"num_cpus": 1},
+        Encoder: {"num_cpus": 0, "num_gpus": 1},
+        Committer: {"num_cpus": 0},
+    },
 }
+FORM = {"cpu": "fused", "cuda": "split"}  # on CPUs the fused form does more (docs/performance.md)
+BATCH: dict[MakePart, int | None] = {ShardWorker: None, Decoder: 1, Encoder: 1}  # clips a call; None: a group
+COMMITTERS = 2
+BLOCK_BYTES = 128 << 20
 
 
 class RayExecutor:
-    """Runs the workers of a job under Ray Data (an `Execute` of `preprocessing.job`)."""
+    """Runs the work of a job under Ray Data (an `Execute` of `preprocessing.job`)."""
 
     def __init__(self, config: PrecomputeConfig) -> None:
         self.config = config
 
-    def __call__(self, make_worker: MakeWorker, groups: list[list[ClipRef]]) -> Iterator[list[LedgerRow]]:
-        """What each group's worker committed, as it comes."""
+    def __call__(self, work: Work, groups: list[list[ClipRef]]) -> Iterator[list[LedgerRow]]:
+        """What was committed, as it comes."""
         with cluster():
-            yield from self._run(make_worker, groups)
+            yield from self._run(work, groups)
 
-    def _run(self, make_worker: MakeWorker, groups: list[list[ClipRef]]) -> Iterator[list[LedgerRow]]:
+    def _run(self, work: Work, groups: list[list[ClipRef]]) -> Iterator[list[LedgerRow]]:
         import ray
         from ray.data import ActorPoolStrategy, DataContext
 
         logging.getLogger("ray.data").setLevel(logging.ERROR)  # our own line says how it goes
+        offered = ray.cluster_resources()
+        device = self._device(offered)
+        form = self.config.stages if self.config.stages != "auto" else FORM[device]
         context = DataContext.get_current()
         context.enable_progress_bars = False
         context.print_on_execution_start = False
-        device = self._device()
-        offered = ray.cluster_resources()
-        slots = int(offered.get("GPU", 0)) if device == "cuda" else int(offered.get("CPU", 1))
-        most = max(1, min(self.config.workers or slots, len(groups)))
-        least = most if self.config.workers else 1
-        items = [{"group": [_to_item(ref) for ref in group]} for group in groups]
+        # split: each clip is a block of its own, so that a lost block is decoded again alone
+        context.target_max_block_size = BLOCK_BYTES if form == "fused" else 1
         # one group a block, or a small index would be one task
-        dataset = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
-            RayWorker,
-            fn_constructor_args=(make_worker,),
-            batch_size=1,
-            compute=ActorPoolStrategy(min_size=least, max_size=most),
-            **RESOURCES[device],
+        dataset = ray.data.from_items(
+            [ref for group in groups for ref in group], override_num_blocks=len(groups)
         )
-        for row in dataset.iter_rows():
-            if row["refusal"]:
-                raise UserError(row["refusal"])
-            yield [LedgerRow(**values) for values in row["rows"]]
+        for part, takes in RESOURCES[form, device].items():
+            now = min(_room(part, takes, RESOURCES[form, device], offered), len(groups))
+            most = COMMITTERS if part is Committer else self.config.workers or now
+            dataset = dataset.map_batches(
+                RayWorker,
+                fn_constructor_args=(part, work),
+                batch_size=self.config.clips_per_shard if part is Committer else BATCH[part],
+                compute=ActorPoolStrategy(min_size=1, max_size=most, initial_size=min(now, most)),
+                **takes,
+            )
+        for batch in dataset.iter_batches(batch_size=None, batch_format="numpy"):
+            for row in batch["item"]:
+                if isinstance(row, Refusal):
+                    raise UserError(row.message)
+            yield list(batch["item"])
 
-    def _device(self) -> str:
-        import ray
-
+    def _device(self, offered: dict[str, float]) -> str:
         if self.config.encode.device != "auto":
             return self.config.encode.device
-        return "cuda" if ray.cluster_resources().get("GPU") else "cpu"
+        return "cuda" if offered.get("GPU") else "cpu"
+
+
+def _room(
+    part: MakePart,
+    takes: Takes,
+    pools: dict[MakePart, Takes],
+    offered: dict[str, float],
+) -> int:
+    """Workers of a pool that the cluster holds now, one of each other pool left room for; at least 1."""
+    rooms = []
+    for name, resource in (("num_cpus", "CPU"), ("num_gpus", "GPU")):
+        if takes.get(name):
+            others = sum(other.get(name, 0) for key, other in pools.items() if key is not part)
+            rooms.append((offered.get(resource, 0) - others) / takes[name])
+    return max(1, math.floor(min(rooms))) if rooms else 1
+
+
+@dataclass(frozen=True)
+class Refusal:
+    """A `UserError` that travels as a value: Ray would wrap it in pages of traces, or lose its type."""
+
+    message: str
 
 
 class RayWorker:
-    """A `ShardWorker` behind the tables that Ray Data hands around.
+    """A part of the work behind the tables that Ray Data hands around: column `item`, a record a row."""
 
-    A `UserError` travels as a value: Ray would wrap it in pages of traces, or lose its type.
-    """
+    def __init__(self, make_part: MakePart, work: Work) -> None:
+        if make_part is not Decoder:
+            import torch
 
-    def __init__(self, make_worker: MakeWorker) -> None:
-        import torch
-
-        if not torch.cuda.is_available():
-            torch.set_num_threads(1)  # a worker is given one CPU
-        self.worker: ShardWorker | None = None
-        self.refusal = ""
+            if not torch.cuda.is_available():
+                torch.set_num_threads(1)  # a worker is given one CPU
+        self.part: Part | None = None
+        self.refusal = Refusal("")
         try:
-            self.worker = make_worker()
+            self.part = make_part(work)
         except UserError as error:
-            self.refusal = str(error)
+            self.refusal = Refusal(str(error))
 
-    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """A table of one group of clips -> a table of its ledger rows, or of what was refused."""
-        (group,) = batch["group"]
-        rows: list[LedgerRow] = []
-        if self.worker is not None and not self.refusal:
-            try:
-                rows = self.worker([_from_item(item) for item in group])
-            except UserError as error:
-                self.refusal = str(error)
-        return {"rows": [[dataclasses.asdict(row) for row in rows]], "refusal": [self.refusal]}
-
-
-def _to_item(ref: ClipRef) -> dict[str, Any]:
-    return {**dataclasses.asdict(ref), "path": str(ref.path)}
+    def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """A result for each record; all of them a `Refusal` if the settings are wrong."""
+        records = list(batch["item"])
+        refused = [record for record in records if isinstance(record, Refusal)]
+        if self.part is None or refused:
+            return _table((refused or [self.refusal])[:1] * len(records))
+        try:
+            return _table(self.part(records))
+        except UserError as error:
+            return _table([Refusal(str(error))] * len(records))
 
 
-def _from_item(item: dict[str, Any]) -> ClipRef:
-    return ClipRef(**{**item, "path": Path(item["path"])})
+def _table(records: list[Any]) -> dict[str, np.ndarray]:
+    column = np.empty(len(records), dtype=object)
+    column[:] = records
+    return {"item": column}
 
 
 def refuse_relative_paths(config: PrecomputeConfig) -> None:

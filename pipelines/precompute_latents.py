@@ -7,6 +7,10 @@ from syncflow.command_line import parse_arguments, run
 def main() -> int:
     config = parse_arguments(PrecomputeConfig, description=__doc__ or "")
 
+    if config.plan:
+        from preprocessing.estimate import print_estimate
+
+        return print_estimate(config)
     if config.executor == "loop":
         from preprocessing.job import precompute
 

@@ -70,7 +70,11 @@ class PrecomputeConfig(Config):
     executor: Literal["ray", "loop"] = "ray"
     """`ray`: workers under Ray Data, here or on a cluster; `loop`: this process alone."""
     workers: int = Field(default=0, ge=0)
-    """Workers under Ray; 0: as many as the cluster's CPUs (or GPUs, when the device is cuda)."""
+    """Most workers of a pool under Ray; 0: what the cluster's CPUs and GPUs hold now. More than that is
+    reached as an autoscaling cluster grows."""
+    stages: Literal["auto", "fused", "split"] = "auto"
+    """Under Ray, `fused`: a worker decodes, captions, encodes and writes; `split`: CPU workers decode, and
+    others caption and encode; `auto`: split where the models run on GPUs."""
     clips_per_shard: int = Field(default=16, ge=1, le=4096)
     """Clips that are committed together; a kill loses at most this many a worker."""
     clips_at_once: int = Field(default=4, ge=1)
@@ -79,5 +83,9 @@ class PrecomputeConfig(Config):
     """Share of the inputs that may fail; above it the exit status is 3 (the dataset is written)."""
     retry_failed: str = ""
     """Try again the clips that failed for this reason (`all`: for any)."""
+    plan: bool = False
+    """Try a sample of the clips that are to be done, tell hours, GB and failures to expect, write nothing."""
+    plan_share: float = Field(default=0.01, gt=0, le=1)
+    """Share of the clips that `plan` tries (and no fewer than 8)."""
     only: str = ""
     """Run this one clip id alone."""

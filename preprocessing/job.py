@@ -1,7 +1,6 @@
 """A whole precompute job, from the lock to `dataset.json`; who runs the workers is given to it."""
 
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
 from pathlib import Path
 
 from rich.console import Console
@@ -12,7 +11,7 @@ from preprocessing.load_encoders import load_encoders
 from preprocessing.plan import Plan, list_clips, make_plan
 from preprocessing.progress import RateLine
 from preprocessing.recipe import RESOLVED, Recipe, check_recipe, make_recipe
-from preprocessing.worker import ShardWorker
+from preprocessing.worker import ShardWorker, Work
 from syncflow.config import dump_config
 from syncflow.data.parquet import MANIFEST, DatasetManifest, LedgerRow, read_ledger
 from syncflow.data.parquet.finish import finish_dataset
@@ -22,13 +21,12 @@ from syncflow.errors import UserError
 from syncflow.records import ClipRef
 
 OVER_BUDGET = 3  # exit status
-MakeWorker = Callable[[], ShardWorker]
-Execute = Callable[[MakeWorker, list[list[ClipRef]]], Iterable[list[LedgerRow]]]
+Execute = Callable[[Work, list[list[ClipRef]]], Iterable[list[LedgerRow]]]
 
 
-def run_in_loop(make_worker: MakeWorker, groups: list[list[ClipRef]]) -> Iterator[list[LedgerRow]]:
+def run_in_loop(work: Work, groups: list[list[ClipRef]]) -> Iterator[list[LedgerRow]]:
     """The executor without Ray: one worker, in this process."""
-    worker = make_worker()
+    worker = ShardWorker(work)
     for group in groups:
         yield worker(group)
 
@@ -58,18 +56,16 @@ def precompute(config: PrecomputeConfig, *, execute: Execute = run_in_loop) -> i
             dump_config(config, config.output / RESOLVED)
         if plan.todo:
             (config.output / MANIFEST).unlink(missing_ok=True)  # until it is true again
-            make_worker = partial(
-                ShardWorker, config, recipe=recipe.sha256, owner=owner, attempt=plan.attempt
-            )
-            _run(plan, config, execute, make_worker)
+            work = Work(config=config, recipe=recipe.sha256, owner=owner, attempt=plan.attempt)
+            _run(plan, work, execute)
         manifest = _finish(plan, config, recipe)
     _print(manifest, config.output)
     return _status(manifest, config)
 
 
-def _run(plan: Plan, config: PrecomputeConfig, execute: Execute, make_worker: MakeWorker) -> None:
+def _run(plan: Plan, work: Work, execute: Execute) -> None:
     with RateLine(len(plan.todo)) as line:
-        for rows in execute(make_worker, plan.groups(config.clips_per_shard)):
+        for rows in execute(work, plan.groups(work.config.clips_per_shard)):
             line.add(rows)
 
 

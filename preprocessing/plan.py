@@ -44,7 +44,16 @@ def make_plan(refs: list[ClipRef], ledger: dict[ClipKey, LedgerRow], *, retry_fa
 
     A clip is done again when its file has changed, or when it failed for the reason `retry_failed` (`all`:
     for any).
+
+    Raises:
+        UserError: no clip failed for `retry_failed`; the reasons that there are, are named.
     """
+    reasons = sorted({row.reason for row in ledger.values() if row.kind == "failed"})
+    if retry_failed and retry_failed not in ("all", *reasons):
+        raise UserError(
+            f"--retry-failed {retry_failed}: no clip failed for that reason; expected all or one of: "
+            f"{', '.join(reasons) or 'none failed'}"
+        )
     todo = [ref for ref in refs if not _is_done(ref, ledger, retry_failed)]
     return Plan(refs=refs, todo=todo, attempt=_next_attempt(todo, ledger))
 

@@ -1,47 +1,23 @@
-"""The list of steps, and the one loop that runs it: in this process, or inside a Ray worker."""
+"""The one loop that runs a list of steps over a list of records."""
 
 import logging
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from preprocessing.caption import build_caption_step
-from preprocessing.config import PrecomputeConfig
-from preprocessing.decode import DecodeStep
-from preprocessing.encode import Encoders, EncodeStep
-from preprocessing.filters import FilterStep
 from syncflow.errors import UserError
-from syncflow.records import ClipRef, Dropped, EncodedClip
+from syncflow.records import ClipRef, DecodedClip, Dropped, EncodedClip
 
 Step = Callable[[list[Any]], list[Any]]
 Outcome = EncodedClip | Dropped
+Record = ClipRef | DecodedClip | EncodedClip | Dropped
 
 log = logging.getLogger(__name__)
 
 
-def build_steps(config: PrecomputeConfig, *, encoders: Encoders, recipe: str) -> list[Step]:
-    """Decode -> filter -> caption -> encode; each maps a list of records to one result for each.
-
-    Args:
-        config: the job.
-        encoders: autoencoders and text encoder, loaded.
-        recipe: hash of all that makes a row but its source (`recipe.py`).
-    """
-    return [
-        DecodeStep(config.decode, config.spec, config.windows),
-        FilterStep(config.filters),
-        build_caption_step(config.caption, device=str(encoders.device)),
-        EncodeStep(encoders, config.encode, spec=config.spec, recipe=recipe),
-    ]
-
-
-def run_steps(steps: Sequence[Step], refs: Sequence[ClipRef], *, at_once: int = 4) -> list[Outcome]:
-    """One outcome for each clip, in order; frames of at most `at_once` clips are in memory."""
-    groups = [list(refs[start : start + at_once]) for start in range(0, len(refs), at_once)]
-    return [outcome for group in groups for outcome in _run_group(steps, group)]
-
-
-def _run_group(steps: Sequence[Step], refs: list[ClipRef]) -> list[Outcome]:
-    state: list[Any] = list(refs)
+def run_steps(steps: Sequence[Step], records: Sequence[Record]) -> list[Any]:
+    """Each step in turn on all records that are left; what was dropped stays as it is, in its place."""
+    state: list[Any] = list(records)
+    refs = [record if isinstance(record, ClipRef) else record.ref for record in records]
     for step in steps:
         alive = [i for i, item in enumerate(state) if not isinstance(item, Dropped)]
         results = _run_step(step, [state[i] for i in alive], [refs[i] for i in alive])

@@ -1,41 +1,98 @@
-"""What a worker does with a group of clips: run the steps and commit the outcome."""
+"""The parts of a job's work, apart or in one process: decode, encode, commit.
+
+Each part is built from the job's `Work` and maps a list of records to one record for each, so that any
+executor can place them: all three in one worker (`ShardWorker`), or each in workers of its own.
+"""
+
+from dataclasses import dataclass
+from typing import Any
 
 from preprocessing.config import PrecomputeConfig
-from preprocessing.load_encoders import load_encoders
-from preprocessing.recipe import make_recipe
-from preprocessing.steps import build_steps, run_steps
+from preprocessing.decode import DecodeStep
+from preprocessing.filters import FilterStep
+from preprocessing.steps import Outcome, run_steps
 from syncflow.data.parquet import LedgerRow
 from syncflow.data.parquet.writer import DatasetWriter
 from syncflow.errors import UserError
-from syncflow.records import ClipRef
+from syncflow.records import ClipRef, DecodedClip, Dropped
 
 
-class ShardWorker:
-    """Loads the models once; then turns each group of clips into one committed shard.
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """What every worker of a job is told."""
 
-    Args:
-        config: the job.
-        recipe: the driver's recipe hash.
-        owner: id of the job that holds the dataset's lock.
-        attempt: of this job's clips; the highest of a clip counts.
+    config: PrecomputeConfig
+    recipe: str  # the driver's recipe hash
+    owner: str  # id of the job that holds the dataset's lock
+    attempt: int  # of this job's clips; the highest of a clip counts
+
+
+class Decoder:
+    """Decode, score and filter; needs no model."""
+
+    def __init__(self, work: Work) -> None:
+        config = work.config
+        self.steps = [
+            DecodeStep(config.decode, config.spec, config.windows),
+            FilterStep(config.filters),
+        ]
+
+    def __call__(self, refs: list[ClipRef]) -> list[DecodedClip | Dropped]:
+        """One decoded clip, or why there is none, for each."""
+        return run_steps(self.steps, refs)
+
+
+class Encoder:
+    """Caption and encode; holds the models.
 
     Raises:
         UserError: this machine's weights are not those of the driver, or a model cannot be loaded.
     """
 
-    def __init__(self, config: PrecomputeConfig, *, recipe: str, owner: str, attempt: int) -> None:
+    def __init__(self, work: Work) -> None:
+        from preprocessing.caption import build_caption_step  # torch and transformers: not where clips decode
+        from preprocessing.encode import EncodeStep
+        from preprocessing.load_encoders import load_encoders
+        from preprocessing.recipe import make_recipe
+
+        config = work.config
         encoders = load_encoders(config.encode)
         mine = make_recipe(config, encoders).sha256
-        if mine != recipe:
+        if mine != work.recipe:
             raise UserError(
-                f"encode: this worker's weights give recipe {mine[:12]}, the driver's {recipe[:12]}"
+                f"encode: this worker's weights give recipe {mine[:12]}, the driver's {work.recipe[:12]}"
             )
-        self.config, self.attempt = config, attempt
-        self.steps = build_steps(config, encoders=encoders, recipe=recipe)
-        settings = config.model_dump(mode="json")
-        self.writer = DatasetWriter(config.output, recipe=recipe, owner=owner, footer=settings)
+        self.steps: list[Any] = [
+            build_caption_step(config.caption, device=str(encoders.device)),
+            EncodeStep(encoders, config.encode, spec=config.spec, recipe=work.recipe),
+        ]
+
+    def __call__(self, clips: list[DecodedClip | Dropped]) -> list[Outcome]:
+        """One outcome for each."""
+        return run_steps(self.steps, clips)
+
+
+class Committer:
+    """Writes the outcomes of a group of clips as one shard."""
+
+    def __init__(self, work: Work) -> None:
+        settings = work.config.model_dump(mode="json")
+        self.attempt = work.attempt
+        self.writer = DatasetWriter(work.config.output, recipe=work.recipe, owner=work.owner, footer=settings)
+
+    def __call__(self, outcomes: list[Outcome]) -> list[LedgerRow]:
+        """One ledger row for each."""
+        return self.writer.commit(outcomes, attempt=self.attempt)
+
+
+class ShardWorker:
+    """All three parts in one process: turns a group of clips into one committed shard."""
+
+    def __init__(self, work: Work) -> None:
+        self.decode, self.encode, self.commit = Decoder(work), Encoder(work), Committer(work)
+        self.at_once = work.config.clips_at_once
 
     def __call__(self, refs: list[ClipRef]) -> list[LedgerRow]:
-        """Process and commit; one ledger row for each clip."""
-        outcomes = run_steps(self.steps, refs, at_once=self.config.clips_at_once)
-        return self.writer.commit(outcomes, attempt=self.attempt)
+        """Process and commit; frames of at most `clips_at_once` clips are in memory."""
+        parts = [refs[start : start + self.at_once] for start in range(0, len(refs), self.at_once)]
+        return self.commit([outcome for part in parts for outcome in self.encode(self.decode(part))])

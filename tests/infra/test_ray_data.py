@@ -1,20 +1,20 @@
-"""Precompute under Ray Data, as a user runs it: same set as the loop, and none lost to a kill."""
+"""Precompute under Ray Data: in either form the same set as the loop's, and a wrong worker is one line."""
 
-import os
-import signal
-import subprocess
-import sys
-import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import yaml
 
+from infra.local_cluster import cluster
+from infra.ray_data import RayExecutor
+from preprocessing.config import PrecomputeConfig
+from preprocessing.job import precompute
 from syncflow.data.batches import LatentDataset
-from tests.precompute_case import content, settings, write_media, write_weights
+from syncflow.errors import UserError
+from tests.precompute_case import content, job, write_media, write_weights
 
 pytestmark = pytest.mark.ray
-GOOD = 10
+GOOD = 6
 
 
 @pytest.fixture(scope="module")
@@ -22,61 +22,45 @@ def case(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("case")
     write_media(folder / "clips", good=GOOD)
     write_weights(folder / "weights")
-    values = settings(folder / "clips", folder / "weights", folder / "loop")
-    (folder / "precompute.yaml").write_text(yaml.safe_dump(values))
     return folder
 
 
-def start(case: Path, repository: Path, *flags: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "pipelines/precompute_latents.py", "--config", str(case / "precompute.yaml")]
-    environment = {**os.environ, "PYTHONPATH": str(repository), "OMP_NUM_THREADS": "1"}
-    environment.pop("RAY_ADDRESS", None)
-    return subprocess.Popen(
-        [*command, *flags],
-        cwd=repository,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+@pytest.fixture(scope="module")
+def ray_of_two() -> Iterator[None]:
+    with cluster(num_cpus=2, log_to_driver=False):
+        yield
 
 
-def finish(process: subprocess.Popen[str]) -> str:
-    output, _ = process.communicate(timeout=200)
-    assert process.returncode == 0, output
-    return output
+def config(case: Path, name: str, **changes: object) -> PrecomputeConfig:
+    return job(case / "clips", case / "weights", case / name, **changes)
 
 
 @pytest.fixture(scope="module")
-def unbroken(case: Path, repository: Path) -> dict[str, str]:
-    finish(start(case, repository, "--executor", "loop"))
+def unbroken(case: Path) -> dict[str, str]:
+    precompute(config(case, "loop"))
     return content(case / "loop")
 
 
+@pytest.mark.parametrize("stages", ["fused", "split"])
 def test_ray_gives_the_same_clips_and_latents_as_the_loop(
-    case: Path, repository: Path, unbroken: dict[str, str]
+    case: Path, ray_of_two: None, unbroken: dict[str, str], stages: str
 ) -> None:
-    told = finish(start(case, repository, "--executor", "ray", "--output", str(case / "ray")))
-    assert content(case / "ray") == unbroken
-    assert len(LatentDataset(case / "ray")) == 2 * GOOD
-    assert f"{GOOD + 2}/{GOOD + 2} clips" in told
+    settings = config(case, stages, stages=stages, clips_per_shard=3)
+    assert precompute(settings, execute=RayExecutor(settings)) == 0
+    assert content(case / stages) == unbroken
+    assert len(LatentDataset(case / stages)) == 2 * GOOD
 
 
-@pytest.mark.slow
-def test_killed_driver_loses_and_doubles_nothing(
-    case: Path, repository: Path, unbroken: dict[str, str]
-) -> None:
-    output = case / "killed"
-    process = start(case, repository, "--executor", "ray", "--output", str(output), "--workers", "1")
-    deadline = time.monotonic() + 150
-    while time.monotonic() < deadline and process.poll() is None:
-        if list((output / "ledger").glob("*.parquet")):  # some are committed, most are not
-            break
-        time.sleep(0.05)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    assert not (output / "dataset.json").exists(), "the job was done before it could be killed"
-    assert 0 < len(content(output)) < len(unbroken)
-    finish(start(case, repository, "--executor", "ray", "--output", str(output)))
-    assert content(output) == unbroken
-    assert len(LatentDataset(output)) == 2 * GOOD
+def test_worker_with_other_weights_is_refused_in_one_line(case: Path, ray_of_two: None) -> None:
+    settings = config(case, "other", stages="split")
+    executor = RayExecutor(settings)
+
+    def change_weights(work, groups):
+        write_weights(case / "weights", seed=1)
+        return executor(work, groups)
+
+    try:
+        with pytest.raises(UserError, match="this worker's weights give recipe"):
+            precompute(settings, execute=change_weights)
+    finally:
+        write_weights(case / "weights")

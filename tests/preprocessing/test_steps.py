@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import preprocessing.steps as steps_module
+import preprocessing.worker as worker_module
 from preprocessing.job import precompute
 from preprocessing.steps import run_steps
 from syncflow.data.batches import LatentDataset
@@ -51,13 +51,13 @@ def clips(originals: Path, tmp_path: Path) -> Path:
 def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Fills with the ids that are decoded from now on."""
     seen: list[str] = []
-    original = steps_module.DecodeStep.__call__
+    original = worker_module.DecodeStep.__call__
 
     def spy(self: object, batch: list[ClipRef]) -> list:
         seen.extend(ref.clip_id for ref in batch)
         return original(self, batch)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(steps_module.DecodeStep, "__call__", spy)
+    monkeypatch.setattr(worker_module.DecodeStep, "__call__", spy)
     return seen
 
 
@@ -98,8 +98,8 @@ def test_job_cut_off_between_shards_gives_the_same_set(
 ) -> None:
     config = job(originals, weights, tmp_path / "out")
 
-    def cut_off(make_worker, groups):
-        worker = make_worker()
+    def cut_off(work, groups):
+        worker = worker_module.ShardWorker(work)
         for group in groups[:after]:
             yield worker(group)
         raise KeyboardInterrupt
@@ -211,7 +211,7 @@ def test_one_clip_that_breaks_a_step_costs_one_row() -> None:
             return [Dropped(ref=ref, kind="rejected", reason="fine") for ref in batch]
 
     refs = [ClipRef(dataset="set", clip_id=name, path=Path("/x")) for name in "abc"]
-    outcomes = run_steps([Fragile()], refs, at_once=3)
+    outcomes = run_steps([Fragile()], refs)
     assert [(o.ref.clip_id, o.reason) for o in outcomes if isinstance(o, Dropped)] == [
         ("a", "fine"),
         ("b", "internal_error"),
