@@ -22,7 +22,7 @@ from preprocessing.steps import Outcome
 from preprocessing.worker import Committer, Decoder, Encoder, Work
 from syncflow.data.parquet import read_ledger
 from syncflow.noise import keyed_generator
-from syncflow.records import ClipRef, Dropped, EncodedClip
+from syncflow.records import ClipRef, EncodedClip
 
 LEAST = 8  # clips of a sample
 RESAMPLES = 2000

@@ -14,6 +14,7 @@ from preprocessing.recipe import RESOLVED, Recipe, check_recipe, make_recipe
 from preprocessing.worker import ShardWorker, Work
 from syncflow.config import dump_config
 from syncflow.data.parquet import MANIFEST, DatasetManifest, LedgerRow, read_ledger
+from syncflow.data.parquet.compact import BEYOND, compact_ledger
 from syncflow.data.parquet.finish import finish_dataset
 from syncflow.data.parquet.ledger import tally
 from syncflow.data.parquet.lock import writer_lock
@@ -65,11 +66,14 @@ def precompute(config: PrecomputeConfig, *, execute: Execute = run_in_loop) -> i
 
 def _run(plan: Plan, work: Work, execute: Execute) -> None:
     with RateLine(len(plan.todo)) as line:
-        for rows in execute(work, plan.groups(work.config.clips_per_shard)):
+        for number, rows in enumerate(execute(work, plan.groups(work.config.clips_per_shard)), start=1):
             line.add(rows)
+            if number % BEYOND == 0:
+                compact_ledger(work.config.output / "ledger")
 
 
 def _finish(plan: Plan, config: PrecomputeConfig, recipe: Recipe) -> DatasetManifest:
+    compact_ledger(config.output / "ledger")
     rows = read_ledger(config.output / "ledger")
     counts = tally(rows.values())
     if not counts["accepted"]:

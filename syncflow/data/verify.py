@@ -5,7 +5,7 @@ from pathlib import Path
 
 from syncflow.data.index import counts
 from syncflow.data.parquet import DatasetManifest, LedgerRow, read_ledger, read_rows, read_texts
-from syncflow.data.parquet.ledger import committed_files
+from syncflow.data.parquet.ledger import committed_files, ledger_sha256
 from syncflow.data.parquet.schema import content_sha256
 from syncflow.errors import UserError
 from syncflow.hashing import file_sha256, settings_sha256
@@ -20,7 +20,7 @@ def find_faults(folder: Path) -> Iterator[str]:
     manifest = DatasetManifest.read(folder)
     files = committed_files(folder / "ledger")
     ledger = read_ledger(folder / "ledger")
-    if settings_sha256(files) != manifest.files_sha256:
+    if ledger_sha256(folder / "ledger") != manifest.ledger_sha256:
         yield "dataset.json: the ledger has changed since; run precompute_latents.py again"
     keys: set[str] = set()
     wanted: set[str] = set()

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import syncflow
-from syncflow.data.parquet.ledger import ClipKey, committed_files, read_ledger, tally
+from syncflow.data.parquet.ledger import ClipKey, committed_files, ledger_sha256, read_ledger, tally
 from syncflow.data.parquet.manifest import DatasetManifest, Weights
 from syncflow.data.parquet.schema import SCHEMA_VERSION, TEXT_SCHEMA
 from syncflow.data.parquet.shards import read_table
@@ -58,6 +58,7 @@ def finish_dataset(
         latents_bytes=sum((folder / p).stat().st_size for p in files if p.startswith("latents/")),
         text_bytes=sum((folder / p).stat().st_size for p in texts),
         files_sha256=settings_sha256(files),
+        ledger_sha256=ledger_sha256(folder / "ledger"),
         config=config,
     )
     manifest.write(folder)

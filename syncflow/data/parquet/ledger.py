@@ -9,6 +9,7 @@ from typing import Literal
 import pyarrow as pa
 
 from syncflow.data.parquet.shards import footer_of, open_table, read_table, write_table
+from syncflow.hashing import file_sha256, settings_sha256
 
 Kind = Literal["accepted", "rejected", "failed"]
 ClipKey = tuple[str, str]  # dataset, clip id
@@ -53,7 +54,7 @@ LEDGER_SCHEMA = pa.schema(
 def write_ledger(path: Path, rows: Sequence[LedgerRow], *, files: Mapping[str, str]) -> None:
     """Commit a shard: its rows, and the sha256 of the files (relative path -> hash) that they stand for."""
     table = pa.Table.from_pylist([dataclasses.asdict(row) for row in rows], schema=LEDGER_SCHEMA)
-    write_table(table, path, footer={"files": dict(files)})
+    write_table(table, path, footer={"files": dict(files)}, rows_per_group=max(1, len(rows)))
 
 
 def read_ledger(folder: Path) -> dict[ClipKey, LedgerRow]:
@@ -84,6 +85,11 @@ def committed_files(folder: Path) -> dict[str, str]:
         with open_table(path, expected=LEDGER_SCHEMA) as file:
             files |= footer_of(file)["files"]
     return files
+
+
+def ledger_sha256(folder: Path) -> str:
+    """One hash of the ledger's own files."""
+    return settings_sha256({path.name: file_sha256(path) for path in ledger_files(folder)})
 
 
 def tally(rows: Iterable[LedgerRow]) -> dict[str, dict[str, int]]:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import psutil
 
+from syncflow.data.parquet.files import whole_file
 from syncflow.errors import UserError
 
 LOCK = "writer.lock"
@@ -22,9 +23,8 @@ def writer_lock(folder: Path) -> Iterator[str]:
     The lock of a process that is no more on this machine (a job that was killed) is taken over.
 
     Raises:
-        UserError: another job holds it.
+        UserError: another job holds it, or the folder cannot be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     path = folder / LOCK
     me = {
         "owner": uuid.uuid4().hex,
@@ -34,7 +34,8 @@ def writer_lock(folder: Path) -> Iterator[str]:
         "job": os.environ.get("RAY_JOB_ID", ""),
     }
     ready = folder / f".{LOCK}.{me['owner']}"
-    ready.write_text(json.dumps(me), encoding="utf-8")
+    with whole_file(ready) as stream:
+        stream.write(json.dumps(me).encode())
     try:
         _take(path, ready)
     finally:

@@ -5,11 +5,14 @@ from pathlib import Path
 from typing import Any
 
 from syncflow.config import Config, validate
+from syncflow.data.parquet.files import whole_file
 from syncflow.data.parquet.schema import SCHEMA_VERSION
 from syncflow.errors import UserError
+from syncflow.hashing import settings_sha256
 from syncflow.records import ClipSpec
 
 MANIFEST = "dataset.json"
+SELF = "sha256"  # of all the other keys
 
 
 class Weights(Config):
@@ -56,21 +59,28 @@ class DatasetManifest(Config):
     """Size of the text table, bytes."""
     files_sha256: str
     """Hash of the names and hashes of all shards that the ledger stands for."""
+    ledger_sha256: str
+    """Hash of the names and hashes of the ledger's own files."""
     config: dict[str, Any]
     """The resolved settings of the job."""
 
     def write(self, folder: Path) -> None:
-        """Write `dataset.json`, whole or not at all."""
-        temporary = folder / f".{MANIFEST}.tmp"
-        temporary.write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        temporary.replace(folder / MANIFEST)
+        """Write `dataset.json`, whole or not at all, with a hash of its content.
+
+        Raises:
+            UserError: the disk is full, or the folder cannot be written.
+        """
+        values = self.model_dump(mode="json")
+        text = json.dumps({**values, SELF: settings_sha256(values)}, indent=2) + "\n"
+        with whole_file(folder / MANIFEST) as stream:
+            stream.write(text.encode())
 
     @classmethod
     def read(cls, folder: Path) -> "DatasetManifest":
         """The manifest of the dataset at `folder`.
 
         Raises:
-            UserError: no finished dataset is there, or one of another schema version.
+            UserError: no finished dataset is there, or a damaged one, or one of another schema version.
         """
         path = folder / MANIFEST
         try:
@@ -85,4 +95,6 @@ class DatasetManifest(Config):
         version = values.get("schema_version") if isinstance(values, dict) else None
         if version != SCHEMA_VERSION:
             raise UserError(f"{path}: schema version {version}, expected {SCHEMA_VERSION}; precompute again")
+        if values.pop(SELF, None) != settings_sha256(values):
+            raise UserError(f"{path}: damaged, or changed by hand; run precompute_latents.py again")
         return validate(cls, values, source=str(path))

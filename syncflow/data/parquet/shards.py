@@ -1,9 +1,7 @@
 """Parquet files as the unit of work: written whole or not at all, verified when read."""
 
-import contextlib
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 import syncflow.data.parquet.schema as schema
+from syncflow.data.parquet.files import whole_file
 from syncflow.errors import UserError
 from syncflow.records import LatentRow, TextEmbedding
 
@@ -26,7 +25,9 @@ def shard_name(ids: Iterable[tuple[str, str]]) -> str:
     return f"{hashlib.sha256(text).hexdigest()[:24]}.parquet"
 
 
-def write_table(table: pa.Table, path: Path, *, footer: Mapping[str, Any]) -> None:
+def write_table(
+    table: pa.Table, path: Path, *, footer: Mapping[str, Any], rows_per_group: int = ROWS_PER_GROUP
+) -> None:
     """Write a table under a temporary name, flush it to the disk and rename it.
 
     Raises:
@@ -34,26 +35,16 @@ def write_table(table: pa.Table, path: Path, *, footer: Mapping[str, Any]) -> No
     """
     footer = {"schema_version": schema.SCHEMA_VERSION, **footer}
     table = table.replace_schema_metadata({FOOTER: json.dumps(footer, sort_keys=True, default=str)})
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     strings = [field.name for field in table.schema if pa.types.is_string(field.type)]
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as stream:
-            pq.write_table(
-                table,
-                stream,
-                row_group_size=ROWS_PER_GROUP,
-                compression="zstd",
-                use_dictionary=strings,
-                write_page_checksum=True,
-            )
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-    except OSError as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise UserError(f"{path}: cannot be written ({error.strerror or error}); nothing was kept") from None
+    with whole_file(path) as stream:
+        pq.write_table(
+            table,
+            stream,
+            row_group_size=rows_per_group,
+            compression="zstd",
+            use_dictionary=strings,
+            write_page_checksum=True,
+        )
 
 
 def open_table(path: Path, *, expected: pa.Schema | None = None) -> pq.ParquetFile:
