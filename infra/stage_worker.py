@@ -69,7 +69,7 @@ def train_worker(job: StageJob) -> None:
 
     config, callbacks = job.config, []
     if job.tracked is not None and rank() == 0:
-        spill, samples = config.folder / "unsent_points.jsonl", config.global_batch * config.accumulate
+        spill, samples = config.folder / "unsent_points.jsonl", config.update_samples
         callbacks.append(MlflowCallback(job.tracked, spill=spill, samples_per_step=samples))
     engine = zero_engine if config.engine.kind == "deepspeed" else torch_engine
     run_stage(config, make_engine=engine, callbacks=callbacks)

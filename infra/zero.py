@@ -21,6 +21,7 @@ from syncflow.training.distributed import device, world_size
 from syncflow.training.engine import Metrics, Schedule, check_shape, mean_of
 from syncflow.training.objective import FlowObjective
 from syncflow.training.schedule import adamw, learning_rate
+from syncflow.training.shares import passes_of
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
 
@@ -237,7 +238,7 @@ def zero_engine(objective: FlowObjective, config: TrainConfig) -> ZeroEngine:
         schedule=learning_rate(config.optimizer, steps=config.steps),
         zero_stage=config.engine.zero_stage,
         micro_batch=config.batch_size,
-        accumulate=config.accumulate,
+        accumulate=passes_of(config),
         clip_norm=config.optimizer.clip_norm,
         bf16=config.engine.bf16,
     )

@@ -11,6 +11,7 @@ Video latents are `b c t h w`, audio latents `b n d`; flow time `t` is 0 at nois
 from __future__ import annotations
 
 import dataclasses
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -178,6 +179,9 @@ class LatentBatch(_Record):
     latents: AVLatents  # sampled from the posteriors: the data x_1
     text: TextBatch
     index: Tensor  # int64 b: global sample index, which keys every random draw
+    noise_index: Tensor  # int64 b: the sample whose noise it is given; `index` until coupled
+    coupling_gain: float = math.nan  # share of transport that the coupling saved; NaN: not coupled
+    weight: float = 1.0  # samples of the batch, over what they would be if all workers had as many
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)

@@ -122,17 +122,29 @@ class LatentDataset:
         everyone = range(step * batch_size, (step + 1) * batch_size)
         share = batch_size // world_size
         mine = everyone[rank * share : (rank + 1) * share]
-        longest = max(self._texts[self.sample(g, seed=seed).caption_key].tokens for g in everyone)
+        return self.samples(mine, among=everyone, seed=seed, drop_probability=drop_probability)
+
+    def samples(
+        self, mine: range, *, among: range, seed: int = 0, drop_probability: float = 0.1
+    ) -> LatentBatch:
+        """The samples `mine` of a run; prompts are padded to the longest of the samples `among`.
+
+        Raises:
+            UserError: a row holds NaN or Inf (it is named).
+        """
+        longest = max(self._texts[self.sample(g, seed=seed).caption_key].tokens for g in among)
         windows = [self.sample(g, seed=seed) for g in mine]
         latents = [self._latents(window, g, seed) for window, g in zip(windows, mine, strict=True)]
         dropped = [_draw("prompt", seed, g) < drop_probability for g in mine]
+        index = torch.tensor(list(mine), dtype=torch.int64)
         return LatentBatch(
             latents=AVLatents(
                 video=torch.cat([video for video, _ in latents]),
                 audio=torch.cat([audio for _, audio in latents]),
             ),
             text=self._prompts(windows, longest=longest, dropped=dropped),
-            index=torch.tensor(list(mine), dtype=torch.int64),
+            index=index,
+            noise_index=index,
         )
 
     def sample(self, g: int, *, seed: int) -> WindowEntry:

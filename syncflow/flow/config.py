@@ -25,6 +25,9 @@ class CouplingConfig(Config):
 
     method: Literal["none", "ot", "c2ot"] = "ot"
     """none: as drawn; ot: least transport; c2ot: least transport that also respects the conditions."""
+    scope: Literal["batch", "update"] = "batch"
+    """Samples that exchange noise: those of one worker's forward pass (`batch_size`), or all of an update,
+    whatever the number of workers; that costs an exchange of the latents between them."""
     score: Literal["both", "video", "audio"] = "both"
     """The modality whose transport decides; the noise of both moves along. `video` in stage 2 keeps the
     law that the frozen video tower was trained on."""

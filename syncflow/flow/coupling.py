@@ -19,10 +19,14 @@ from syncflow.records import AVLatents
 
 
 @dataclass(frozen=True, kw_only=True)
-class Coupling:
-    x_0: AVLatents  # the noise, permuted: sample i now meets data i
-    permutation: Tensor  # int64 b: x_0[i] is the drawn noise [permutation[i]]
+class Assignment:
+    permutation: Tensor  # int64 b: data i takes the drawn noise [permutation[i]]
     gain: float  # share of the mean squared distance saved, 0 for none; log it
+
+
+@dataclass(frozen=True, kw_only=True)
+class Coupling(Assignment):
+    x_0: AVLatents  # the noise, permuted: sample i now meets data i
 
 
 def couple(
@@ -35,7 +39,15 @@ def couple(
     batch = present(x_1)[0].shape[0]
     if config.method == "none" or batch == 1:
         return Coupling(x_0=x_0, permutation=torch.arange(batch), gain=0.0)
-    distance = squared_distances(x_0, x_1, config=config)
+    draws = 1 if x_0.audio is None else x_0.audio.shape[0] // batch
+    distance = squared_distances(x_0, x_1, config=config, audio_draws=draws).cpu()
+    found = assign(distance, config=config, conditions=conditions)
+    permuted = map_latents(lambda noise: _reorder(noise, found.permutation), x_0)
+    return Coupling(x_0=permuted, permutation=found.permutation, gain=found.gain)
+
+
+def assign(distance: Tensor, *, config: CouplingConfig, conditions: Tensor | None = None) -> Assignment:
+    """The cheapest one-to-one assignment under `distance` (b b, noise i to data j, on the CPU)."""
     cost = distance
     if config.method == "c2ot":
         assert conditions is not None, "c2ot needs the conditions of the batch"
@@ -44,14 +56,22 @@ def couple(
     # rows are data: the assignment's columns say which noise each data sample takes
     _, columns = linear_sum_assignment(cost.T.numpy())
     order = torch.from_numpy(columns)
-    before, after = distance.diagonal().mean(), distance[order, torch.arange(batch)].mean()
-    permuted = map_latents(lambda noise: _reorder(noise, order), x_0)
-    return Coupling(x_0=permuted, permutation=order, gain=float(1 - after / before) if before > 0 else 0.0)
+    before, after = distance.diagonal().mean(), distance[order, torch.arange(len(order))].mean()
+    return Assignment(permutation=order, gain=float(1 - after / before) if before > 0 else 0.0)
 
 
-def squared_distances(x_0: AVLatents, x_1: AVLatents, *, config: CouplingConfig) -> Tensor:
-    """Weighted squared distance of noise i to data j, `b b`, float64 on the CPU; the mean over its draws
-    where noise i has several."""
+def squared_distances(
+    x_0: AVLatents,
+    x_1: AVLatents,
+    *,
+    config: CouplingConfig,
+    audio_draws: int = 1,
+    dtype: torch.dtype = torch.float32,
+) -> Tensor:
+    """Weighted squared distance of noise i to data j, float64; there may be fewer of one than of the other.
+
+    The mean over its `audio_draws` where noise i has several. Products are computed in `dtype`.
+    """
     weights = {"video": config.video_weight, "audio": config.audio_weight}
     names = ("video", "audio") if config.score == "both" else (config.score,)
     total = None
@@ -59,12 +79,12 @@ def squared_distances(x_0: AVLatents, x_1: AVLatents, *, config: CouplingConfig)
         noise, data = getattr(x_0, name), getattr(x_1, name)
         if noise is None or data is None:
             continue
-        data = data.detach().float().flatten(1)  # b z
-        draws = noise.detach().float().flatten(1).unflatten(0, (len(data), -1))  # b k z
-        product = (draws.mean(1) @ data.T).double()
-        lengths = draws.square().sum(2).double().mean(1)
-        norms = lengths[:, None] + data.square().sum(1).double()[None]
-        part = weights[name] * (norms - 2 * product).clamp(min=0).cpu()
+        data = data.detach().to(dtype).flatten(1)  # j z
+        each = noise.detach().to(dtype).flatten(1)
+        each = each.unflatten(0, (-1, audio_draws if name == "audio" else 1))  # i k z
+        product = (each.mean(1) @ data.T).double()
+        norms = each.square().sum(2).double().mean(1)[:, None] + data.square().sum(1).double()[None]
+        part = weights[name] * (norms - 2 * product).clamp(min=0)
         total = part if total is None else total + part
     assert total is not None, f"coupling.score {config.score} needs a modality that is absent: {x_1}"
     return total

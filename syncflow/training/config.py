@@ -103,6 +103,9 @@ class TrainConfig(Config):
     """Forward passes that make one update."""
     workers: int = Field(default=32, ge=1)
     """Processes; one GPU each where there are GPUs."""
+    min_workers: int = Field(default=0, ge=0)
+    """Train on with as few as these when others are lost, and with up to `workers` when they are back;
+    an update keeps its samples. 0: exactly `workers`."""
     max_failures: int = Field(default=3, ge=0)
     """How often workers that died are started again, from the last state."""
     prompt_dropout: float = Field(default=0.1, ge=0, le=1)
@@ -126,9 +129,24 @@ class TrainConfig(Config):
 
     @model_validator(mode="after")
     def _check(self) -> "TrainConfig":
-        if self.stage == "video" and self.flow.audio_draws > 1:
+        coupling, hears = self.flow.coupling, self.model.audio.context != "text"
+        given = {"video": ("video",), "audio": ("video", "audio") if hears else ("audio",)}
+        parts = given.get(self.stage, ("video", "audio"))
+        if "audio" not in parts and self.flow.audio_draws > 1:
             raise ValueError(
-                f"flow.audio_draws {self.flow.audio_draws}: stage video has no audio; leave it 1"
+                f"flow.audio_draws {self.flow.audio_draws}: stage {self.stage} has no audio; leave it at 1"
+            )
+        if coupling.method != "none" and coupling.score not in ("both", *parts):
+            raise ValueError(
+                f"flow.coupling.score {coupling.score}: stage {self.stage} of this model is given no "
+                f"{coupling.score}; set it to {parts[0]}"
+            )
+        if self.min_workers > self.workers:
+            raise ValueError(f"min_workers {self.min_workers} of {self.workers} workers; lower it")
+        if self.min_workers and coupling.method != "none" and coupling.scope == "batch":
+            raise ValueError(
+                f"min_workers {self.min_workers}: the pairing of noise and data would change with the "
+                "number of workers; set flow.coupling.scope to update"
             )
         return self
 
@@ -138,9 +156,9 @@ class TrainConfig(Config):
         return self.output / self.stage
 
     @property
-    def global_batch(self) -> int:
-        """Samples in one forward pass of all workers."""
-        return self.batch_size * self.workers
+    def update_samples(self) -> int:
+        """Samples of one update, over all workers."""
+        return self.batch_size * self.accumulate * self.workers
 
     @property
     def run_name(self) -> str:

@@ -38,6 +38,20 @@ def all_sum(tensor: Tensor) -> Tensor:
     return tensor
 
 
+def all_rows(tensor: Tensor) -> Tensor:
+    """The rows of all workers, in the order of their ranks; they need not have as many each."""
+    if world_size() == 1:
+        return tensor
+    counts = torch.zeros(world_size(), dtype=torch.int64, device=tensor.device)
+    counts[rank()] = len(tensor)
+    sizes = all_sum(counts).tolist()
+    padded = tensor.new_zeros(max(sizes), *tensor.shape[1:])
+    padded[: len(tensor)] = tensor
+    gathered = [torch.empty_like(padded) for _ in sizes]
+    dist.all_gather(gathered, padded)
+    return torch.cat([part[:size] for part, size in zip(gathered, sizes, strict=True)])
+
+
 def all_any(flag: bool) -> bool:
     """Whether the flag is up at any worker."""
     if world_size() == 1:

@@ -7,7 +7,6 @@ from torch import Tensor, nn
 
 from syncflow.errors import UserError
 from syncflow.flow.config import FlowConfig
-from syncflow.flow.coupling import couple, pooled_conditions
 from syncflow.flow.latents import rows_like
 from syncflow.flow.loss import FlowLoss, bucket_means, flow_loss
 from syncflow.flow.noise import keyed_noise, keyed_uniform
@@ -29,8 +28,8 @@ class FlowObjective(nn.Module):
     Only the trained parts are its submodules. The frozen ones are called, and never saved, sharded or
     handed to an optimizer, so no engine can change, drop or forget them.
 
-    In training mode noise and times are drawn by (seed, sample index) and coupled. In evaluation mode
-    the noise is fixed, the times are a grid (sample i has the middle of time bucket i), uncoupled.
+    In training mode noise and times are drawn by (seed, sample index). In evaluation mode the times are a
+    grid (sample i has the middle of time bucket i), and the noise is fixed.
     With `flow.audio_draws` K a sample of training has K audio noises under one pass of the video tower.
     """
 
@@ -49,7 +48,7 @@ class FlowObjective(nn.Module):
 
     def forward(self, batch: LatentBatch) -> Metrics:
         batch = move(batch, next(self.trained.parameters()).device)
-        path, gain = self.draw(batch)
+        path = self.draw(batch)
         predicted = self.velocities(path, batch.text)
         loss = flow_loss(predicted, path.velocity, scores=self.stage.scores, config=self.flow.loss)
         if not torch.isfinite(loss.total):
@@ -57,30 +56,33 @@ class FlowObjective(nn.Module):
                 f"stage {self.stage.name}: samples {batch.index.tolist()} have loss {loss.total.item()}; "
                 "lower optimizer.lr, or look at these rows with inspect_dataset.py"
             )
-        metrics = {"loss": loss.total, "coupling_gain": gain, **self._by_time(loss, path.t)}
+        metrics = {
+            "loss": batch.weight * loss.total,
+            "coupling_gain": torch.tensor(batch.coupling_gain),
+            **self._by_modality(loss, path.t, batch.weight),
+        }
         return metrics if self.training else metrics | self._mismatched(path, batch)
 
-    def draw(self, batch: LatentBatch) -> tuple[PathSample, Tensor]:
-        """Points on the paths from noise to the batch, and the share of transport that coupling saved."""
-        x_1 = AVLatents(
+    def data(self, batch: LatentBatch) -> AVLatents:
+        """The modalities of the batch that the stage's model is given."""
+        return AVLatents(
             video=batch.latents.video if self.needs_video else None,
             audio=batch.latents.audio if self.needs_audio else None,
         )
-        draws = self.flow.audio_draws if self.training else 1
-        x_0 = keyed_noise(x_1, seed=self.seed, index=batch.index, audio_draws=draws)
+
+    def draw(self, batch: LatentBatch) -> PathSample:
+        """Points on the paths from noise to the batch."""
+        x_1, draws = self.data(batch), self.flow.audio_draws if self.training else 1
+        x_0 = keyed_noise(x_1, seed=self.seed, index=batch.noise_index, audio_draws=draws)
         if not self.training:
             buckets = self.flow.loss.time_buckets
             t = (batch.index % buckets + 0.5) / buckets
-            return sample_path(x_1, x_0, t.float()), torch.tensor(torch.nan)
-        conditions = None
-        if self.flow.coupling.method == "c2ot":
-            conditions = pooled_conditions(batch.text.tokens, batch.text.mask)
-        coupled = couple(x_0, x_1, config=self.flow.coupling, conditions=conditions)
+            return sample_path(x_1, x_0, t.float())
         uniform = keyed_uniform(stream="time", seed=self.seed, index=batch.index)
         frames = 1 if x_1.video is None else x_1.video.shape[2]
         ratio = shift_ratio(height=self.spec.height, width=self.spec.width, latent_frames=frames)
         t = sample_times(uniform, config=self.flow.time, ratio=ratio).to(batch.index.device)
-        return sample_path(x_1, coupled.x_0, t), torch.tensor(coupled.gain)
+        return sample_path(x_1, x_0, t)
 
     def velocities(self, path: PathSample, text: TextBatch) -> AVLatents:
         """What the model predicts; a frozen video tower builds no graph."""
@@ -115,18 +117,21 @@ class FlowObjective(nn.Module):
         )
         heard = self.model.audio(path.x_t.audio, path.t, text, seen.features)
         each = (heard.float() - path.velocity.audio.float()).square().flatten(1).mean(1)
-        return self._of_times("loss_audio_mismatched", each, path.t)
+        return self._of_times("loss_audio_mismatched", each, path.t, batch.weight)
 
-    def _by_time(self, loss: FlowLoss, t: Tensor) -> Metrics:
+    def _by_modality(self, loss: FlowLoss, t: Tensor, weight: float) -> Metrics:
         metrics: Metrics = {}
         for name in self.stage.scores:
             each = getattr(loss, name)
-            metrics |= self._of_times(f"loss_{name}", each, rows_like(t, each))
+            metrics |= self._of_times(f"loss_{name}", each, rows_like(t, each), weight)
         return metrics
 
-    def _of_times(self, name: str, each: Tensor, t: Tensor) -> Metrics:
+    def _of_times(self, name: str, each: Tensor, t: Tensor, weight: float) -> Metrics:
         means = bucket_means(each, t, buckets=self.flow.loss.time_buckets).means
-        return {name: each.mean(), **{f"{name}_by_time/{bucket}": mean for bucket, mean in enumerate(means)}}
+        return {
+            name: weight * each.mean(),
+            **{f"{name}_by_time/{bucket}": mean for bucket, mean in enumerate(means)},
+        }
 
 
 def move(batch: LatentBatch, device: torch.device) -> LatentBatch:
@@ -143,4 +148,5 @@ def move(batch: LatentBatch, device: torch.device) -> LatentBatch:
             tokens=text.tokens.to(device), mask=text.mask.to(device), dropped=text.dropped.to(device)
         ),
         index=batch.index.to(device),
+        noise_index=batch.noise_index.to(device),
     )

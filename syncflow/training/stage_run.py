@@ -12,24 +12,26 @@ from syncflow.model.dual_dit import DualDiT
 from syncflow.records import LatentBatch
 from syncflow.training.checkpoint import part_hashes, write_checkpoint
 from syncflow.training.config import TrainConfig
-from syncflow.training.distributed import barrier, device, rank, world_size
+from syncflow.training.distributed import barrier, device, rank
 from syncflow.training.ema import MovingAverage
 from syncflow.training.engine import Engine, TorchEngine
 from syncflow.training.loop import Callback, train
 from syncflow.training.objective import FlowObjective
+from syncflow.training.pairing import paired
 from syncflow.training.prefetch import prefetch
 from syncflow.training.progress import Progress
 from syncflow.training.resume import SavedState, Saver, check_settings, latest_state, saved_steps
 from syncflow.training.schedule import adamw, learning_rate
+from syncflow.training.shares import batches_of, passes_of, training_batches
 from syncflow.training.stages import STAGES
 from syncflow.training.start import starting_model
 from syncflow.training.validation import Validation
 
 EngineFactory = Callable[[FlowObjective, TrainConfig], Engine[LatentBatch]]
 NOT_COMPARED = {
-    *("output", "data", "experiment", "run", "tracking_uri", "initialise_from", "workers", "batch_size"),
-    *("max_failures", "log_every", "cache_gb", "cpus_per_worker", "allow_change", "steps"),
-    *("validate_every", "validation_batches", "engine", "checkpoint"),
+    *("output", "data", "experiment", "run", "tracking_uri", "initialise_from", "workers", "min_workers"),
+    *("batch_size", "accumulate", "max_failures", "log_every", "cache_gb", "cpus_per_worker"),
+    *("allow_change", "steps", "validate_every", "validation_batches", "engine", "checkpoint"),
 }
 
 
@@ -84,10 +86,10 @@ def run_stage(
     saver = Saver(folder / "engine", parts, every=every, keep=keep, settings=settings)
     done = train(
         engine,
-        prefetch(training_batches(dataset, config, start_step=start_step)),
+        noised_batches(dataset, config, objective, start_step=start_step),
         steps=config.steps,
         start_step=start_step,
-        accumulate=config.accumulate,
+        accumulate=passes_of(config),
         log_every=config.log_every,
         callbacks=[
             *([] if average is None else [average]),
@@ -118,21 +120,14 @@ def run_stage(
     return done
 
 
-def training_batches(
-    dataset: LatentDataset, config: TrainConfig, *, start_step: int
+def noised_batches(
+    dataset: LatentDataset, config: TrainConfig, objective: FlowObjective, *, start_step: int
 ) -> Iterator[LatentBatch]:
-    """This worker's micro-batches from update `start_step` on, for ever."""
-    number = start_step * config.accumulate
-    while True:
-        yield dataset.batch(
-            number,
-            batch_size=config.global_batch,
-            rank=rank(),
-            world_size=world_size(),
-            seed=config.seed,
-            drop_probability=config.prompt_dropout,
-        )
-        number += 1
+    """This worker's batches, read ahead and coupled with noise; what needs no other worker is done ahead."""
+    batches, passes = training_batches(dataset, config, start_step=start_step), passes_of(config)
+    if config.flow.coupling.scope == "batch":
+        return prefetch(paired(batches, objective=objective, passes=passes))
+    return paired(prefetch(batches), objective=objective, passes=passes)
 
 
 def validation_of(
@@ -147,22 +142,23 @@ def validation_of(
         if rank() == 0:
             print(f"no validation: {error}", flush=True)
         return []
+    each = config.update_samples // config.accumulate
     batches = [
-        held_out.batch(
-            number,
-            batch_size=config.global_batch,
-            rank=rank(),
-            world_size=world_size(),
-            drop_probability=0.0,
+        batch
+        for number in range(min(config.validation_batches, -(-len(held_out) // each)))
+        for batch in batches_of(
+            held_out, config, update=range(number * each, (number + 1) * each), drop_probability=0.0
         )
-        for number in range(min(config.validation_batches, -(-len(held_out) // config.global_batch)))
     ]
     return [Validation(engine, batches, every=config.validate_every, reporters=reporters)]
 
 
 def compared_settings(config: TrainConfig, *, dataset: str, frozen: str) -> dict[str, Any]:
     """What must be the same when a run goes on, by dotted name."""
-    flat: dict[str, Any] = {"dataset": dataset, "frozen_weights": frozen, "global_batch": config.global_batch}
+    flat: dict[str, Any] = {"dataset": dataset, "frozen_weights": frozen}
+    flat["samples_an_update"] = config.update_samples
+    if config.flow.coupling.method != "none" and config.flow.coupling.scope == "batch":
+        flat["batch_size"] = config.batch_size  # the samples that exchange noise
 
     def walk(values: dict[str, Any], prefix: str) -> None:
         for name, value in values.items():

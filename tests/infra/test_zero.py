@@ -12,6 +12,7 @@ import pytest
 from syncflow.config import dump_config, validate
 from syncflow.training.checkpoint import CheckpointManifest
 from syncflow.training.config import TrainConfig
+from syncflow.training.stages import STAGES
 from tests.syncflow.training.small import SMALL, write_dataset
 
 pytestmark = pytest.mark.slow
@@ -25,7 +26,9 @@ class Launcher:
         self.root, self.repository = root, repository
         self.data = write_dataset(root / "latents")
 
-    def config(self, name: str, *, workers: int, zero: int | None, stage: str = "video", **changes: object):
+    def config(
+        self, name: str, *, zero: int | None, workers: int = 1, stage: str = "video", **changes: object
+    ):
         engine = {"kind": "torch"} if zero is None else {"kind": "deepspeed", "zero_stage": zero}
         values = copy.deepcopy(SMALL) | {
             "stage": stage,
@@ -34,19 +37,24 @@ class Launcher:
             "initialise_from": "none",
             "workers": workers,
             "batch_size": 8 // workers,
-            "flow": {"coupling": {"method": "none"}},  # it looks at one worker's samples
+            "flow": {"coupling": {"scope": "update"}},
             "engine": engine | {"bf16": False},
             "checkpoint": {"every": 2, "keep": 3},
         }
         return validate(TrainConfig, values | changes, source="test")
 
-    def launch(self, *configs: TrainConfig) -> list[Losses]:
+    def launch(self, *configs: TrainConfig, processes: int = 0) -> list[Losses]:
         presets = []
         for number, config in enumerate(configs):
             presets.append(self.root / f"{number}.yaml")
             dump_config(config, presets[-1])
         done = subprocess.run(
-            [sys.executable, "tests/infra/zero_worker.py", str(configs[0].workers), *map(str, presets)],
+            [
+                sys.executable,
+                "tests/infra/zero_worker.py",
+                str(processes or configs[0].workers),
+                *map(str, presets),
+            ],
             cwd=self.repository,
             env=os.environ | {"PYTHONPATH": str(self.repository), "DS_ACCELERATOR": "cpu"},
             capture_output=True,
@@ -66,23 +74,34 @@ def launcher(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Laun
     return Launcher(tmp_path_factory.mktemp("zero"), repository)
 
 
+STEPS = 20
+
+
 @pytest.fixture(scope="module")
-def plain(launcher: Launcher) -> Losses:
-    """Six steps of the video stage on one worker with the plain engine."""
-    return launcher.launch(launcher.config("plain", workers=1, zero=None, steps=6))[0]
+def plain(launcher: Launcher) -> dict[str, Losses]:
+    """Twenty steps of each stage on one worker with the plain engine."""
+    configs = [launcher.config("plain", zero=None, stage=stage, steps=STEPS) for stage in STAGES]
+    return dict(zip(STAGES, launcher.launch(*configs), strict=True))
 
 
-def test_two_workers_have_the_losses_of_the_plain_engine(launcher: Launcher, plain: Losses) -> None:
-    configs = [launcher.config(f"zero{stage}", workers=2, zero=stage, steps=6) for stage in (0, 1, 2, 3)]
-    for losses in launcher.launch(*configs):
-        assert len(losses) == 6 and losses == pytest.approx(plain, rel=1e-5)
+def test_two_workers_have_the_losses_of_the_plain_engine(
+    launcher: Launcher, plain: dict[str, Losses]
+) -> None:
+    cases = [(stage, zero) for stage in STAGES for zero in (0, 1, 2, 3)]
+    configs = [launcher.config(f"zero{z}", workers=2, zero=z, stage=s, steps=STEPS) for s, z in cases]
+    for (stage, _), losses in zip(cases, launcher.launch(*configs), strict=True):
+        assert len(losses) == STEPS and losses == pytest.approx(plain[stage], rel=1e-5)
 
 
-def test_a_run_goes_on_at_another_number_of_workers_and_zero_stage(launcher: Launcher, plain: Losses) -> None:
-    launcher.launch(launcher.config("moved", workers=2, zero=1, steps=2))
-    launcher.launch(launcher.config("moved", workers=1, zero=3, steps=4))
-    (losses,) = launcher.launch(launcher.config("moved", workers=2, zero=2, steps=6))
-    assert len(losses) == 6 and losses == pytest.approx(plain, rel=1e-5)
+def test_a_run_goes_on_at_another_number_of_workers_and_zero_stage(
+    launcher: Launcher, plain: dict[str, Losses]
+) -> None:
+    """Three workers share eight samples unevenly."""
+    launcher.launch(launcher.config("moved", workers=2, zero=1, steps=6))
+    launcher.launch(launcher.config("moved", workers=1, zero=3, steps=12))
+    last = launcher.config("moved", workers=4, zero=2, steps=STEPS)
+    (losses,) = launcher.launch(last, processes=3)
+    assert len(losses) == STEPS and losses == pytest.approx(plain["video"], rel=1e-5)
 
 
 def test_the_frozen_tower_is_the_same_after_stage_two_under_zero(launcher: Launcher) -> None:

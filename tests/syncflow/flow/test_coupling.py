@@ -124,6 +124,13 @@ def test_the_draws_of_a_sample_move_together_and_count_by_their_mean() -> None:
     found = couple(x_0, x_1, config=config)
     assert torch.equal(found.x_0.audio.unflatten(0, (5, 3)), audio.unflatten(0, (5, 3))[found.permutation])
     each = [distances(AVLatents(video=x_0.video, audio=d.audio), x_1, config=config) for d in draws]
-    torch.testing.assert_close(
-        distances(x_0, x_1, config=config), torch.stack(each).mean(0), rtol=1e-5, atol=0
-    )
+    together = distances(x_0, x_1, config=config, audio_draws=3)
+    torch.testing.assert_close(together, torch.stack(each).mean(0), rtol=1e-5, atol=0)
+
+
+def test_distances_of_a_part_of_the_noise_are_those_rows() -> None:
+    x_0, x_1, config = pair(20), pair(21), CouplingConfig()
+    some = AVLatents(video=x_0.video[1:3], audio=x_0.audio[1:3])
+    whole = distances(x_0, x_1, config=config, dtype=torch.float64)
+    part = distances(some, x_1, config=config, dtype=torch.float64)
+    torch.testing.assert_close(part, whole[1:3], rtol=1e-12, atol=0)

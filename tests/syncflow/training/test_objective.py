@@ -36,7 +36,7 @@ def test_k_draws_run_the_video_tower_once_and_average_k_single_draws(settings, m
     together = {name: p.grad.clone() for name, p in objective.trained.named_parameters()}
     assert videos == [4]
 
-    path, _ = objective.draw(batch)
+    path = objective.draw(batch)
     objective.zero_grad()
     losses = []
     for k in range(3):
@@ -45,7 +45,7 @@ def test_k_draws_run_the_video_tower_once_and_average_k_single_draws(settings, m
         error = objective.velocities(one, batch.text).audio - path.velocity.audio[k::3]
         losses.append(error.square().mean())
     (sum(losses) / 3).backward()
-    assert float(metrics["loss"]) == pytest.approx(float(sum(losses) / 3), rel=1e-5)
+    assert metrics["loss"].item() == pytest.approx(sum(losses).item() / 3, rel=1e-5)
     for name, parameter in objective.trained.named_parameters():
         torch.testing.assert_close(together[name], parameter.grad, rtol=1e-3, atol=1e-6)
 
@@ -82,3 +82,9 @@ def test_a_training_step_and_a_tower_without_pictures_report_no_mismatch(setting
         "audio": config.model.audio.model_dump() | {"context": "text"}
     })  # fmt: skip
     assert "loss_audio_mismatched" not in objective_of(text).eval()(batch_of(text))
+
+
+def test_a_coupling_that_needs_an_absent_modality_is_refused(settings) -> None:
+    audio = {"latent_dim": 8, "hidden_size": 16, "depth": 2, "num_heads": 2, "text_dim": 6, "context": "text"}
+    with pytest.raises(UserError, match=r"flow\.coupling\.score video.*set it to audio"):
+        settings("audio", model={"audio": audio}, flow={"coupling": {"score": "video"}})

@@ -158,6 +158,22 @@ def test_a_changed_setting_is_refused_with_the_difference(settings) -> None:
     assert run_stage(insisting) == 6
 
 
+def test_another_way_to_the_same_update_is_no_change_of_settings(settings) -> None:
+    run_stage(settings("video", steps=3, flow={"coupling": {"scope": "update"}}))
+    config = settings("video", batch_size=1, accumulate=4, flow={"coupling": {"scope": "update"}})
+    assert run_stage(config) == 6
+    with pytest.raises(UserError, match="samples_an_update was 4, now 8"):
+        run_stage(settings("video", accumulate=2, flow={"coupling": {"scope": "update"}}, steps=9))
+
+
+def test_a_pairing_that_would_change_is_refused(settings) -> None:
+    run_stage(settings("video", steps=3))
+    with pytest.raises(UserError, match="batch_size was 4, now 1"):
+        run_stage(settings("video", batch_size=1, accumulate=4))
+    with pytest.raises(UserError, match=r"set flow\.coupling\.scope to update"):
+        settings("video", min_workers=1)
+
+
 def test_a_stop_file_ends_with_a_state_and_no_checkpoint(settings) -> None:
     config = settings("video")
     config.folder.mkdir(parents=True)

@@ -1,0 +1,80 @@
+"""How the samples of an update are shared out: over workers, and over their forward passes.
+
+An update is the same samples at any number of workers. Where they do not divide, workers and passes differ
+by one sample at most, and each batch carries the weight that keeps the loss the mean over all of them.
+"""
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import count, pairwise
+
+from syncflow.data.batches import LatentDataset
+from syncflow.errors import UserError
+from syncflow.records import LatentBatch
+from syncflow.training.config import TrainConfig
+from syncflow.training.distributed import rank, world_size
+
+
+@dataclass(frozen=True, kw_only=True)
+class Share:
+    """One forward pass of one worker."""
+
+    samples: range
+    weight: float  # samples over those of an even share
+
+
+def forward_passes(samples: int, *, workers: int, largest: int) -> int:
+    """Forward passes of at most `largest` samples in which each of `workers` goes through its part.
+
+    Raises:
+        UserError: some worker would have a pass without a sample.
+    """
+    passes = -(-samples // (workers * largest))
+    if samples // workers < passes:
+        raise UserError(
+            f"workers {workers}: {samples} samples an update leave a worker without any in some pass of "
+            f"{largest}; raise batch_size, or choose a number of workers that divides {samples}"
+        )
+    return passes
+
+
+def shares(update: range, *, rank: int, workers: int, passes: int) -> list[Share]:
+    """The passes of worker `rank` over its part of the samples `update`."""
+
+    def split(samples: range, parts: int) -> list[range]:
+        ends = [len(samples) * part // parts for part in range(parts + 1)]
+        return [samples[start:end] for start, end in pairwise(ends)]
+
+    even = len(update) / (workers * passes)
+    return [Share(samples=one, weight=len(one) / even) for one in split(split(update, workers)[rank], passes)]
+
+
+def passes_of(config: TrainConfig) -> int:
+    """Forward passes of an update at the present number of workers."""
+    return forward_passes(config.update_samples, workers=world_size(), largest=config.batch_size)
+
+
+def batches_of(
+    dataset: LatentDataset, config: TrainConfig, *, update: range, drop_probability: float, seed: int = 0
+) -> list[LatentBatch]:
+    """This worker's batches of the samples `update`."""
+    parts = shares(update, rank=rank(), workers=world_size(), passes=passes_of(config))
+    return [
+        dataclasses.replace(
+            dataset.samples(part.samples, among=update, seed=seed, drop_probability=drop_probability),
+            weight=part.weight,
+        )
+        for part in parts
+    ]
+
+
+def training_batches(
+    dataset: LatentDataset, config: TrainConfig, *, start_step: int
+) -> Iterator[LatentBatch]:
+    """This worker's batches from update `start_step` on, for ever."""
+    for step in count(start_step):
+        update = range(step * config.update_samples, (step + 1) * config.update_samples)
+        yield from batches_of(
+            dataset, config, update=update, drop_probability=config.prompt_dropout, seed=config.seed
+        )

@@ -1,0 +1,69 @@
+"""Which noise each sample is given."""
+
+import torch
+
+from syncflow.data.batches import LatentDataset
+from syncflow.flow.coupling import couple
+from syncflow.flow.noise import keyed_noise
+from syncflow.training.objective import FlowObjective
+from syncflow.training.pairing import exchange_noise, paired
+from syncflow.training.shares import training_batches
+from syncflow.training.stages import STAGES
+from syncflow.training.start import starting_model
+
+
+def case(config):
+    model, _ = starting_model(config)
+    dataset = LatentDataset(config.data)
+    stage = STAGES[config.stage]
+    objective = FlowObjective(model, stage=stage, flow=config.flow, spec=dataset.spec, seed=config.seed)
+    return objective, dataset
+
+
+def indices(config, *, passes: int) -> list[list[int]]:
+    """Noise of the samples of the first two updates."""
+    objective, dataset = case(config)
+    source = paired(training_batches(dataset, config, start_step=0), objective=objective, passes=passes)
+    return [torch.cat([next(source).noise_index for _ in range(passes)]).tolist() for _ in range(2)]
+
+
+def test_a_batch_is_paired_as_the_coupling_of_its_noise_and_data(settings) -> None:
+    config = settings("joint", initialise_from="none", batch_size=8)
+    objective, dataset = case(config)
+    batch = dataset.batch(0, batch_size=8)
+    (found,) = exchange_noise([batch], objective=objective, everyone=False)
+    x_0 = keyed_noise(batch.latents, seed=config.seed, index=batch.index)
+    expected = couple(x_0, batch.latents, config=config.flow.coupling)
+    assert found.noise_index.tolist() == expected.permutation.tolist() != list(range(8))
+    assert found.coupling_gain == expected.gain > 0
+    path = objective.draw(found)
+    assert torch.equal(path.velocity.video, batch.latents.video - expected.x_0.video)
+    assert torch.equal(path.velocity.audio, batch.latents.audio - expected.x_0.audio)
+
+
+def test_under_scope_update_the_pairing_does_not_depend_on_the_passes(settings) -> None:
+    flow = {"coupling": {"scope": "update"}}
+    whole, parts = (
+        settings("joint", initialise_from="none", flow=flow, batch_size=b, accumulate=a)
+        for b, a in ((8, 1), (2, 4))
+    )
+    first, second = indices(whole, passes=1)
+    assert sorted(first) == list(range(8)) and sorted(second) == list(range(8, 16))
+    assert indices(parts, passes=4) == [first, second]
+    alone = settings("joint", initialise_from="none", batch_size=2, accumulate=4)
+    assert indices(alone, passes=4) != [first, second]
+
+
+def test_conditions_hold_noise_back_under_scope_update_too(settings) -> None:
+    coupling = {"method": "c2ot", "scope": "update", "target_ratio": 1e-6}
+    config = settings("joint", initialise_from="none", batch_size=8, flow={"coupling": coupling})
+    objective, dataset = case(config)
+    batch = dataset.batch(0, batch_size=8)
+    (found,) = exchange_noise([batch], objective=objective, everyone=True)
+    captions = {g: dataset.sample(g, seed=0).caption_key for g in range(8)}
+    assert [captions[g] for g in found.noise_index.tolist()] == [captions[g] for g in batch.index.tolist()]
+
+
+def test_without_coupling_each_sample_keeps_its_noise(settings) -> None:
+    config = settings("joint", initialise_from="none", flow={"coupling": {"method": "none"}})
+    assert indices(config, passes=1) == [[0, 1, 2, 3], [4, 5, 6, 7]]
