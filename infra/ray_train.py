@@ -29,11 +29,15 @@ def run_workers(
     *,
     workers: int,
     storage: Path,
+    min_workers: int = 0,
     use_gpu: bool | None = None,
     max_failures: int = 0,
     cpus_per_worker: int = 1,
 ) -> None:
     """Call `worker_fn(config)` in `workers` processes and wait for all of them.
+
+    With `min_workers` there may be fewer: as many as the cluster has room for when they start, and again after
+    a failure. Ray looks once a minute whether more fit, and then starts all of them anew.
 
     Args:
         worker_fn: a function of an importable module.
@@ -55,18 +59,19 @@ def run_workers(
         import ray
 
         gpus = ray.cluster_resources().get("GPU", 0) if use_gpu is None else float(use_gpu) * workers
-        if use_gpu is None and 0 < gpus < workers:
+        if use_gpu is None and 0 < gpus < (min_workers or workers):
             raise UserError(
                 f"workers {workers}: the cluster has {gpus:g} GPUs; set workers to {gpus:g} or less"
             )
-        _fit(worker_fn, config, workers, storage, gpus > 0, max_failures, cpus_per_worker)
+        scale = (min_workers, workers) if min_workers else workers
+        _fit(worker_fn, config, scale, storage, gpus > 0, max_failures, cpus_per_worker)
     shutil.rmtree(storage, ignore_errors=True)
 
 
 def _fit(
     worker_fn: Callable[[C], None],
     config: C,
-    workers: int,
+    workers: int | tuple[int, int],
     storage: Path,
     use_gpu: bool,
     max_failures: int,

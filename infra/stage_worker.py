@@ -48,6 +48,7 @@ def train_stage(config: TrainConfig) -> Path | None:
                 train_worker,
                 StageJob(config=config, tracked=tracked),
                 workers=config.workers,
+                min_workers=config.min_workers,
                 storage=config.folder / "ray",
                 max_failures=config.max_failures,
                 cpus_per_worker=config.cpus_per_worker,

@@ -65,6 +65,19 @@ def test_every_worker_takes_part(tmp_path: Path) -> None:
     assert not (tmp_path / "ray").exists()
 
 
+def test_fewer_workers_start_where_fewer_fit(tmp_path: Path) -> None:
+    """Two CPUs hold one of two workers that take two each."""
+    run_workers(
+        importable(writes_the_sum_of_ranks),
+        tmp_path,
+        workers=2,
+        min_workers=1,
+        cpus_per_worker=2,
+        storage=tmp_path / "ray",
+    )
+    assert [p.read_text() for p in tmp_path.glob("rank_*")] == ["1 of 1"]
+
+
 def test_a_killed_worker_is_started_again(tmp_path: Path) -> None:
     run_workers(importable(dies_once), tmp_path, workers=2, storage=tmp_path / "ray", max_failures=1)
     assert (tmp_path / "died_1").exists() and (tmp_path / "rank_1").exists()
