@@ -2,10 +2,10 @@
 
     OMP_NUM_THREADS=1 PYTHONPATH=. python benchmarks/check_resume.py --kills 10 --output /tmp/check_resume
 
-Stage `audio` of a small model on random latents, two Ray workers, DeepSpeed. Workers and the driver are ended
-by SIGKILL. The final weights must be the same bit for bit; after 2 -> 1 -> 2 workers, at another ZeRO stage each,
-within 1e-5. Every process starts from another global seed, so that a frozen tower which was not read from
-its checkpoint would show.
+Stage `audio` of a small model on random latents, two Ray workers, DeepSpeed. Workers and the driver are
+ended by SIGKILL. The final weights must be the same bit for bit; after 2 -> 1 -> 2 workers, at another ZeRO
+stage each, within 1e-5. Every process starts from another global seed, so that a frozen tower which was not
+read from its checkpoint would show.
 """
 
 import copy

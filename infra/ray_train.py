@@ -36,8 +36,8 @@ def run_workers(
 ) -> None:
     """Call `worker_fn(config)` in `workers` processes and wait for all of them.
 
-    With `min_workers` there may be fewer: as many as the cluster has room for when they start, and again after
-    a failure. Ray looks once a minute whether more fit, and then starts all of them anew.
+    With `min_workers` there may be fewer: as many as the cluster has room for when they start, and again
+    after a failure. Ray looks once a minute whether more fit, and then starts all of them anew.
 
     Args:
         worker_fn: a function of an importable module.
