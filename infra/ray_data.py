@@ -11,6 +11,7 @@ import math
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,7 @@ from preprocessing.worker import Committer, Decoder, Encoder, ShardWorker, Work
 from syncflow.data.parquet import LedgerRow
 from syncflow.errors import UserError
 from syncflow.records import ClipRef
+from syncflow.storage import is_url
 
 Part = Callable[[list[Any]], list[Any]]
 MakePart = Callable[[Work], Part]
@@ -157,8 +159,8 @@ def refuse_relative_paths(config: PrecomputeConfig) -> None:
     """
     if not os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR"):
         return
-    for name, path in (("source.root", config.source.root), ("output", config.output)):
-        if not path.is_absolute():
+    for name, path in (("source.root", config.source.root), ("output", str(config.output))):
+        if not (is_url(path) or Path(path).is_absolute()):
             raise UserError(
                 f"--{name} {path}: relative, and a Ray job runs in a copy of the working directory; give an "
                 "absolute path that all nodes see"

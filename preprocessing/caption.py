@@ -10,7 +10,7 @@ from transformers import AutoTokenizer, GitForCausalLM, PreTrainedTokenizerBase
 
 from preprocessing.config import CaptionConfig
 from syncflow.errors import UserError
-from syncflow.records import CaptionedClip, DecodedClip, Dropped
+from syncflow.records import CaptionedClip, ClipRef, DecodedClip, Dropped
 
 # of the images that CLIP, GIT's eye, was trained on (transformers: OPENAI_CLIP_MEAN and _STD)
 PIXEL_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -32,7 +32,9 @@ def build_caption_step(config: CaptionConfig, *, device: str) -> CaptionStep:
 
 
 class SourceCaptionStep:
-    """The caption that came with the clip (class label or manifest), for each of its windows."""
+    """What came with the clip: `label`, its class; `manifest`, the caption of each window, or of the clip,
+    or its label. `caption_source` says which of these the first window got.
+    """
 
     def __init__(self, config: CaptionConfig) -> None:
         self.config = config
@@ -41,13 +43,25 @@ class SourceCaptionStep:
         return [self._caption(clip) for clip in batch]
 
     def _caption(self, clip: DecodedClip) -> CaptionedClip | Dropped:
-        caption = " ".join(clip.ref.caption.split())
-        if not caption and not self.config.fallback:
-            detail = "its source has no caption; set caption.fallback, or caption.kind git"
-            return Dropped(ref=clip.ref, kind="rejected", reason="no_caption", detail=detail)
-        source = self.config.kind if caption else "fallback"
-        captions = (caption or self.config.fallback,) * len(clip.windows)
-        return CaptionedClip(clip=clip, captions=captions, caption_source=source)
+        found = [self._of_window(clip.ref, window.index) for window in clip.windows]
+        if not all(caption for caption, _ in found):
+            return Dropped(
+                ref=clip.ref,
+                kind="rejected",
+                reason="no_caption",
+                detail="its source has no caption; set caption.fallback, or caption.kind git",
+                source_sha256=clip.source_sha256,
+            )
+        captions = tuple(caption for caption, _ in found)
+        return CaptionedClip(clip=clip, captions=captions, caption_source=found[0][1])
+
+    def _of_window(self, ref: ClipRef, index: int) -> tuple[str, str]:
+        """Caption and its source."""
+        of_window = ref.window_captions[index] if index < len(ref.window_captions) else ""
+        offers = [("label", ref.label), ("fallback", self.config.fallback)]
+        if self.config.kind == "manifest":
+            offers = [("manifest", of_window), ("manifest", ref.caption), *offers]
+        return next(((" ".join(text.split()), name) for name, text in offers if text.strip()), ("", ""))
 
 
 class GitCaptionStep:

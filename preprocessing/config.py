@@ -16,7 +16,8 @@ class CaptionConfig(Config):
     """Where captions come from. (The paper's VideoOFA was never released.)"""
 
     kind: Literal["label", "manifest", "git"] = "git"
-    """`label`: the class as a sentence; `manifest`: the source's own captions; `git`: a captioning model."""
+    """`label`: the class as a sentence; `manifest`: the source's own captions, or a captions file, and the
+    label where there is none; `git`: a captioning model."""
     fallback: str = ""
     """Caption of a clip whose source has none; empty: such a clip is rejected as no_caption."""
     model: str = "microsoft/git-base-vatex"

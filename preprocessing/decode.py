@@ -1,15 +1,24 @@
 """ClipRef -> DecodedClip: plan a clip's windows, decode and score them. Bad media costs one row."""
 
+import errno
+from pathlib import Path
+
 from preprocessing.decode_config import DecodeConfig, WindowConfig
 from preprocessing.filters import score_window
 from preprocessing.windows import window_starts
 from syncflow.hashing import file_sha256
-from syncflow.media import Limits, MediaError, decode_windows, probe
+from syncflow.media import Limits, MediaError, MediaInfo, decode_windows, probe
 from syncflow.records import ClipRef, ClipSpec, DecodedClip, DecodedWindow, Dropped
+from syncflow.storage import local_copy
+
+# what is true of a sound file, and no fault: such clips are rejected, and do not count as failures
+REJECTED = frozenset(("no_video", "no_audio", "too_short"))
 
 
 class DecodeStep:
     """Decodes a clip's windows on the grid of `spec`; one result for each input.
+
+    A remote file is brought here for as long as it is decoded.
 
     Args:
         config: decoder and caps.
@@ -29,31 +38,59 @@ class DecodeStep:
         return [self._decode(ref) for ref in batch]
 
     def _decode(self, ref: ClipRef) -> DecodedClip | Dropped:
+        if ref.known_bad:
+            reason, detail = f"known_bad_{ref.known_bad}", "a list of known bad clips names it"
+            return Dropped(ref=ref, kind="rejected", reason=reason, detail=detail)
+        most, within = self.config.max_fetch_mib << 20, self.config.fetch_timeout_s
         try:
-            return self._decode_all(ref)
-        except MediaError as error:
-            return Dropped(ref=ref, kind="failed", reason=error.reason, detail=error.detail)
-        except OSError as error:  # the file went away, or its disk did, between two reads
-            return Dropped(ref=ref, kind="failed", reason="unreadable", detail=str(error))
+            with local_copy(ref.path, max_bytes=most, timeout_s=within) as path:
+                return self._decode_file(ref, path)
+        except OSError as error:  # not fetched; or the file went away, or its disk did, between two reads
+            reason = _reason(error)
+            return Dropped(ref=ref, kind="failed", reason=reason, detail=" ".join(str(error).split())[:500])
 
-    def _decode_all(self, ref: ClipRef) -> DecodedClip:
+    def _decode_file(self, ref: ClipRef, path: Path) -> DecodedClip | Dropped:
+        try:
+            info = probe(path, timeout_s=self.config.timeout_s, limits=self.limits)
+            return self._lengths_differ(ref, info) or self._decode_all(ref, path, info)
+        except MediaError as error:
+            return Dropped(
+                ref=ref,
+                kind="rejected" if error.reason in REJECTED else "failed",
+                reason=error.reason,
+                detail=error.detail.replace(str(path), str(ref.path)),
+                source_sha256="" if path is ref.path else file_sha256(path),
+            )
+
+    def _lengths_differ(self, ref: ClipRef, info: MediaInfo) -> Dropped | None:
+        picture_s = info.video_end_s - max(0.0, info.video_start_s)
+        sound_s = info.audio_end_s - max(0.0, info.audio_start_s)
+        apart_s = abs(picture_s - sound_s)
+        if not (info.has_video and info.has_audio) or apart_s <= self.config.max_length_difference_s:
+            return None
+        detail = (
+            f"picture of {picture_s:.3f} s, sound of {sound_s:.3f} s; decode.max_length_difference_s is "
+            f"{self.config.max_length_difference_s:g}"
+        )
+        return Dropped(ref=ref, kind="rejected", reason="lengths_differ", detail=detail)
+
+    def _decode_all(self, ref: ClipRef, path: Path, info: MediaInfo) -> DecodedClip:
         config, spec = self.config, self.spec
-        info = probe(ref.path, timeout_s=config.timeout_s, limits=self.limits)
         if not info.has_video:
-            raise MediaError("no_video", f"{ref.path}: no picture stream")
+            raise MediaError("no_video", f"{path}: no picture stream")
         if not info.has_audio:
-            raise MediaError("no_audio", f"{ref.path}: no sound stream")
+            raise MediaError("no_audio", f"{path}: no sound stream")
         first, last = info.common_span_s
         starts = window_starts(ref, span_s=(first, last), spec=spec, config=self.windows)
         if not starts:
             raise MediaError(
                 "too_short",
-                f"{ref.path}: no window of {spec.seconds:g} s; both streams span {first:.3f} to {last:.3f} s",
+                f"{path}: no window of {spec.seconds:g} s; both streams span {first:.3f} to {last:.3f} s",
             )
         if len(starts) > config.max_windows:
-            raise MediaError("too_large", f"{ref.path}: {len(starts)} windows, over {config.max_windows}")
+            raise MediaError("too_large", f"{path}: {len(starts)} windows, over {config.max_windows}")
         decoded = decode_windows(
-            ref.path,
+            path,
             starts_s=starts,
             spec=spec,
             backend=config.backend,
@@ -61,13 +98,26 @@ class DecodeStep:
             limits=self.limits,
             info=info,
         )
-        windows = [
+        windows = tuple(
             DecodedWindow(index=k, start_s=start_s, frames=frames, audio=audio)
             for k, (start_s, (frames, audio)) in enumerate(zip(starts, decoded, strict=True))
-        ]
+        )
+        end_s = last if ref.duration_s is None else min(last, ref.start_s + ref.duration_s)
+        clip_seconds = end_s - max(first, ref.start_s)
         return DecodedClip(
             ref=ref,
-            source_sha256=file_sha256(ref.path),
-            windows=tuple(windows),
-            scores=tuple(score_window(window, sample_rate=spec.sample_rate) for window in windows),
+            source_sha256=file_sha256(path),
+            windows=windows,
+            scores=tuple(
+                score_window(window, spec=spec) | {"clip_seconds": clip_seconds} for window in windows
+            ),
         )
+
+
+def _reason(error: OSError) -> str:
+    """The name of what went wrong with a file, as `MediaError` has them."""
+    if isinstance(error, TimeoutError):
+        return "timeout"
+    if isinstance(error, FileNotFoundError):
+        return "not_a_file"
+    return "too_large" if error.errno == errno.EFBIG else "unreadable"

@@ -25,15 +25,22 @@ class DecodeConfig(Config):
     backend: Literal["ffmpeg", "decord"] = "ffmpeg"
     """Decoder of the picture; sound is always decoded by ffmpeg."""
     timeout_s: float = Field(default=30.0, gt=0)
-    """Wall-clock limit of each decoding child, seconds."""
+    """Wall-clock limit of each decoding child, seconds, to which the seconds that it decodes are added."""
     memory_mib: int = Field(default=4096, ge=256)
     """Address-space limit of a decoding child, MiB."""
     max_pixels: int = Field(default=4096 * 2304, ge=1)
     """Largest source frame, pixels."""
     max_seconds: float = Field(default=3600.0, gt=0)
     """Longest source file, seconds."""
-    max_windows: int = Field(default=1000, ge=1)
-    """Most windows of one clip; a clip with more is refused as too_large."""
+    max_windows: int = Field(default=200, ge=1)
+    """Most windows of one clip (6.7 MB each at the paper's size); a clip with more fails as too_large."""
+    max_length_difference_s: float = Field(default=0.1, ge=0)
+    """Most that a file's sound may be longer or shorter than its picture, seconds; past it the clip is
+    rejected as lengths_differ, for the two may drift apart."""
+    max_fetch_mib: int = Field(default=2048, ge=1)
+    """Largest file that is fetched from a remote root, MiB."""
+    fetch_timeout_s: float = Field(default=300.0, gt=0)
+    """Wall-clock limit of fetching one remote file, seconds."""
 
 
 class FilterConfig(Config):
@@ -49,3 +56,8 @@ class FilterConfig(Config):
     """Least root mean square level, dBFS; -120 is digital silence, so the default is off."""
     max_clipping_fraction: float = Field(default=1.0, ge=0, le=1)
     """Most of the samples that may be at full scale, fraction."""
+    min_onset_correspondence: float = Field(default=0.0, ge=0, le=1)
+    """Least match of sound onsets and motion peaks (F1 at 0.1 s), against sounds off the screen, which the
+    paper's Appendix A.1 regrets; fraction."""
+    min_clip_seconds: float = Field(default=0.0, ge=0)
+    """Least length of the clip in which there are both sound and picture, seconds."""

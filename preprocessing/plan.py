@@ -60,7 +60,9 @@ def make_plan(refs: list[ClipRef], ledger: dict[ClipKey, LedgerRow], *, retry_fa
 
 def _is_done(ref: ClipRef, ledger: dict[ClipKey, LedgerRow], retry_failed: str) -> bool:
     row = ledger.get((ref.dataset, ref.clip_id))
-    if row is None or (row.kind == "failed" and retry_failed in (row.reason, "all")):
+    if row is None or row.reason.startswith("known_bad") != bool(ref.known_bad):
+        return False  # new, or the list of known bad clips has changed
+    if row.kind == "failed" and retry_failed in (row.reason, "all"):
         return False
     try:
         status = ref.path.stat()
@@ -68,7 +70,8 @@ def _is_done(ref: ClipRef, ledger: dict[ClipKey, LedgerRow], retry_failed: str) 
             return True
     except (OSError, ValueError):
         return row.source_sha256 == ""  # it was not there then either
-    return Source.of(ref.path).sha256 == row.source_sha256  # copied anew, with the same bytes
+    sha256 = Source.of(ref.path).sha256
+    return sha256 != "" and sha256 == row.source_sha256  # copied anew, with the same bytes
 
 
 def _next_attempt(todo: Sequence[ClipRef], ledger: dict[ClipKey, LedgerRow]) -> int:

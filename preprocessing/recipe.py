@@ -13,7 +13,16 @@ from syncflow.hashing import settings_sha256, tensors_sha256
 
 RESOLVED = "resolved.yaml"
 # what decides the content of a row; the rest says how the work is done
-MAKES_ROWS = ("spec", "windows", "decode.backend", "filters", "caption", "encode.dtype", "encode.max_latent")
+MAKES_ROWS = (
+    "spec",
+    "windows",
+    "decode.backend",
+    "decode.max_length_difference_s",
+    "filters",
+    "caption",
+    "encode.dtype",
+    "encode.max_latent",
+)
 
 
 @dataclass(frozen=True, kw_only=True)

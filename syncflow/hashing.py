@@ -3,8 +3,9 @@
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from syncflow.storage import Location
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -22,7 +23,7 @@ def tensors_sha256(tensors: Mapping[str, "Tensor"] | Iterable[tuple[str, "Tensor
     return digest.hexdigest()
 
 
-def file_sha256(path: Path) -> str:
+def file_sha256(path: Location) -> str:
     """Hash of a file's bytes."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

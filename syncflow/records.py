@@ -13,12 +13,12 @@ from __future__ import annotations
 import dataclasses
 import math
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from syncflow.config import Config
+from syncflow.storage import Location
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -71,11 +71,14 @@ class ClipRef(_Record):
 
     dataset: str
     clip_id: str
-    path: Path
+    path: Location
     split: Split = "train"
     start_s: float = 0.0  # where the clip starts in the file
     duration_s: float | None = None  # None: to the end of the file
-    caption: str = ""  # from the label, the manifest or a captions file; may be empty
+    label: str = ""  # the class label, or what the dataset's own annotations tell, as a sentence
+    caption: str = ""  # of the manifest or a captions file
+    window_captions: tuple[str, ...] = ()  # of window k, where a captions file has them; outrank `caption`
+    known_bad: str = ""  # why a list of known bad clips names it
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -86,6 +89,7 @@ class Dropped(_Record):
     kind: Literal["rejected", "failed"]
     reason: str  # a short typed name, as `no_audio`, `undecodable`, `timeout`
     detail: str = ""  # one line for a person
+    source_sha256: str = ""  # where the file was read
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -207,7 +211,7 @@ class GeneratedClip(_Record):
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class SyncScore(_Record):
-    """Audio onsets against motion peaks of one clip (evaluation/sync.py)."""
+    """Audio onsets against motion peaks of one clip (onsets.py)."""
 
     precision: float
     recall: float

@@ -16,16 +16,22 @@ class SourceConfig(Config):
     kind: SourceKind = "folder"
     """vggsound: csv and clip files; greatest_hits: the official flat layout; synthetic: the same with
     captions.csv; folder: every media file under root; manifest: a csv or Parquet table."""
-    root: Path
-    """Folder of the media files."""
+    root: str
+    """Folder of the media files, here or as any fsspec URL (s3://bucket/clips); a remote file is brought
+    here for as long as it is decoded."""
     index: Path | None = None
     """vggsound: vggsound.csv; manifest: the table (columns path, and if need be clip_id, caption, split,
-    start_s, duration_s). Unused by the others."""
+    start_s, duration_s); greatest_hits: if given, a csv (video_id, duration_s, official_split), so that no
+    video is probed for its length. Unused by the others."""
     captions: Path | None = None
-    """csv (clip_id,caption) or jsonl ({"clip_id", "caption"}) of captions, which outrank a label's; the
-    synthetic source takes root/captions.csv if none is given."""
+    """csv, jsonl or Parquet file of captions (clip_id, caption and, for the caption of one window, window);
+    the synthetic source takes root/captions.csv if none is given."""
+    known_bad: Path | None = None
+    """csv (clip, reason) of clips that are not to be used; each is counted as rejected."""
     split: Literal["train", "test", "all"] = "all"
     """Which clips to take."""
+    unlisted: Literal["train", "test", "leave_out"] = "train"
+    """greatest_hits: what the videos (four of the original) are that neither train.txt nor test.txt names."""
     segment_seconds: float | None = Field(default=None, gt=0)
     """greatest_hits and synthetic: length of the segments that a video is cut into, its remainder
     dropped, seconds (the paper: 10); none takes each file whole."""

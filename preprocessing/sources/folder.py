@@ -2,19 +2,27 @@
 
 from collections.abc import Iterator
 
+from preprocessing.sources.captions import read_captions
 from preprocessing.sources.config import SourceConfig
 from preprocessing.sources.media_files import media_files, require_folder
-from preprocessing.sources.text_files import read_captions
 from syncflow.records import ClipRef
 
 DATASET = "folder"
 
 
-def read_folder(config: SourceConfig) -> Iterator[ClipRef]:
+def read_folder(config: SourceConfig) -> Iterator[tuple[str, ClipRef]]:
     """One clip a media file; the captions table may name it with or without its suffix."""
     root = require_folder(config.root, source=DATASET)
-    captions = read_captions(config.captions) if config.captions else {}
-    for path in media_files(root):
-        clip_id = path.relative_to(root).as_posix()
-        caption = captions.get(clip_id) or captions.get(clip_id.removesuffix(path.suffix), "")
-        yield ClipRef(dataset=DATASET, clip_id=clip_id, path=path, caption=caption)
+    captions = read_captions(config.captions)
+    for name, file in media_files(root):
+        names = (name, name.removesuffix(file.suffix))
+        yield (
+            f"{file}",
+            ClipRef(
+                dataset=DATASET,
+                clip_id=name,
+                path=file,
+                caption=captions.clip(*names),
+                window_captions=captions.windows(*names),
+            ),
+        )

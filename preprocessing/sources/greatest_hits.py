@@ -3,68 +3,93 @@
 import logging
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
+from preprocessing.sources.captions import read_captions
 from preprocessing.sources.config import SourceConfig
-from preprocessing.sources.media_files import require_folder
-from preprocessing.sources.text_files import read_captions, read_lines
+from preprocessing.sources.hit_times import times_sentence
+from preprocessing.sources.media_files import media_files, require_folder
+from preprocessing.sources.text_files import read_csv_table, read_lines
+from preprocessing.sources.video_lengths import video_lengths
 from syncflow.errors import UserError
-from syncflow.media import MediaError, probe
 from syncflow.records import ClipRef, Split
+from syncflow.storage import Location
 
 DATASET = "greatest_hits"
 VIDEO_ID = re.compile(r"\d{4}(-\d{2}){5}(-\d+)?")  # YYYY-MM-DD-HH-MM-SS[-n]
 MEDIA_SUFFIX = "_denoised.mp4"
-VERBS = {"hit": "hits", "scratch": "scratches"}
 
 log = logging.getLogger(__name__)
 
 
-def read_greatest_hits(config: SourceConfig, *, dataset: str = DATASET) -> Iterator[ClipRef]:
-    """The clips of train.txt, then of test.txt, in their order; split by source video.
+def read_greatest_hits(config: SourceConfig, *, dataset: str = DATASET) -> Iterator[tuple[str, ClipRef]]:
+    """The clips of train.txt, then of test.txt, then the unlisted ones; split by source video.
 
-    A video that cannot be probed for its length is one clip, which fails where it is decoded.
-    A file that neither list names (the original has four) is left out, and a warning counts them.
+    A video whose length cannot be read is one clip, which fails where it is decoded.
 
     Raises:
-        UserError: no train.txt and test.txt, or (with the line's number) a bad or repeated id.
+        UserError: no lists and no index, or (with the line's number) a bad or repeated id, or a length
+            that is no number.
     """
     root = require_folder(config.root, source=dataset)
-    videos = read_official_split(root)
-    unlisted = sum(
-        path.name.removesuffix(MEDIA_SUFFIX) not in videos for path in root.glob(f"*{MEDIA_SUFFIX}")
-    )
+    indexed = _read_index(config)
+    videos = read_official_split(root, indexed)
+    present = {
+        file.name.removesuffix(MEDIA_SUFFIX): file
+        for _, file in media_files(root)
+        if file.name.endswith(MEDIA_SUFFIX)
+    }
+    unlisted = sorted(video for video in {*present, *indexed} - {*videos} if VIDEO_ID.fullmatch(video))
     if unlisted:
-        log.warning("%s: %d videos are in neither train.txt nor test.txt; left out", root, unlisted)
-    captions = read_captions(config.captions) if config.captions else {}
-    for video, split in videos.items():
-        path = root / f"{video}{MEDIA_SUFFIX}"
-        for clip_id, start_s, duration_s in _segments(path, video, config.segment_seconds):
-            caption = captions.get(clip_id) or captions.get(video)
-            yield ClipRef(
-                dataset=dataset,
-                clip_id=clip_id,
-                path=path,
-                split=split,
-                start_s=start_s,
-                duration_s=duration_s,
-                caption=caption or times_sentence(root, video, start_s=start_s, duration_s=duration_s),
+        log.warning("%s: %d videos are in neither list: %s", root, len(unlisted), config.unlisted)
+    if config.unlisted != "leave_out":
+        videos |= dict.fromkeys(unlisted, (config.unlisted, "unlisted videos"))
+    files = {video: present.get(video, root / f"{video}{MEDIA_SUFFIX}") for video in videos}
+    lengths: dict[str, float] = {}
+    if config.segment_seconds:
+        lengths = {video: seconds for video, (seconds, _, _) in indexed.items()}
+        lengths |= video_lengths({v: file for v, file in files.items() if v not in indexed})
+    captions = read_captions(config.captions)
+    for video, (split, where) in videos.items():
+        for clip_id, start_s, duration_s in _segments(video, lengths.get(video), config.segment_seconds):
+            yield (
+                where,
+                ClipRef(
+                    dataset=dataset,
+                    clip_id=clip_id,
+                    path=files[video],
+                    split=split,
+                    start_s=start_s,
+                    duration_s=duration_s,
+                    label=times_sentence(root, video, start_s=start_s, duration_s=duration_s),
+                    caption=captions.clip(clip_id, video),
+                    window_captions=captions.windows(clip_id),
+                ),
             )
 
 
-def read_official_split(root: Path) -> dict[str, Split]:
-    """Video id to split, from train.txt and test.txt."""
-    lists: tuple[tuple[Split, Path], ...] = (("train", root / "train.txt"), ("test", root / "test.txt"))
+Indexed = dict[str, tuple[float, str, str]]  # video id to length in seconds, split, where it is said
+Listed = dict[str, tuple[Split, str]]  # video id to split, where it is said
+
+
+def read_official_split(root: Location, indexed: Indexed) -> Listed:
+    """Video id to split, from train.txt and test.txt, or from the index where they are not there."""
+    lists: tuple[tuple[Split, Location], ...] = (("train", root / "train.txt"), ("test", root / "test.txt"))
+    videos: Listed = {}
     if not all(path.is_file() for _, path in lists):
-        raise UserError(f"greatest_hits root {root}: train.txt and test.txt are wanted there; get them first")
-    videos: dict[str, Split] = {}
+        for split in ("train", "test"):
+            videos |= {v: (split, where) for v, (_, said, where) in indexed.items() if said == split}
+        if not videos:
+            raise UserError(
+                f"greatest_hits root {root}: train.txt and test.txt are wanted there; get them first"
+            )
+        return videos
     for split, path in lists:
         for line, video in read_lines(path):
-            if not VIDEO_ID.fullmatch(video):
-                raise UserError(f"{path}, line {line}: id {video[:60]!r}; expected YYYY-MM-DD-HH-MM-SS[-n]")
+            where = f"{path}, line {line}"
+            _check_video(video, where)
             if video in videos:
-                raise UserError(f"{path}, line {line}: {video} is in {videos[video]}.txt already; keep one")
-            videos[video] = split
+                raise UserError(f"{where}: {video} is in {videos[video][0]}.txt already; keep one")
+            videos[video] = (split, where)
     if not videos:
         raise UserError(
             f"greatest_hits root {root}: train.txt and test.txt are empty; get the official lists"
@@ -72,42 +97,37 @@ def read_official_split(root: Path) -> dict[str, Split]:
     return videos
 
 
+def _read_index(config: SourceConfig) -> Indexed:
+    """Columns video_id, duration_s (or duration_s_at_15fps) and, if need be, official_split."""
+    indexed: Indexed = {}
+    for line, row in read_csv_table(config.index) if config.index else ():
+        where, video = f"{config.index}, line {line}", str(row.get("video_id", ""))
+        _check_video(video, where)
+        if video in indexed:
+            raise UserError(f"{where}: {video} comes twice; keep one")
+        text = str(row.get("duration_s", row.get("duration_s_at_15fps", "")))
+        if not re.fullmatch(r"\d{1,6}(\.\d+)?", text):
+            raise UserError(f"{where}: duration_s {text[:40]!r}; expected seconds")
+        indexed[video] = (float(text), str(row.get("official_split", "")), where)
+    return indexed
+
+
+def _check_video(video: str, where: str) -> None:
+    if not VIDEO_ID.fullmatch(video):
+        raise UserError(f"{where}: id {video[:60]!r}; expected YYYY-MM-DD-HH-MM-SS[-n]")
+
+
 def segment_starts(duration_s: float, *, segment_seconds: float) -> list[float]:
     """Where a video's segments start; the remainder is dropped (10 s make 2,995 of the original)."""
     return [k * segment_seconds for k in range(int(duration_s / segment_seconds + 1e-6))]
 
 
-def _segments(path: Path, video: str, seconds: float | None) -> Iterator[tuple[str, float, float | None]]:
+def _segments(
+    video: str, length_s: float | None, segment_seconds: float | None
+) -> Iterator[tuple[str, float, float | None]]:
     """Id, start and length of each segment of a video."""
-    if seconds is None:
+    if segment_seconds is None or length_s is None:
         yield video, 0.0, None
         return
-    try:
-        starts = segment_starts(probe(path).duration_s, segment_seconds=seconds)
-    except MediaError as error:
-        log.warning("%s: %s", path, error)
-        yield video, 0.0, None
-        return
-    for k, start_s in enumerate(starts):
-        yield f"{video}_s{k:03d}", start_s, seconds
-
-
-def times_sentence(root: Path, video: str, *, start_s: float, duration_s: float | None) -> str:
-    """A caption of what `_times.txt` tells of a stretch: `A drumstick hits metal and scratches wood.`
-
-    Empty when the file is missing or tells nothing. Its lines: time material action reaction.
-    """
-    path = root / f"{video}_times.txt"
-    if not path.is_file():
-        return ""
-    end_s = float("inf") if duration_s is None else start_s + duration_s
-    told: dict[str, None] = {}
-    for line, text in read_lines(path):
-        fields = text.split()
-        try:
-            time_s, material, action = float(fields[0]), fields[1], fields[2]
-        except (ValueError, IndexError):
-            raise UserError(f"{path}, line {line}: {text[:60]!r}; expected time material action") from None
-        if start_s <= time_s < end_s and material != "None":
-            told[f"{VERBS.get(action, 'touches')} {material.replace('-', ' ')}"] = None
-    return f"A drumstick {' and '.join(told)}." if told else ""
+    for k, start_s in enumerate(segment_starts(length_s, segment_seconds=segment_seconds)):
+        yield f"{video}_s{k:03d}", start_s, segment_seconds

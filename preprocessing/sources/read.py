@@ -1,18 +1,24 @@
 """One stream of clips for every kind of source, with the checks that all of them share."""
 
+import dataclasses
 import os
+import posixpath
 from collections.abc import Callable, Iterator
+from pathlib import Path, PurePosixPath
 
 from preprocessing.sources.config import SourceConfig, SourceKind
 from preprocessing.sources.folder import read_folder
 from preprocessing.sources.greatest_hits import read_greatest_hits
+from preprocessing.sources.known_bad import read_known_bad
 from preprocessing.sources.manifest import read_manifest
 from preprocessing.sources.synthetic import read_synthetic
 from preprocessing.sources.vggsound import read_vggsound
 from syncflow.errors import UserError
 from syncflow.records import ClipRef
+from syncflow.storage import Location, RemoteFile, location
 
-READERS: dict[SourceKind, Callable[[SourceConfig], Iterator[ClipRef]]] = {
+# each reader gives, with a clip, the place to name when the clip is refused: a table and its line, or a file
+READERS: dict[SourceKind, Callable[[SourceConfig], Iterator[tuple[str, ClipRef]]]] = {
     "vggsound": read_vggsound,
     "greatest_hits": read_greatest_hits,
     "synthetic": read_synthetic,
@@ -23,42 +29,60 @@ LONGEST_ID = 255  # characters
 
 
 def read_source(config: SourceConfig) -> Iterator[ClipRef]:
-    """The clips of a source, each id once, each path absolute and inside the root.
+    """The clips of a source, each id once, each file inside the root.
 
-    A file need not exist or be sound: that is found, and counted, where it is decoded.
+    A file need not exist or be sound: that is found, and counted, where it is decoded. So is a clip that
+    a list of known bad ones names.
 
     Raises:
-        UserError: a missing or empty folder, a duplicate id, a test clip's file among the training
-            clips, an id or a path that is out of bounds, or what the kind's own reader refuses.
+        UserError: (with the line's number, where a table is read) a missing or empty folder, a duplicate
+            id, a test clip's file among the training clips, an id or a path that is out of bounds, or what
+            the kind's own reader refuses.
     """
-    number = taken = 0
-    splits: dict[str, str] = {}  # of each file
-    ids: set[str] = set()
-    for number, ref in enumerate(READERS[config.kind](config), start=1):
-        _check(ref, config)
-        where = f"{config.kind} source, clip {number}"
+    taken = 0
+    files: dict[str, tuple[str, str]] = {}  # the split of each file, and where it was said
+    ids: dict[str, str] = {}  # where each was said
+    known_bad = read_known_bad(config.known_bad)
+    root = location(config.root)
+    root = root if isinstance(root, RemoteFile) else Path(os.path.abspath(root))  # noqa: PTH100
+    for where, ref in READERS[config.kind](config):
+        _check_id(ref.clip_id, where)
+        _check_inside(ref.path, root, where)
         if ref.clip_id in ids:
-            raise UserError(f"{where}: id {ref.clip_id!r} comes twice; keep one")
-        ids.add(ref.clip_id)
-        if splits.setdefault(str(ref.path), ref.split) != ref.split:
-            raise UserError(f"{where}: {ref.path} is in the training and the test set; keep it in one")
+            raise UserError(f"{where}: id {ref.clip_id!r} comes twice, first at {ids[ref.clip_id]}; keep one")
+        ids[ref.clip_id] = where
+        split, other = files.setdefault(str(ref.path), (ref.split, where))
+        if split != ref.split:
+            raise UserError(
+                f"{where}: {ref.path} is in the training and the test set (see {other}); keep it in one"
+            )
         if config.split in ("all", ref.split) and (not config.limit or taken < config.limit):
             taken += 1
-            yield ref
-    if number == 0:
+            bad = known_bad.get(ref.clip_id, "")
+            yield dataclasses.replace(ref, known_bad=bad) if bad else ref
+    if not ids:
         raise UserError(f"{config.kind} root {config.root}: no clips there; give a folder that holds some")
     if taken == 0:
         raise UserError(
-            f"{config.kind} root {config.root}: none of {number} clips is of split {config.split}"
+            f"{config.kind} root {config.root}: none of {len(ids)} clips is of split {config.split}"
         )
 
 
-def _check(ref: ClipRef, config: SourceConfig) -> None:
-    shown = f"{config.kind} source: id {ref.clip_id[:60]!r}"
-    if not 0 < len(ref.clip_id) <= LONGEST_ID:
-        raise UserError(f"{shown}: {len(ref.clip_id)} characters; expected 1 to {LONGEST_ID}")
-    if not ref.clip_id.isprintable():
+def _check_id(clip_id: str, where: str) -> None:
+    shown = f"{where}: id {clip_id[:60]!r}"
+    if not 0 < len(clip_id) <= LONGEST_ID:
+        raise UserError(f"{shown}: {len(clip_id)} characters; expected 1 to {LONGEST_ID}")
+    if not clip_id.isprintable():
         raise UserError(f"{shown}: holds characters that cannot be printed; rename it")
-    root = os.path.abspath(config.root)  # noqa: PTH100 - `..` must go, and links must stay
-    if os.path.commonpath((root, os.path.abspath(ref.path))) != root:  # noqa: PTH100
-        raise UserError(f"{shown}: {ref.path} lies outside {root}; set root to a folder that holds it")
+    if ".." in PurePosixPath(clip_id).parts:
+        raise UserError(f"{shown}: holds a step upwards (..); rename it")
+
+
+def _check_inside(file: Location, root: Location, where: str) -> None:
+    """`..` must go, and links must stay: the text of the path is what is looked at."""
+    if isinstance(file, Path):
+        inside = os.path.commonpath((str(root), os.path.abspath(file))) == str(root)  # noqa: PTH100
+    else:
+        inside = posixpath.normpath(file.url) == file.url.replace("://", ":/", 1) and "?" not in file.url
+    if not inside:
+        raise UserError(f"{where}: {str(file)[:300]} lies outside {root}; set root to a folder that holds it")

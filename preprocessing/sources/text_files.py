@@ -4,23 +4,30 @@ import csv
 import gzip
 import io
 import json
-from collections.abc import Iterable, Iterator
+import zlib
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from syncflow.errors import UserError
+from syncflow.storage import Location
+
+MOST_BYTES = 2 << 30  # of an index, unpacked
 
 
-def read_text(path: Path) -> str:
+def read_text(path: Location) -> str:
     """A UTF-8 file's text, without BOM and with plain newlines; `.gz` is unpacked.
 
     Raises:
-        UserError: no such file, or not UTF-8 (with the line's number).
+        UserError: no such file, too large, or not UTF-8 (with the line's number).
     """
     try:
         data = path.read_bytes()
-        data = gzip.decompress(data) if path.suffix == ".gz" else data
-    except OSError as error:
+        data = _unpack(data) if path.suffix == ".gz" else data
+    except (OSError, EOFError, zlib.error) as error:
         raise UserError(f"{path}: cannot be read ({error}); give an existing file") from None
+    if len(data) > MOST_BYTES:
+        raise UserError(f"{path}: over {MOST_BYTES >> 20} MiB; give a smaller index")
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -29,14 +36,20 @@ def read_text(path: Path) -> str:
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
-def read_lines(path: Path) -> Iterator[tuple[int, str]]:
+def _unpack(data: bytes) -> bytes:
+    """At most a byte more than may be: what unpacks to more is refused, whatever its header says."""
+    with gzip.GzipFile(fileobj=io.BytesIO(data)) as stream:
+        return stream.read(MOST_BYTES + 1)
+
+
+def read_lines(path: Location) -> Iterator[tuple[int, str]]:
     """Line numbers from 1 and stripped lines; empty ones are left out."""
     for number, line in enumerate(read_text(path).split("\n"), start=1):
         if line.strip():
             yield number, line.strip()
 
 
-def read_csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
+def read_csv_rows(path: Location) -> Iterator[tuple[int, list[str]]]:
     """The number of a row's last line, and its fields with embedded newlines made spaces."""
     reader = csv.reader(io.StringIO(read_text(path), newline=""), strict=True)
     try:
@@ -47,7 +60,7 @@ def read_csv_rows(path: Path) -> Iterator[tuple[int, list[str]]]:
         raise UserError(f"{path}, line {reader.line_num}: not valid csv ({error}); quote the field") from None
 
 
-def read_csv_table(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
+def read_csv_table(path: Location) -> Iterator[tuple[int, dict[str, Any]]]:
     """Rows of a csv with a header, by column name."""
     header: list[str] | None = None
     for number, row in read_csv_rows(path):
@@ -59,29 +72,31 @@ def read_csv_table(path: Path) -> Iterator[tuple[int, dict[str, str]]]:
             yield number, dict(zip(header, row, strict=True))
 
 
-def read_captions(path: Path) -> dict[str, str]:
-    """Clip id to caption, from csv (header clip_id,caption) or jsonl.
-
-    Raises:
-        UserError: a line without both, or an id that comes twice.
-    """
-    captions: dict[str, str] = {}
-    for number, row in _jsonl(path) if path.suffix == ".jsonl" else read_csv_table(path):
-        clip_id, caption = row.get("clip_id"), row.get("caption")
-        if not isinstance(clip_id, str) or not isinstance(caption, str):
-            raise UserError(f"{path}, line {number}: expected clip_id and caption; got {sorted(row)}")
-        if clip_id in captions:
-            raise UserError(f"{path}, line {number}: clip_id {clip_id!r} comes twice; keep one")
-        captions[clip_id] = " ".join(caption.split())
-    return captions
-
-
-def _jsonl(path: Path) -> Iterable[tuple[int, dict]]:
+def read_jsonl(path: Location) -> Iterator[tuple[int, dict[str, Any]]]:
+    """JSON objects, one a line."""
     for number, line in read_lines(path):
         try:
             row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise UserError(f"{path}, line {number}: not valid JSON ({error.msg})") from None
+        except (json.JSONDecodeError, RecursionError) as error:
+            told = getattr(error, "msg", "nested too deep")
+            raise UserError(f"{path}, line {number}: not valid JSON ({told})") from None
         if not isinstance(row, dict):
             raise UserError(f"{path}, line {number}: expected a JSON object, got {type(row).__name__}")
         yield number, row
+
+
+def read_parquet(path: Path, *, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Rows by number from 1; only `columns`, where the table has them, are read."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    try:
+        with parquet.ParquetFile(path) as table:
+            names = [name for name in columns if name in table.schema_arrow.names]
+            number = 0
+            for batch in table.iter_batches(columns=names):
+                for row in batch.to_pylist():
+                    number += 1
+                    yield number, row
+    except (OSError, pa.ArrowInvalid) as error:
+        raise UserError(f"{path}: no readable Parquet table ({' '.join(str(error).split())[:200]})") from None

@@ -4,9 +4,10 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from preprocessing.sources.captions import read_captions
 from preprocessing.sources.config import SourceConfig
 from preprocessing.sources.media_files import SUFFIXES, media_files, require_folder
-from preprocessing.sources.text_files import read_captions, read_csv_rows
+from preprocessing.sources.text_files import read_csv_rows
 from syncflow.errors import UserError
 from syncflow.records import ClipRef, Split
 
@@ -20,7 +21,7 @@ NAMINGS = (  # parsed from the right, for an id may hold `_`; the start in secon
 )
 
 
-def read_vggsound(config: SourceConfig) -> Iterator[ClipRef]:
+def read_vggsound(config: SourceConfig) -> Iterator[tuple[str, ClipRef]]:
     """One clip a row of the csv; a clip whose file is missing keeps its row, to be counted as failed.
 
     Raises:
@@ -30,23 +31,33 @@ def read_vggsound(config: SourceConfig) -> Iterator[ClipRef]:
     if config.index is None:
         raise UserError("vggsound index: none given; set source.index to vggsound.csv")
     root = require_folder(config.root, source=DATASET)
-    files = {key: path for path in media_files(root) if (key := parse_name(path.name)) is not None}
+    files = {key: file for _, file in media_files(root) if (key := parse_name(file.name)) is not None}
     if not files:
         raise UserError(f"vggsound root {root}: no clip named <id>_<start>.mp4 there; give the clips' folder")
-    captions = read_captions(config.captions) if config.captions else {}
-    for video, start, label, split in read_index(config.index):
-        clip_id = f"{video}_{start:06d}"
-        yield ClipRef(
-            dataset=DATASET,
-            clip_id=clip_id,
-            path=files.get((video, start), root / f"{clip_id}.mp4"),
-            split=split,
-            caption=captions.get(clip_id) or label_sentence(label),
+    captions = read_captions(config.captions)
+    for line, (video, start, label, split) in read_index(config.index):
+        clip_id = clip_name(video, start)
+        yield (
+            f"{config.index}, line {line}",
+            ClipRef(
+                dataset=DATASET,
+                clip_id=clip_id,
+                path=files.get((video, start), root / f"{clip_id}.mp4"),
+                split=split,
+                label=label_sentence(label),
+                caption=captions.clip(clip_id),
+                window_captions=captions.windows(clip_id),
+            ),
         )
 
 
-def read_index(path: Path) -> Iterator[tuple[str, int, str, Split]]:
-    """Video id, start in seconds, label and split of each row of the official csv."""
+def clip_name(video: str, start: int) -> str:
+    """The id of a clip: `<ytid>_<start, six digits>`."""
+    return f"{video}_{start:06d}"
+
+
+def read_index(path: Path) -> Iterator[tuple[int, tuple[str, int, str, Split]]]:
+    """Line, and video id, start in seconds, label and split, of each row of the official csv."""
     seen: dict[tuple[str, int], int] = {}
     splits: dict[str, tuple[str, int]] = {}
     for line, row in read_csv_rows(path):
@@ -67,7 +78,7 @@ def read_index(path: Path) -> Iterator[tuple[str, int, str, Split]]:
         other, other_line = splits.setdefault(video, (split, line))
         if other != split:
             raise UserError(f"{where}: video {video} is in {split}, but in {other} on line {other_line}")
-        yield video, int(start), label, split
+        yield line, (video, int(start), label, split)
 
 
 def parse_name(name: str) -> tuple[str, int] | None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from syncflow.evaluation.mel import mel_distance_db
-from syncflow.evaluation.sync import audio_onsets, match_events
+from syncflow.onsets import audio_onsets, match_events
 
 ONSET_TOLERANCE_S = 0.010
 

@@ -187,7 +187,7 @@ def _frames(path: Path, picture: bytearray, *, span: Span, spec: ClipSpec) -> li
     if len(frames) < max(offsets) + spec.num_frames:
         wanted = max(offsets) + spec.num_frames
         raise MediaError(
-            "too_short", f"{path}: {len(frames)} of {wanted} frames from {span.start_s:.3f} s on"
+            "undecodable", f"{path}: {len(frames)} of {wanted} frames from {span.start_s:.3f} s on"
         )
     return [frames[offset : offset + spec.num_frames] for offset in offsets]
 
@@ -205,7 +205,7 @@ def _samples(
     missing = spec.num_samples - len(audio)
     if not open_end:
         if missing >= spec.sample_rate / spec.fps:
-            raise MediaError("too_short", f"{path}: {len(audio)} of {spec.num_samples} samples")
+            raise MediaError("undecodable", f"{path}: {len(audio)} of {spec.num_samples} samples")
         audio = np.pad(audio, (0, missing))
     if not np.isfinite(audio).all():
         raise MediaError("not_finite", f"{path}: NaN or Inf among the samples")

@@ -11,7 +11,7 @@ from syncflow.errors import UserError
 from syncflow.records import CaptionedClip, ClipRef, DecodedClip, DecodedWindow, Dropped
 
 
-def clip(name: str, *, caption: str = "", windows: int = 1) -> DecodedClip:
+def clip(name: str, *, windows: int = 1, **source: str | tuple[str, ...]) -> DecodedClip:
     draw = np.random.default_rng(len(name))
     made = [
         DecodedWindow(
@@ -22,7 +22,7 @@ def clip(name: str, *, caption: str = "", windows: int = 1) -> DecodedClip:
         )
         for k in range(windows)
     ]
-    ref = ClipRef(dataset="set", clip_id=name, path=Path("/x"), caption=caption)
+    ref = ClipRef(dataset="set", clip_id=name, path=Path("/x"), **source)  # type: ignore[arg-type]
     return DecodedClip(ref=ref, source_sha256="s", windows=tuple(made), scores=({},) * windows)
 
 
@@ -54,9 +54,25 @@ def git() -> tuple[GitForCausalLM, ByT5Tokenizer]:
 
 def test_caption_of_the_source_serves_every_window() -> None:
     step = SourceCaptionStep(CaptionConfig(kind="label"))
-    (result,) = step([clip("a", caption="  a dog\n barks ", windows=3)])
+    (result,) = step([clip("a", label="  a dog\n barks ", caption="a cat", windows=3)])
     assert isinstance(result, CaptionedClip)
     assert result.captions == ("a dog barks",) * 3 and result.caption_source == "label"
+
+
+def test_caption_of_a_window_outranks_that_of_the_clip_and_that_its_label() -> None:
+    step = SourceCaptionStep(CaptionConfig(kind="manifest"))
+    of_windows, of_clip, by_label = step(
+        [
+            clip("a", label="dog", caption="a dog", window_captions=("", "it barks"), windows=3),
+            clip("b", label="dog", caption="a dog"),
+            clip("c", label="dog"),
+        ]
+    )
+    assert isinstance(of_windows, CaptionedClip) and isinstance(of_clip, CaptionedClip)
+    assert of_windows.captions == ("a dog", "it barks", "a dog")
+    assert (of_clip.captions, of_clip.caption_source) == (("a dog",), "manifest")
+    assert isinstance(by_label, CaptionedClip)
+    assert (by_label.captions, by_label.caption_source) == (("dog",), "label")
 
 
 def test_clip_without_a_caption_is_rejected_or_falls_back() -> None:

@@ -7,9 +7,10 @@ import pytest
 
 from preprocessing.decode_config import FilterConfig
 from preprocessing.filters import SCORE_NAMES, FilterStep, score_window
-from syncflow.records import ClipRef, DecodedClip, DecodedWindow, Dropped
+from syncflow.records import ClipRef, ClipSpec, DecodedClip, DecodedWindow, Dropped
 
 RATE = 48_000
+SPEC = ClipSpec(height=8, width=8)
 REF = ClipRef(dataset="d", clip_id="a", path=Path("/a.mp4"))
 
 
@@ -21,23 +22,23 @@ def window(*, moving: bool = True, gain: float = 0.5, index: int = 0) -> Decoded
 
 
 def clip(*windows: DecodedWindow) -> DecodedClip:
-    scores = tuple(score_window(w, sample_rate=RATE) for w in windows)
+    scores = tuple(score_window(w, spec=SPEC) | {"clip_seconds": 10.0} for w in windows)
     return DecodedClip(ref=REF, source_sha256="0", windows=windows, scores=scores)
 
 
 def test_a_plain_window_has_the_scores_it_must_have() -> None:
-    scores = score_window(window(), sample_rate=RATE)
-    assert tuple(scores) == SCORE_NAMES
+    scores = score_window(window(), spec=SPEC)
+    assert {*scores, "clip_seconds"} == {*SCORE_NAMES}
     assert scores["motion"] == pytest.approx(4) and scores["static_fraction"] == 0
     assert scores["loudness_dbfs"] == pytest.approx(20 * np.log10(0.5 / np.sqrt(2)), abs=0.01)
     assert scores["silence_fraction"] == 0 and scores["clipping_fraction"] == 0
 
 
 def test_still_silent_and_clipped_windows_score_so() -> None:
-    assert score_window(window(moving=False), sample_rate=RATE)["static_fraction"] == 1
-    silent = score_window(window(gain=0), sample_rate=RATE)
+    assert score_window(window(moving=False), spec=SPEC)["static_fraction"] == 1
+    silent = score_window(window(gain=0), spec=SPEC)
     assert silent["silence_fraction"] == 1 and silent["loudness_dbfs"] == pytest.approx(-120)
-    assert score_window(window(gain=2), sample_rate=RATE)["clipping_fraction"] > 0.5
+    assert score_window(window(gain=2), spec=SPEC)["clipping_fraction"] > 0.5
 
 
 STRICT = FilterConfig(max_static_fraction=0.9, max_silence_fraction=0.9, max_clipping_fraction=0.1)

@@ -13,6 +13,7 @@ from syncflow.data.parquet.schema import TEXT_SCHEMA, content_sha256
 from syncflow.data.parquet.shards import read_table, shard_name, write_shard, write_texts
 from syncflow.hashing import file_sha256, settings_sha256
 from syncflow.records import ClipRef, Dropped, EncodedClip, TextEmbedding
+from syncflow.storage import Location
 
 Outcome = EncodedClip | Dropped
 
@@ -26,13 +27,16 @@ class Source:
     mtime_ns: int = 0
 
     @classmethod
-    def of(cls, path: Path, *, sha256: str = "") -> "Source":
-        """Size, time and hash (unless given) of a regular file; empty for anything else."""
+    def of(cls, path: Location, *, sha256: str = "") -> "Source":
+        """Size, time and hash (unless given) of a regular file; empty for anything else.
+
+        A remote file is not fetched for its hash alone.
+        """
         try:
             if not path.is_file():
                 return cls()
             status = path.stat()
-            digest = sha256 or file_sha256(path)
+            digest = sha256 or (file_sha256(path) if isinstance(path, Path) else "")
         except (OSError, ValueError):  # no permission, or a NUL in the name: the step says what is wrong
             return cls()
         return cls(sha256=digest, bytes=status.st_size, mtime_ns=status.st_mtime_ns)
@@ -87,7 +91,7 @@ class DatasetWriter:
 
     def _ledger_row(self, outcome: Outcome, *, shard: str, attempt: int) -> LedgerRow:
         ref, dropped = outcome.ref, isinstance(outcome, Dropped)
-        hashed = "" if dropped else outcome.rows[0].source_sha256
+        hashed = outcome.source_sha256 if dropped else outcome.rows[0].source_sha256
         source = Source.of(ref.path, sha256=hashed)
         return LedgerRow(
             dataset=ref.dataset,

@@ -6,13 +6,13 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from preprocessing.sources import read_source
 from preprocessing.sources.config import SourceConfig
-from preprocessing.sources.greatest_hits import segment_starts
-from preprocessing.sources.vggsound import parse_name, read_index
+from preprocessing.sources.known_bad import read_known_bad
+from preprocessing.sources.vggsound import parse_name
 from syncflow.errors import UserError
 
 A, B = "2015-02-16-16-49-06", "2015-02-16-16-49-06-2"
@@ -27,14 +27,31 @@ def greatest_hits(root: Path, *, train: str = f"{A}\n", test: str = f"{B}\n") ->
         (root / f"{video}_times.txt").write_text(
             "0.5 wood hit static\n1.5 None None None\n2.0 metal scratch None\n"
         )
-    return SourceConfig(kind="greatest_hits", root=root)
+    return SourceConfig(kind="greatest_hits", root=str(root))
 
 
 def vggsound(root: Path, text: str | bytes) -> SourceConfig:
     index = root / "vggsound.csv"
     index.write_bytes(text.encode() if isinstance(text, str) else text)
     (root / "abcdefghijk_000030.mp4").touch()
-    return SourceConfig(kind="vggsound", root=root, index=index)
+    return SourceConfig(kind="vggsound", root=str(root), index=index)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.text(max_size=40) | st.sampled_from(["-x", "..", "../x", "a/../../x", "\0", "/etc/passwd", "y" * 5000])
+)
+def test_no_id_or_path_leaves_the_root(tmp_path_factory, text):
+    root = tmp_path_factory.mktemp("ids")
+    pq.write_table(pa.Table.from_pylist([{"path": text, "clip_id": text}]), root / "index.parquet")
+    try:
+        refs = list(read_source(SourceConfig(kind="manifest", root=str(root), index=root / "index.parquet")))
+    except UserError as error:
+        assert "line 1" in str(error)
+        return
+    for ref in refs:
+        assert ref.path.is_absolute() and ref.path.is_relative_to(root) and ".." not in ref.path.parts
+        assert 0 < len(ref.clip_id) <= 255 and ref.clip_id.isprintable()
 
 
 @given(YOUTUBE, st.integers(0, 999_999))
@@ -56,7 +73,7 @@ def test_vggsound_rows_become_clips_with_absolute_paths_and_sentences(tmp_path):
     text = '\ufeff"abcdefghijk",30,"bird chirping,\r\ntweeting",train\r\n-bcdefghij_,0,x,test\r\n'
     found, missing = read_source(vggsound(tmp_path, text))
     assert found.path == tmp_path / "abcdefghijk_000030.mp4" and found.path.is_absolute()
-    assert found.caption == "The sound of bird chirping, tweeting."
+    assert found.label == "The sound of bird chirping, tweeting."
     assert (missing.clip_id, missing.split, missing.path.exists()) == ("-bcdefghij__000000", "test", False)
 
 
@@ -87,15 +104,36 @@ def test_an_index_of_190k_rows_is_read_within_ten_seconds(tmp_path, shared):
             writer.writerow(
                 (row["ytid"], row["start_s"], "a, b", "test" if row["split"] == "test" else "train")
             )
-    started = time.perf_counter()
-    count = sum(1 for _ in read_index(index))
-    assert count > 180_000 and time.perf_counter() - started < 10
+    (tmp_path / "abcdefghijk_000030.mp4").touch()
+    started = time.process_time()
+    count = sum(1 for _ in read_source(SourceConfig(kind="vggsound", root=str(tmp_path), index=index)))
+    assert count > 180_000 and time.process_time() - started < 10
+
+
+def test_the_official_rows_that_could_be_had_are_read_whole(tmp_path, shared):
+    (tmp_path / "abcdefghijk_000030.mp4").touch()
+    index = shared / "data" / "vggsound_partial.csv.gz"
+    refs = list(read_source(SourceConfig(kind="vggsound", root=str(tmp_path), index=index)))
+    assert len(refs) == 17_494 and len({ref.clip_id for ref in refs}) == 17_494
+    assert {"train", "test"} == {ref.split for ref in refs} and all(ref.label for ref in refs)
+
+
+def test_clips_of_a_known_bad_list_are_marked_by_any_naming(tmp_path):
+    config = vggsound(tmp_path, "abcdefghijk,30,x,train\n-bcdefghij_,0,x,test\nabcdefghijl,1,x,train\n")
+    bad = tmp_path / "bad.csv"
+    bad.write_text("clip,reason\nabcdefghijk_30000_40000,Silent audio\n-bcdefghij__000000,broken\nx,y\n")
+    refs = read_source(config.model_copy(update={"known_bad": bad}))
+    assert [ref.known_bad for ref in refs] == ["silent_audio", "broken", ""]
+
+
+def test_the_real_known_bad_list_is_read(shared):
+    assert len(read_known_bad(shared / "data" / "vggsound_known_bad.csv.gz")) > 2000
 
 
 def test_greatest_hits_follows_the_official_lists_and_tells_what_is_struck(tmp_path):
     first, second = read_source(greatest_hits(tmp_path, train=f"\ufeff{A}\r\n\r\n"))
     assert (first.clip_id, first.split, second.clip_id, second.split) == (A, "train", B, "test")
-    assert first.caption == "A drumstick hits wood and scratches metal."
+    assert first.label == "A drumstick hits wood and scratches metal."
     assert first.duration_s is None
 
 
@@ -113,12 +151,26 @@ def test_bad_official_lists_are_refused_with_the_line(tmp_path, lists, message):
         list(read_source(greatest_hits(tmp_path, **lists)))
 
 
-def test_ten_second_segments_of_the_original_are_the_papers_2995(shared):
-    with gzip.open(shared / "data" / "greatest_hits_videos.csv.gz", "rt") as rows:
-        videos = list(csv.DictReader(rows))
-    counts = [len(segment_starts(float(v["duration_s_at_15fps"]), segment_seconds=10.0)) for v in videos]
-    assert sum(counts) == 2995
-    assert sum(n for n, v in zip(counts, videos, strict=True) if v["official_split"] == "test") == 743
+@pytest.mark.parametrize(("unlisted", "train", "test"), [("train", 2252, 743), ("leave_out", 2250, 743)])
+def test_ten_second_segments_of_the_original_are_the_papers_2995(tmp_path, shared, unlisted, train, test):
+    index = shared / "data" / "greatest_hits_videos.csv.gz"
+    values = {"root": str(tmp_path), "index": index, "unlisted": unlisted, "segment_seconds": 10.0}
+    refs = list(read_source(SourceConfig(kind="greatest_hits", **values)))
+    assert sum(ref.split == "train" for ref in refs) == train
+    assert sum(ref.split == "test" for ref in refs) == test
+    assert {ref.path for ref in refs if ref.split == "train"}.isdisjoint(
+        ref.path for ref in refs if ref.split == "test"
+    )
+    assert all(ref.duration_s == 10 and ref.start_s % 10 == 0 for ref in refs)
+
+
+def test_videos_of_neither_list_are_training_clips_unless_left_out(tmp_path):
+    config = greatest_hits(tmp_path)
+    other = "2015-09-18-04-36-35-362"
+    (tmp_path / f"{other}_denoised.mp4").touch()
+    assert [ref.clip_id for ref in read_source(config)] == [A, B, other]
+    left = read_source(config.model_copy(update={"unlisted": "leave_out"}))
+    assert [ref.clip_id for ref in left] == [A, B]
 
 
 def test_a_video_without_length_is_one_clip_to_fail_later(tmp_path):
@@ -140,7 +192,7 @@ def test_a_folder_gives_every_media_file_once_in_order(tmp_path):
         path.touch()
     captions = tmp_path / "captions.jsonl"
     captions.write_text('{"clip_id": "a/x", "caption": "rain"}\n')
-    refs = list(read_source(SourceConfig(root=tmp_path, captions=captions)))
+    refs = list(read_source(SourceConfig(root=str(tmp_path), captions=captions)))
     assert [(ref.clip_id, ref.caption) for ref in refs] == [
         ("b.MKV", ""),
         ("a/-dash.mp4", ""),
@@ -156,7 +208,7 @@ def test_a_manifest_gives_what_its_columns_say(tmp_path, kind):
     else:
         rows = [{"path": "x.mp4", "caption": "rain", "split": "test", "start_s": 1.5}, {"path": "y.mp4"}]
         pq.write_table(pa.Table.from_pylist(rows), index)
-    first, second = read_source(SourceConfig(kind="manifest", root=tmp_path, index=index))
+    first, second = read_source(SourceConfig(kind="manifest", root=str(tmp_path), index=index))
     assert (first.clip_id, first.caption, first.split, first.start_s) == ("x.mp4", "rain", "test", 1.5)
     assert (second.caption, second.split, second.start_s, second.duration_s) == ("", "train", 0.0, None)
 
@@ -166,8 +218,10 @@ def test_a_manifest_gives_what_its_columns_say(tmp_path, kind):
     [
         ("path\n../x.mp4\n", "lies outside"),
         ("path\n/etc/passwd\n", "lies outside"),
-        ("path\nx.mp4\nx.mp4\n", "comes twice"),
-        ("path,clip_id,split\nx.mp4,a,train\nx.mp4,b,test\n", "training and the test set"),
+        ("path\nx.mp4\nx.mp4\n", "line 3: id 'x.mp4' comes twice, first at .*line 2"),
+        ("path,clip_id,split\nx.mp4,a,train\nx.mp4,b,test\n", "line 3.*training and the test set"),
+        ("path,clip_id\nx.mp4,a/../../b\n", "line 2.*step upwards"),
+        ("path,clip_id\nx.mp4,a\0b\n", "line 2.*cannot be printed"),
         ("path,start_s\nx.mp4,nan\n", "line 2: start_s"),
         ("file\nx.mp4\n", "line 2: no path"),
         ("path,caption\nx.mp4\n", "line 2: 1 fields; expected 2"),
@@ -178,7 +232,7 @@ def test_a_bad_manifest_is_refused(tmp_path, text, message):
     index = tmp_path / "index.csv"
     index.write_text(text)
     with pytest.raises(UserError, match=message):
-        list(read_source(SourceConfig(kind="manifest", root=tmp_path, index=index)))
+        list(read_source(SourceConfig(kind="manifest", root=str(tmp_path), index=index)))
 
 
 @pytest.mark.parametrize("kind", ["folder", "greatest_hits", "synthetic", "vggsound", "manifest"])
@@ -190,7 +244,7 @@ def test_a_missing_or_empty_folder_is_one_line(tmp_path, kind, missing):
     index = tmp_path / "index.csv"
     index.write_text("")
     with pytest.raises(UserError) as caught:
-        list(read_source(SourceConfig(kind=kind, root=root, index=index)))
+        list(read_source(SourceConfig(kind=kind, root=str(root), index=index)))
     assert str(root) in str(caught.value) and "\n" not in str(caught.value)
 
 

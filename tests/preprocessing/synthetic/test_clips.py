@@ -11,8 +11,8 @@ from preprocessing.synthetic.scene import FIRST_S, GAP_S, NUMBERS, plan_scene
 from preprocessing.synthetic.sound import render_audio
 from preprocessing.synthetic_config import SyntheticClipsConfig
 from syncflow.errors import UserError
-from syncflow.evaluation.sync import audio_onsets, match_events
 from syncflow.media import MediaError, decode_audio, probe
+from syncflow.onsets import audio_onsets, match_events
 
 
 def config(folder: Path, **changes) -> SyntheticClipsConfig:

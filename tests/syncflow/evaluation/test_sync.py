@@ -10,8 +10,9 @@ from preprocessing.synthetic.draw import render_frames
 from preprocessing.synthetic.scene import plan_scene
 from preprocessing.synthetic.sound import render_audio
 from preprocessing.synthetic_config import SyntheticClipsConfig
-from syncflow.evaluation.sync import audio_onsets, match_events, motion_peaks, sync_score
+from syncflow.evaluation.sync import sync_score
 from syncflow.media import decode_window
+from syncflow.onsets import audio_onsets, match_events, motion_peaks
 from syncflow.records import ClipSpec
 
 RATE, FPS = 48_000, 16
