@@ -46,8 +46,8 @@ def read_source(config: SourceConfig) -> Iterator[ClipRef]:
     root = location(config.root)
     root = root if isinstance(root, RemoteFile) else Path(os.path.abspath(root))  # noqa: PTH100
     for where, ref in READERS[config.kind](config):
-        _check_id(ref.clip_id, where)
         _check_inside(ref.path, root, where)
+        _check_id(ref.clip_id, where)
         if ref.clip_id in ids:
             raise UserError(f"{where}: id {ref.clip_id!r} comes twice, first at {ids[ref.clip_id]}; keep one")
         ids[ref.clip_id] = where
