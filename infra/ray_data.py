@@ -9,7 +9,7 @@ split   three pools: decode on CPUs -> caption and encode on GPUs -> commit. A b
 import logging
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -120,7 +120,7 @@ class Refusal:
 class RayWorker:
     """A part of the work behind the tables that Ray Data hands around: column `item`, a record a row."""
 
-    def __init__(self, make_part: MakePart, work: Work) -> None:
+    def __init__(self, make_part: Callable[[Any], Part], work: Any) -> None:
         if make_part is not Decoder:
             import torch
 
@@ -151,16 +151,19 @@ def _table(records: list[Any]) -> dict[str, np.ndarray]:
     return {"item": column}
 
 
-def refuse_relative_paths(config: PrecomputeConfig) -> None:
+def refuse_relative_paths(paths: Mapping[str, Path | str]) -> None:
     """A job's driver runs in an unpacked copy of the working directory, which is thrown away.
 
+    Args:
+        paths: by the names of their settings.
+
     Raises:
-        UserError: under `ray job submit`, a relative source or output.
+        UserError: under `ray job submit`, a relative one.
     """
     if not os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR"):
         return
-    for name, path in (("source.root", config.source.root), ("output", str(config.output))):
-        if not (is_url(path) or Path(path).is_absolute()):
+    for name, path in paths.items():
+        if not (is_url(str(path)) or Path(path).is_absolute()):
             raise UserError(
                 f"--{name} {path}: relative, and a Ray job runs in a copy of the working directory; give an "
                 "absolute path that all nodes see"

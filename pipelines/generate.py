@@ -1,4 +1,4 @@
-"""Prompts to clips, or videos to sound: mp4 files with a strip and a sidecar each, and a manifest."""
+"""Prompts, or clips given whole or in part, to clips: mp4 files with a sidecar each, and a manifest."""
 
 from syncflow.command_line import parse_arguments, run
 from syncflow.config import dump_config
@@ -18,17 +18,24 @@ def main() -> int:
     checked_folder(config.checkpoint)
     rows = read_rows(config)
 
-    from syncflow.systems.generate import generate_clips, plan_clips
-    from syncflow.systems.loading import load_pipeline
+    from infra.best_of import sync_quality
+    from syncflow.systems.generate import Execute, generate_clips, run_in_loop
+    from syncflow.systems.plan import plan_clips
 
+    execute: Execute = run_in_loop
+    if config.executor == "ray":
+        from infra.ray_generate import RayGeneration
+
+        execute = RayGeneration(config)
     clips = plan_clips(rows, per_prompt=config.per_prompt)
     with Progress() as progress:
-        loading = progress.add_task("loading the checkpoint", total=None)
-        loaded = load_pipeline(config)
-        progress.remove_task(loading)
-        task = progress.add_task(f"{len(clips)} clips on {loaded.pipeline.device}", total=len(clips))
+        task = progress.add_task("loading the checkpoint", total=len(clips))
         lines = generate_clips(
-            clips, loaded, config, report=lambda done: progress.update(task, completed=done)
+            clips,
+            config,
+            execute=execute,
+            score=sync_quality,
+            report=lambda done: progress.update(task, completed=done, description=f"{len(clips)} clips"),
         )
     dump_config(config, config.output / "resolved.yaml")
     failed = [line for line in lines if line.failure]
@@ -45,11 +52,9 @@ def reproduce(config: GenerateConfig) -> int:
     assert config.reproduce is not None
     sidecar = Sidecar.read(config.reproduce)
 
-    from syncflow.systems.generate import reproduce_clip, settings_to_reproduce
-    from syncflow.systems.loading import load_pipeline
+    from syncflow.systems.reproduce import reproduce_clip, settings_to_reproduce
 
-    own = settings_to_reproduce(sidecar, config)
-    same = reproduce_clip(sidecar, load_pipeline(own), own)
+    same = reproduce_clip(sidecar, settings_to_reproduce(sidecar, config))
     made_with = f"device {sidecar.device}, torch {sidecar.versions.get('torch')}"
     verdict = (
         "the same latents, bit for bit" if same else f"other latents (the clip was made with {made_with})"

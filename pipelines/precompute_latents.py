@@ -19,7 +19,7 @@ def main() -> int:
     from infra.ray_data import RayExecutor, refuse_relative_paths
     from preprocessing.job import precompute
 
-    refuse_relative_paths(config)
+    refuse_relative_paths({"source.root": config.source.root, "output": config.output})
     return precompute(config, execute=RayExecutor(config))
 
 

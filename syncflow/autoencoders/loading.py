@@ -1,6 +1,7 @@
 """Load an autoencoder's folder strictly: every tensor of the model, none else, each of its shape."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -52,7 +53,7 @@ def load_video_vae(
     """
     folder = Path(location)
     if not folder.is_dir():
-        folder = _download(location, setting=setting)
+        folder = download(location, setting=setting)
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -64,12 +65,17 @@ def load_video_vae(
     return vae.eval()
 
 
-def _download(name: str, *, setting: str) -> Path:
+def download(name: str, *, setting: str, patterns: Sequence[str] = ("*.json", "*.safetensors")) -> Path:
+    """The files of `name` on the Hugging Face hub, weights as safetensors only; from the cache if there.
+
+    Raises:
+        UserError: the hub does not give it; `setting` is what the message tells to change.
+    """
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 
     try:
-        return Path(snapshot_download(name, allow_patterns=["*.json", "*.safetensors"]))
+        return Path(snapshot_download(name, allow_patterns=list(patterns)))
     except (OSError, HFValidationError, HfHubHTTPError, LocalEntryNotFoundError) as error:
         reason = " ".join(str(error).split())[:160]
         raise UserError(

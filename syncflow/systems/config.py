@@ -3,11 +3,22 @@
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator, model_validator
 
 from syncflow.config import Config
 from syncflow.flow.config import GuidanceConfig, SolverConfig
 from syncflow.records import ClipSpec
+from syncflow.systems.spans import parse_keep
+
+
+class SpeedConfig(Config):
+    """What makes sampling faster; its cost in quality is in docs/sampling.md."""
+
+    video_steps_per_batch: int = Field(default=8, ge=1)
+    """Video to sound: flow times whose video features are computed in one forward. They do not depend on
+    the sound, so this costs memory alone."""
+    compile: bool = False
+    """Compile the blocks of the towers (torch.compile): slower for the first batch, then faster."""
 
 
 class GenerateConfig(Config):
@@ -27,11 +38,19 @@ class GenerateConfig(Config):
     prompt: tuple[str, ...] = ()
     """Prompts, one clip each (or, with `video`, one for all of the videos)."""
     prompts: Path | None = None
-    """File of prompts: .txt (a line each), .csv or .jsonl (`prompt`, and `video` for video to sound)."""
+    """File of prompts: .txt (a line each), or .csv, .jsonl or .parquet (`prompt`, and `video` if any)."""
     negative_prompt: str = ""
     """What to steer away from; empty: the learned null prompt."""
     video: Path | None = None
-    """A clip, or a folder of clips, to make new sound for (zero-shot video to sound, Section 5)."""
+    """A clip, or a folder of clips, that is given: it gets new sound (zero-shot video to sound, Section 5),
+    unless `keep_video`, `keep_audio` or `strength` say otherwise."""
+    keep_video: str = "all"
+    """What of the given picture is kept: all, none, or spans in seconds as 0-1 or 0-0.5,1.5-2."""
+    keep_audio: str = "none"
+    """What of the given sound is kept, likewise."""
+    strength: float = Field(default=1.0, gt=0, le=1)
+    """How far what is given and not kept is changed: it is noised up to flow time 1 - strength and solved
+    from there (editing). At 1 it is made anew from noise."""
     split: Literal["all", "train", "test"] = "all"
     """Which videos of a folder that lists its clip ids in train.txt and test.txt."""
     limit: int = Field(default=0, ge=0)
@@ -40,21 +59,58 @@ class GenerateConfig(Config):
     """Sidecar of a clip to make again; its own settings are used."""
     per_prompt: int = Field(default=1, ge=1)
     """Clips a row, each from noise of its own."""
+    best_of: int = Field(default=1, ge=1)
+    """Candidates a clip, each from noise of its own; the one with the best sync score is kept."""
     seed: int = Field(default=0, ge=0)
     """Noise depends on this and on the row's number, not on the batch."""
     batch_size: int = Field(default=4, ge=1)
-    """Clips that are made at once."""
+    """Clips that are made at once. Which ones follows from this and the rows alone, so a clip's bits do not
+    depend on what was done before or on the number of workers."""
     modalities: Literal["both", "video", "audio"] = "both"
-    """What to make: both; picture alone (silent file); or sound alone, from a text-to-audio checkpoint."""
+    """What to make: both; picture alone (silent file); or sound alone (wav), which is the sound of the clip
+    that `both` would make."""
     clip: ClipSpec = ClipSpec()
     """Length, size and rates of the clips."""
     solver: SolverConfig = SolverConfig()
     """How the flow is followed."""
     guidance: GuidanceConfig = GuidanceConfig()
     """Classifier-free guidance, equation (3)."""
+    speed: SpeedConfig = SpeedConfig()
+    """Ways to be faster."""
+    executor: Literal["loop", "ray"] = "loop"
+    """`loop`: this process; `ray`: workers under Ray Data, on this machine or the cluster of RAY_ADDRESS."""
+    workers: int = Field(default=0, ge=0)
+    """Workers under Ray; 0 takes one a GPU, or one a CPU where there is none."""
     device: str = "auto"
     """cpu, cuda, cuda:1 ...; auto takes the first GPU when there is one."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Precision of the towers; the solver's state and the autoencoders are float32."""
+    offload: bool = False
+    """Hold on the GPU only the part that runs (text encoder, towers, autoencoders): for small GPUs."""
     strip: bool = True
     """Write a PNG of frames over the waveform beside each clip (the paper's Figure 3)."""
+    wav: bool = False
+    """Write the sound as a wav beside each mp4, too."""
+
+    @field_validator("keep_video", "keep_audio")
+    @classmethod
+    def _keep(cls, text: str) -> str:
+        parse_keep(text)
+        return text
+
+    @model_validator(mode="after")
+    def _device_of_workers(self) -> "GenerateConfig":
+        if self.executor == "ray" and ":" in self.device:
+            raise ValueError(
+                f"device {self.device} with executor ray: each worker has its own GPU; give cuda"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _candidates(self) -> "GenerateConfig":
+        if self.best_of > 1 and self.modalities != "both":
+            raise ValueError(
+                f"best_of {self.best_of} with modalities {self.modalities}: the sync score needs picture and "
+                "sound; set best_of to 1"
+            )
+        return self

@@ -30,8 +30,9 @@ def write_files(
     spec: ClipSpec,
     title: str,
     strip: bool,
+    wav: bool,
 ) -> None:
-    """Write a clip's file, and its strip beside it.
+    """Write a clip's file, and its strip and its wav beside it.
 
     `frames` uint8 `f h w c`, `audio` float32 `m`: without sound the mp4 is silent, without picture
     the file is a 16-bit wav.
@@ -42,6 +43,8 @@ def write_files(
         _write_wav(path, audio, sample_rate=spec.sample_rate)
         return
     sound = np.zeros(spec.num_samples, dtype=np.float32) if audio is None else np.clip(audio, -1, 1)
+    if wav and audio is not None:
+        _write_wav(path.with_suffix(".wav"), audio, sample_rate=spec.sample_rate)
     write_clip(path, frames=frames, audio=sound, fps=spec.fps, sample_rate=spec.sample_rate)
     if strip:
         target = path.with_suffix(".png")

@@ -1,7 +1,7 @@
 """Picture or sound that a caller gives, as latents, and which of them are kept (Section 5)."""
 
 import itertools
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeGuard
 
@@ -65,6 +65,7 @@ class GivenEncoder:
     video_vae: VideoVAE
     audio_vae: AudioVAE
     device: torch.device
+    before: Callable[[torch.nn.Module], None] = lambda part: None  # called with a part that is to run
 
     def encode(
         self, video: Frames | None, audio: np.ndarray | Tensor | None, spec: ClipSpec, keep: tuple[Keep, Keep]
@@ -122,6 +123,7 @@ class GivenEncoder:
         frames = pixels.shape[2]
         if frames > spec.num_frames:
             raise UserError(f"video: {frames} frames for a clip of {spec.num_frames}; give those of the clip")
+        self.before(self.video_vae)
         # the last frame goes on: a latent frame of the given part sees no cut
         rest = pixels[:, :, -1:].expand(-1, -1, spec.num_frames - frames, -1, -1)
         pixels = torch.cat([pixels, rest], dim=2)
@@ -143,6 +145,7 @@ class GivenEncoder:
         samples = sound.shape[1]
         if not 1 <= samples <= spec.num_samples:
             raise UserError(f"audio: {samples} samples for a clip of {spec.num_samples}; give 1 to that many")
+        self.before(self.audio_vae)
         whole = torch.nn.functional.pad(sound, (0, spec.num_samples - samples))
         modes = [self.audio_vae.encode(each[None].to(self.device)).mode for each in whole]
         return torch.cat(modes), spec.seconds if samples == spec.num_samples else samples / spec.sample_rate

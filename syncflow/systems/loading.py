@@ -4,9 +4,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from diffusers.utils import logging as diffusers_logging
+from transformers.utils import logging as transformers_logging
 
 from syncflow.autoencoders.audio_vae import AudioVAE
-from syncflow.autoencoders.loading import load_vae, load_video_vae
+from syncflow.autoencoders.loading import download, load_vae, load_video_vae
 from syncflow.config import validate
 from syncflow.errors import UserError
 from syncflow.hashing import tensors_sha256
@@ -38,19 +40,44 @@ def load_pipeline(config: GenerateConfig) -> LoadedPipeline:
         UserError: no checkpoint there, one of another class, weights that the checkpoint was not trained
             with, or a part that the wanted modalities need and that was not trained.
     """
-    folder = checked_folder(config.checkpoint)
+    diffusers_logging.disable_progress_bar()  # one bar is enough, and that is the caller's
+    transformers_logging.disable_progress_bar()
+    folder = _local(checked_folder(config.checkpoint))
     if (folder / "model_index.json").is_file():
         pipeline = _saved_pipeline(folder, dtype=getattr(torch, config.dtype))
     else:
         pipeline = _from_checkpoint(folder, config)
     _check_rates(pipeline, config)
+    weights = {name: tensors_sha256(getattr(pipeline, name).state_dict()) for name in PARTS}
+    _place(pipeline, config)
+    pipeline.set_progress_bar_config(disable=True)
+    return LoadedPipeline(pipeline=pipeline, weights=weights)
+
+
+def _local(folder: Path) -> Path:
+    """`folder`, or what the Hugging Face hub has of that name."""
+    if folder.is_dir():
+        return folder
+    patterns = ["*.json", "*.safetensors", "*.model", "*.txt"]  # the last two are tokenizers'
+    return checked_folder(download(str(folder), setting="checkpoint", patterns=patterns))
+
+
+def _place(pipeline: SyncFlowPipeline, config: GenerateConfig) -> None:
+    """To its device, whole or a part at a time, and compiled if asked for."""
     device = config.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    pipeline.to(device)
-    pipeline.set_progress_bar_config(disable=True)
-    weights = {name: tensors_sha256(getattr(pipeline, name).state_dict()) for name in PARTS}
-    return LoadedPipeline(pipeline=pipeline, weights=weights)
+    if not config.offload:
+        pipeline.to(device)
+    elif device == "cpu":
+        raise UserError("offload: is for a GPU, and the device is the CPU; leave it out")
+    else:
+        try:
+            pipeline.enable_model_cpu_offload(device=device)
+        except ImportError:
+            raise UserError("offload: needs accelerate; pip install syncflow[t5]") from None
+    if config.speed.compile:
+        pipeline.dual_dit.compile_repeated_blocks()
 
 
 def _saved_pipeline(folder: Path, *, dtype: torch.dtype) -> SyncFlowPipeline:

@@ -26,17 +26,13 @@ class SyncFlowOutput(BaseOutput):
     """`np`, `pt`: float32 b m, about [-1, 1]; `latent`: float32 b n d."""
 
 
-def decode_video(vae: VideoVAE, latents: Tensor | None, spec: ClipSpec) -> Tensor | None:
+def decode_video(vae: VideoVAE, latents: Tensor, spec: ClipSpec) -> Tensor:
     """Video `b c f h w`, clip by clip."""
-    if latents is None:
-        return None
     return torch.cat([vae.decode(z[None], num_frames=spec.num_frames) for z in latents])
 
 
-def decode_audio(vae: AudioVAE, latents: Tensor | None, spec: ClipSpec) -> Tensor | None:
+def decode_audio(vae: AudioVAE, latents: Tensor, spec: ClipSpec) -> Tensor:
     """Sound `b m`, clip by clip."""
-    if latents is None:
-        return None
     return torch.cat([vae.decode(z[None], num_samples=spec.num_samples) for z in latents])
 
 

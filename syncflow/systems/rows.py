@@ -42,11 +42,19 @@ def read_rows(config: GenerateConfig) -> list[Row]:
         pairs = [(prompt, None) for prompt in config.prompt]
     if not pairs:
         raise UserError("prompt: none given; use --prompt TEXT, --prompts FILE or --video FILE")
+    if not any(video for _, video in pairs):
+        _refuse_keeping_nothing(config)
     pairs = pairs[: config.limit or None]
     for number, (prompt, video) in enumerate(pairs):
         if prompt or video is None:
             check_prompts([prompt], name=f"row {number}: prompt")
     return [Row(number=n, prompt=prompt.strip(), video=video) for n, (prompt, video) in enumerate(pairs)]
+
+
+def _refuse_keeping_nothing(config: GenerateConfig) -> None:
+    for name in ("keep_video", "keep_audio", "strength"):
+        if getattr(config, name) != GenerateConfig.model_fields[name].default:
+            raise UserError(f"{name}: set, but nothing is given; use --video FILE or a table with `video`")
 
 
 def _of_videos(path: Path, *, prompt: str, split: str) -> list[tuple[str, Path | None]]:
@@ -85,9 +93,14 @@ def _of_file(path: Path) -> list[tuple[str, Path | None]]:
         rows: Iterable[Mapping[str, str]] = _table(path, required=("prompt",))
     elif path.suffix == ".jsonl":
         rows = _json_lines(path)
+    elif path.suffix == ".parquet":
+        rows = _parquet(path)
     else:
-        raise UserError(f"prompts {path}: expected a .txt, .csv or .jsonl file")
-    return [(row["prompt"] or "", path.parent / row["video"] if row.get("video") else None) for row in rows]
+        raise UserError(f"prompts {path}: expected a .txt, .csv, .jsonl or .parquet file")
+    return [
+        ((row["prompt"] or "").strip(), path.parent / row["video"] if row.get("video") else None)
+        for row in rows
+    ]
 
 
 def _table(path: Path, *, required: tuple[str, ...]) -> list[dict[str, str]]:
@@ -111,6 +124,25 @@ def _json_lines(path: Path) -> list[dict[str, str]]:
             raise UserError(f"{path}: line {number} has no text under 'prompt'")
         rows.append(row)
     return rows
+
+
+def _parquet(path: Path) -> list[dict[str, str]]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        names = pq.read_schema(path).names
+        table = pq.read_table(path, columns=[name for name in ("prompt", "video") if name in names])
+    except (OSError, pa.ArrowException) as error:
+        raise UserError(
+            f"prompts {path}: cannot be read as Parquet ({' '.join(str(error).split())})"
+        ) from None
+    if "prompt" not in names:
+        raise UserError(f"{path}: no column 'prompt'")
+    wrong = [f for f in table.schema if not (pa.types.is_string(f.type) or pa.types.is_large_string(f.type))]
+    if wrong:
+        raise UserError(f"{path}: column {wrong[0].name!r} is {wrong[0].type}; expected text")
+    return table.to_pylist()
 
 
 def _text(path: Path) -> str:

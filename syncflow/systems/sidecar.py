@@ -12,8 +12,14 @@ from syncflow.errors import UserError
 from syncflow.hashing import settings_sha256
 from syncflow.systems.config import GenerateConfig
 
-INESSENTIAL = {"output", "limit", "reproduce", "prompt", "prompts", "video", "split", "strip"}
+INESSENTIAL = {
+    *("output", "limit", "reproduce", "prompt", "prompts", "video", "split", "strip", "wav"),
+    *("checkpoint", "video_vae", "audio_vae", "text_encoder"),  # the weights' hashes say more
+    *("per_prompt", "executor", "workers", "offload"),
+}
 """Settings that do not change what a row becomes, beside the row itself."""
+ROUNDING = {"batch_size": True, "device": True, "speed": {"video_steps_per_batch", "compile"}}
+"""Settings that change it in the last digits only."""
 
 
 class Clip(Config):
@@ -35,10 +41,9 @@ class Clip(Config):
         """Stem of the clip's files."""
         return f"{self.row:05d}-{self.copy_number}"
 
-    @property
-    def index(self) -> int:
-        """What keys its noise beside the seed: the row, whatever the number of clips a row."""
-        return self.row + (self.copy_number << 32)
+    def noise_index(self, candidate: int) -> int:
+        """What keys the noise of one of its candidates, beside the seed; whatever else is made."""
+        return self.row + (self.copy_number << 32) + (candidate << 48)
 
 
 class Sidecar(Config):
@@ -50,6 +55,10 @@ class Sidecar(Config):
     """All clips that were made together: rounding depends on them."""
     position: int
     """This clip's place in the batch."""
+    candidate: int = 0
+    """Which of `best_of` it is."""
+    scores: tuple[float, ...] = ()
+    """What each candidate scored; empty where there was but one."""
     settings: dict[str, Any]
     """The resolved settings."""
     weights: dict[str, str]
@@ -85,14 +94,12 @@ class Sidecar(Config):
         return validate(cls, values, source=str(path))
 
 
-def essence(settings: GenerateConfig, clip: Clip, weights: dict[str, str]) -> str:
-    """Hash of what decides a clip up to rounding: two runs with the same one may share an output folder."""
-    values = settings.model_dump(
-        mode="json", exclude=INESSENTIAL | {"checkpoint", "video_vae", "audio_vae", "text_encoder"}
-    )
-    for name in ("batch_size", "device", "per_prompt"):
-        values.pop(name)
-    return settings_sha256([values, clip.model_dump(mode="json", exclude={"video"}), weights])
+def essence(settings: GenerateConfig, clip: Clip) -> str:
+    """Hash of what decides a clip, beside the weights and up to rounding: two runs with the same one may
+    share an output folder."""
+    exclude: dict[str, Any] = {**dict.fromkeys(INESSENTIAL, True), **ROUNDING}
+    values = settings.model_dump(mode="json", exclude=exclude)
+    return settings_sha256([values, clip.model_dump(mode="json", exclude={"video"})])
 
 
 def versions() -> dict[str, str]:

@@ -5,28 +5,16 @@ from typing import Any
 
 import numpy as np
 import torch
-from diffusers import DiffusionPipeline
 from torch import Tensor
-from transformers import PreTrainedTokenizerBase, T5EncoderModel
 
-from syncflow.autoencoders.audio_vae import AudioVAE
-from syncflow.autoencoders.video_vae import VideoVAE
 from syncflow.flow.config import GuidanceConfig, SolverConfig
 from syncflow.flow.solver import Step, step_times
-from syncflow.model.dual_dit import DualDiT
-from syncflow.records import AVLatents, ClipSpec
-from syncflow.systems.given import Frames, GivenEncoder, are_latents, check_keeps
-from syncflow.systems.output import (
-    OutputType,
-    SyncFlowOutput,
-    as_latents,
-    as_output,
-    decode_audio,
-    decode_video,
-)
-from syncflow.systems.pictures import frames_to_video
+from syncflow.records import AVLatents
+from syncflow.systems.given import Frames, GivenEncoder, check_keeps
+from syncflow.systems.output import OutputType, SyncFlowOutput
+from syncflow.systems.parts import SyncFlowParts
 from syncflow.systems.prompts import Lines, PromptEncoder
-from syncflow.systems.request import Modalities, check_count, check_given, check_size
+from syncflow.systems.request import Modalities, check_count, check_given
 from syncflow.systems.sampling import sample, starting_noise
 from syncflow.systems.spans import Keep
 from syncflow.systems.velocity import ClipVelocity
@@ -39,62 +27,8 @@ MAKES: dict[Modalities, frozenset[str]] = {
 }
 
 
-class SyncFlowPipeline(DiffusionPipeline):
-    """Two-tower rectified flow over video and audio latents, solved from noise to data.
-
-    A saved pipeline is a folder with model_index.json and a folder a part; it loads offline.
-    """
-
-    def __init__(
-        self,
-        dual_dit: DualDiT,
-        video_vae: VideoVAE,
-        audio_vae: AudioVAE,
-        text_encoder: T5EncoderModel,
-        tokenizer: PreTrainedTokenizerBase,
-        height: int = 256,
-        width: int = 256,
-        num_frames: int = 32,
-        fps: int = 16,
-        max_text_tokens: int = 300,
-    ) -> None:
-        """The numbers are the defaults of `__call__`, saved with the parts: pixels, frames, Hz, tokens."""
-        super().__init__()
-        self.register_modules(
-            dual_dit=dual_dit,
-            video_vae=video_vae,
-            audio_vae=audio_vae,
-            text_encoder=text_encoder,
-            tokenizer=tokenizer,
-        )
-        self.register_to_config(
-            height=height, width=width, num_frames=num_frames, fps=fps, max_text_tokens=max_text_tokens
-        )
-
-    @property
-    def strides(self) -> tuple[int, int]:
-        """What rows and columns of a frame must be multiples of, pixels."""
-        _, rows, columns = self.dual_dit.video_tower.config.patch_size
-        return self.video_vae.spatial_stride * rows, self.video_vae.spatial_stride * columns
-
-    def spec(self, *, height: int | None, width: int | None, num_frames: int | None) -> ClipSpec:
-        """The clip of that size, None taking the saved default.
-
-        Raises:
-            UserError: no frames, or a size that the parts cannot make; it names the nearest that they can.
-        """
-        saved = self.config
-        frames = saved["num_frames"] if num_frames is None else num_frames
-        rows, columns = (
-            (saved["height"] if height is None else height),
-            (saved["width"] if width is None else width),
-        )
-        check_count("num_frames", frames)
-        check_size(rows, columns, strides=self.strides)
-        rate = self.audio_vae.config.sample_rate
-        return ClipSpec(
-            seconds=frames / saved["fps"], fps=saved["fps"], height=rows, width=columns, sample_rate=rate
-        )
+class SyncFlowPipeline(SyncFlowParts):
+    """Two-tower rectified flow over video and audio latents, solved from noise to data."""
 
     @torch.no_grad()
     def __call__(
@@ -172,10 +106,14 @@ class SyncFlowPipeline(DiffusionPipeline):
         )
         spec = self._spec_of(video, height, width, num_frames)
         encoder = GivenEncoder(
-            video_vae=self.video_vae, audio_vae=self.audio_vae, device=self._execution_device
+            video_vae=self.video_vae,
+            audio_vae=self.audio_vae,
+            device=self._execution_device,
+            before=self._wake,
         )
         given = encoder.encode(video, audio, spec, (keep_video, keep_audio))
         check_keeps(given, makes=makes, strength=strength)
+        self._wake(self.text_encoder)
         prompts = PromptEncoder(
             model=self.text_encoder,
             tokenizer=self.tokenizer,
@@ -197,6 +135,7 @@ class SyncFlowPipeline(DiffusionPipeline):
         start, end = guidance_interval
         # without a prompt both passes of equation (3) are the same one
         scales = (1.0, None) if prompts.same else (guidance_scale, audio_guidance_scale)
+        self._wake(self.dual_dit)
         config = solver or SolverConfig(steps=num_inference_steps)
         with self.progress_bar(total=len(step_times(config, start=1 - strength)) - 1) as bar:  # type: ignore[call-issue]
 
@@ -219,20 +158,8 @@ class SyncFlowPipeline(DiffusionPipeline):
             )
         made = AVLatents(video=x_1.video if "video" in makes else None, audio=x_1.audio)
         output = self.decode(made, spec, output_type=output_type)
+        self._wake(None)
         return output if return_dict else (output.frames, output.audio)
-
-    def _spec_of(
-        self, video: Frames | None, height: int | None, width: int | None, num_frames: int | None
-    ) -> ClipSpec:
-        """The clip to make; given frames decide its size, and its length unless that is asked for."""
-        if video is None or are_latents(video):
-            return self.spec(height=height, width=width, num_frames=num_frames)
-        frames, rows, columns = frames_to_video(video).shape[2:]
-        return self.spec(height=rows, width=columns, num_frames=frames if num_frames is None else num_frames)
-
-    def _empty(self, shape: tuple[int, ...]) -> Tensor:
-        """No clips, in the shape of one."""
-        return torch.empty(0, *shape, device=self._execution_device)
 
     def _call_back(self, callback: Callback | None, step: Step) -> AVLatents | None:
         if callback is None:
@@ -240,11 +167,3 @@ class SyncFlowPipeline(DiffusionPipeline):
         state = {"latents": step.x.video, "audio_latents": step.x.audio}
         state |= callback(self, step.number, step.t, dict(state)) or {}
         return AVLatents(video=state["latents"], audio=state["audio_latents"])
-
-    @torch.no_grad()
-    def decode(self, x_1: AVLatents, spec: ClipSpec, *, output_type: OutputType = "np") -> SyncFlowOutput:
-        """Latents as frames and sound, clip by clip (see `SyncFlowOutput`)."""
-        if output_type == "latent":
-            return as_latents(x_1)
-        video = decode_video(self.video_vae, x_1.video, spec)
-        return as_output(video, decode_audio(self.audio_vae, x_1.audio, spec), output_type)

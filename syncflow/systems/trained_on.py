@@ -46,11 +46,17 @@ class TrainedOn:
 
 
 def checked_folder(folder: Path) -> Path:
-    """`folder`. Raises UserError if there is no checkpoint and no saved pipeline in it."""
+    """`folder`, or a name as the Hugging Face hub has them (which is looked for later).
+
+    Raises:
+        UserError: there is no checkpoint and no saved pipeline in it.
+    """
     if folder == Path():
         raise UserError(
             "checkpoint: not set; give the folder that train_stage.py wrote, .../joint/checkpoint"
         )
+    if not folder.is_dir() and is_hub_name(folder):
+        return folder
     if not folder.is_dir():
         raise UserError(
             f"checkpoint {folder}: no such folder; train a stage first (pipelines/train_stage.py)"
@@ -60,6 +66,12 @@ def checked_folder(folder: Path) -> Path:
             f"checkpoint {folder}: no manifest.json in it; give the folder `checkpoint` of a trained stage"
         )
     return folder
+
+
+def is_hub_name(path: Path) -> bool:
+    """Whether a path may be `owner/name` on the Hugging Face hub: its first folder does not exist here."""
+    parts = path.parts
+    return len(parts) == 2 and not path.is_absolute() and not Path(parts[0]).exists() and ".." not in parts
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -8,11 +8,13 @@ import pytest
 from syncflow.errors import UserError
 from syncflow.flow.config import SolverConfig
 from syncflow.hashing import tensors_sha256
-from syncflow.media import decode_window, probe, write_clip
+from syncflow.media import decode_picture, decode_window, probe, write_clip
 from syncflow.records import ClipSpec
 from syncflow.systems.config import GenerateConfig
-from syncflow.systems.generate import generate_clips, plan_clips, reproduce_clip, settings_to_reproduce
+from syncflow.systems.generate import generate_clips
 from syncflow.systems.loading import load_pipeline
+from syncflow.systems.plan import make_plan, plan_clips
+from syncflow.systems.reproduce import reproduce_clip, settings_to_reproduce
 from syncflow.systems.rows import read_rows
 from syncflow.systems.sidecar import Sidecar
 from syncflow.systems.syncflow import SyncFlowPipeline
@@ -20,6 +22,7 @@ from syncflow.text import TextEncoder
 from syncflow.text_config import TextConfig
 
 PROMPTS = ("wood is hit", "metal rings, loudly", "cloth")
+HALVES = (slice(0, 20_000), slice(28_000, 48_000))  # well before and after the middle of a second
 SPEC = ClipSpec(seconds=1.0, height=32, width=48)
 
 
@@ -41,13 +44,17 @@ def settings(saved: Path, output: Path, **changes: object) -> GenerateConfig:
     return GenerateConfig(checkpoint=saved, output=output, **{**values, **changes})
 
 
-def make(config: GenerateConfig) -> list:
+def make(config: GenerateConfig, score=None) -> list:
     clips = plan_clips(read_rows(config), per_prompt=config.per_prompt)
-    return generate_clips(clips, load_pipeline(config), config)
+    return generate_clips(clips, config, score=score)
 
 
 def latents(folder: Path) -> list[dict[str, str]]:
     return [Sidecar.read(path).latents for path in sorted(folder.glob("*.json"))]
+
+
+def times(folder: Path) -> dict[str, int]:
+    return {path.name: path.stat().st_mtime_ns for path in folder.glob("*.mp4")}
 
 
 def test_a_row_is_an_mp4_a_strip_a_sidecar_and_a_line(saved: Path, tmp_path: Path) -> None:
@@ -56,7 +63,8 @@ def test_a_row_is_an_mp4_a_strip_a_sidecar_and_a_line(saved: Path, tmp_path: Pat
     assert [line["file"] for line in lines] == ["00000-0.mp4", "00000-1.mp4"]
     for line in lines:
         info = probe((tmp_path / line["file"]).resolve())
-        assert (info.width, info.height) == (48, 32) and abs(info.duration_s - 1.0) < 0.02
+        assert (info.width, info.height) == (48, 32) and abs(info.video_end_s - 1.0) < 1e-3
+        assert abs(info.audio_end_s - info.video_end_s) < 0.02
         assert (tmp_path / line["file"]).with_suffix(".png").is_file()
     assert len({str(each) for each in latents(tmp_path)}) == 2
     assert not list(tmp_path.glob(".*"))
@@ -75,19 +83,51 @@ def test_clips_do_not_depend_on_the_batch_but_for_rounding(saved: Path, tmp_path
         assert float(np.abs(one[1] - other[1]).mean()) < 2e-3
 
 
-def test_a_second_run_makes_only_what_lacks(saved: Path, tmp_path: Path) -> None:
-    config = settings(saved, tmp_path, batch_size=1)
+def test_a_second_run_makes_only_what_lacks_and_with_the_same_bits(saved: Path, tmp_path: Path) -> None:
+    config = settings(saved, tmp_path, batch_size=2)
     make(config)
-    before = {path.name: path.stat().st_mtime_ns for path in tmp_path.glob("*.mp4")}
+    before, hashes = (
+        {path.name: path.stat().st_mtime_ns for path in tmp_path.glob("*.mp4")},
+        latents(tmp_path),
+    )
     (tmp_path / "00001-0.json").unlink()
     make(config)
-    after = {path.name: path.stat().st_mtime_ns for path in tmp_path.glob("*.mp4")}
+    after = times(tmp_path)
     assert [name for name in before if before[name] != after[name]] == ["00001-0.mp4"]
+    assert latents(tmp_path) == hashes
+
+
+def test_which_clips_are_made_together_does_not_depend_on_what_is_done(saved: Path, tmp_path: Path) -> None:
+    def batches(folder: Path) -> list[tuple[list[str], tuple[int, ...]]]:
+        config = settings(saved, folder, batch_size=2)
+        plan = make_plan(plan_clips(read_rows(config), per_prompt=1), config)
+        return [([clip.name for clip in batch.clips], batch.wanted) for batch in plan.batches]
+
+    fresh = [(["00000-0", "00001-0"], (0, 1)), (["00002-0"], (0,))]
+    assert batches(tmp_path) == fresh
+    make(settings(saved, tmp_path, batch_size=2, limit=1))
+    assert batches(tmp_path) == [(["00000-0", "00001-0"], (1,)), fresh[1]]
+
+
+def test_the_best_of_several_candidates_is_kept_and_can_be_made_again(saved: Path, tmp_path: Path) -> None:
+    loud = settings(saved, tmp_path / "best", prompt=PROMPTS[:2], best_of=3, wav=True)
+    make(loud, score=lambda frames, audio, spec: float(np.abs(audio).mean()))
+    for name in ("00000-0", "00001-0"):
+        sidecar = Sidecar.read(tmp_path / "best" / f"{name}.json")
+        assert len(set(sidecar.scores)) == 3
+        assert sidecar.candidate == int(np.argmax(sidecar.scores))
+        assert (tmp_path / "best" / f"{name}.wav").is_file()
+    own = settings_to_reproduce(sidecar, GenerateConfig(output=tmp_path / "again"))
+    assert reproduce_clip(sidecar, own)
+    alike = settings(saved, tmp_path / "alike", prompt=PROMPTS[:1], best_of=2)
+    make(alike, score=lambda frames, audio, spec: 0.5)
+    make(settings(saved, tmp_path / "one", prompt=PROMPTS[:1]))
+    assert latents(tmp_path / "alike") == latents(tmp_path / "one")  # of equals, the first
 
 
 def test_a_folder_of_other_settings_is_refused(saved: Path, tmp_path: Path) -> None:
     make(settings(saved, tmp_path, prompt=PROMPTS[:1]))
-    with pytest.raises(UserError, match=r"00000-0 has other settings or weights; give another --output"):
+    with pytest.raises(UserError, match=r"00000-0 has other settings; give another --output"):
         make(settings(saved, tmp_path, prompt=PROMPTS[:1], seed=1))
 
 
@@ -95,14 +135,13 @@ def test_a_sidecar_makes_the_same_latents_again_bit_for_bit(saved: Path, tmp_pat
     make(settings(saved, tmp_path / "first", batch_size=3))
     sidecar = Sidecar.read(tmp_path / "first" / "00001-0.json")
     own = settings_to_reproduce(sidecar, GenerateConfig(output=tmp_path / "again"))
-    loaded = load_pipeline(own)
-    assert reproduce_clip(sidecar, loaded, own)
+    assert reproduce_clip(sidecar, own)
     assert [p.name for p in (tmp_path / "again").glob("*.mp4")] == ["00001-0.mp4"]
     again = (tmp_path / "again" / "00001-0.mp4").read_bytes()
     assert again == (tmp_path / "first" / "00001-0.mp4").read_bytes()
     other = sidecar.model_copy(update={"weights": {**sidecar.weights, "dual_dit": "0" * 64}})
     with pytest.raises(UserError, match="other weights of dual_dit"):
-        reproduce_clip(other, loaded, own)
+        reproduce_clip(other, own)
 
 
 def a_video(path: Path) -> Path:
@@ -120,6 +159,39 @@ def test_video_to_sound_keeps_the_picture_and_makes_new_sound(saved: Path, tmp_p
     found = decode_window((tmp_path / "out" / "00000-0.mp4").resolve(), start_s=0, spec=SPEC)
     assert float(np.abs(given[0].astype(float) - found[0].astype(float)).mean()) < 6
     assert abs(float(np.corrcoef(given[1], found[1])[0, 1])) < 0.1 and float(found[1].std()) > 0
+
+
+def test_a_real_clip_without_sound_gets_one(saved: Path, shared: Path, tmp_path: Path) -> None:
+    video = shared / "data" / "clips" / "av1_noaudio.mkv"
+    make(settings(saved, tmp_path, prompt=("a fan",), video=video))
+    given = decode_picture(video.resolve(), start_s=0, spec=SPEC)
+    found, sound = decode_window((tmp_path / "00000-0.mp4").resolve(), start_s=0, spec=SPEC)
+    assert float(np.corrcoef(given.ravel(), found.ravel())[0, 1]) > 0.95  # H.264 halves the colour
+    assert float(sound.std()) > 0
+
+
+def test_a_clip_given_in_part_keeps_that_part_and_makes_the_rest(saved: Path, tmp_path: Path) -> None:
+    video = a_video(tmp_path / "in.mp4")
+    sounds = []
+    for seed in (1, 2):
+        keep = {
+            "keep_video": "0-0.5",
+            "keep_audio": "0-0.5",
+            "video": video,
+            "prompt": ("rain",),
+            "seed": seed,
+        }
+        make(settings(saved, tmp_path / str(seed), **keep))
+        sounds.append(
+            decode_window((tmp_path / str(seed) / "00000-0.mp4").resolve(), start_s=0, spec=SPEC)[1]
+        )
+    first, last = (np.abs(np.subtract(*(s[part] for s in sounds))).mean() for part in HALVES)
+    assert first < 0.2 * last
+    edited = settings(
+        saved, tmp_path / "edited", video=video, keep_video="none", strength=0.5, prompt=("rain",)
+    )
+    make(edited)
+    assert probe((tmp_path / "edited" / "00000-0.mp4").resolve()).has_audio
 
 
 def test_a_bad_video_is_a_line_with_its_reason_and_alone_an_error(saved: Path, tmp_path: Path) -> None:
