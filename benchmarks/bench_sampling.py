@@ -1,0 +1,156 @@
+"""Time of a sampled clip against that of the model's forwards alone, and what batching gains.
+
+Random weights: neither time nor memory depends on what they are. Rivals take turns; medians.
+"""
+
+import statistics
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from pydantic import Field
+
+from syncflow.command_line import parse_arguments, run
+from syncflow.config import Config, read_preset, validate
+from syncflow.flow.config import GuidanceConfig, SolverConfig
+from syncflow.flow.guidance import GuidedVelocity
+from syncflow.model.config import DualDiTConfig
+from syncflow.model.dual_dit import DualDiT
+from syncflow.records import AVLatents, ClipSpec, TextBatch
+from syncflow.systems.given import Given
+from syncflow.systems.prompts import Prompts
+from syncflow.systems.sampling import sample
+from syncflow.systems.velocity import ClipVelocity
+
+Work = Callable[[], object]
+
+
+class BenchConfig(Config):
+    """Sizes of the bench."""
+
+    model: Path | None = Path("pipelines/configs/tiny/model.yaml")
+    """Preset with a `model` group."""
+    size: int = 64
+    """Rows and columns of a frame, pixels."""
+    batch: int = Field(default=1, ge=1)
+    """Clips that are made at once."""
+    steps: int = Field(default=16, ge=1)
+    """Euler steps."""
+    text_tokens: int = 40
+    """Tokens of a prompt."""
+    video_steps_per_batch: int = 8
+    """Video to sound: flow times in one forward."""
+    repeats: int = 5
+    """Rounds; each times every rival once."""
+    device: str = "cpu"
+    """torch device. On cuda the weights are bf16."""
+
+
+def medians(rivals: dict[str, Work], *, repeats: int, device: str) -> dict[str, float]:
+    """Median seconds of each, in turns; one round before is not counted. On one CPU thread it is the
+    process's own time, so that a busy machine does not decide."""
+    own = device == "cpu" and torch.get_num_threads() == 1
+    clock = time.process_time if own else time.perf_counter
+    seconds: dict[str, list[float]] = {name: [] for name in rivals}
+    for turn in range(repeats + 1):
+        for name, work in rivals.items():
+            _wait(device)
+            start = clock()
+            work()
+            _wait(device)
+            if turn:
+                seconds[name].append(clock() - start)
+    return {name: statistics.median(each) for name, each in seconds.items()}
+
+
+def _wait(device: str) -> None:
+    if device.startswith("cuda"):
+        torch.cuda.synchronize(device)
+
+
+def _model(config: BenchConfig) -> DualDiT:
+    settings = DualDiTConfig()
+    if config.model is not None:
+        settings = validate(DualDiTConfig, read_preset(config.model)["model"], source=str(config.model))
+    dtype = torch.bfloat16 if config.device.startswith("cuda") else torch.float32
+    torch.manual_seed(0)
+    return DualDiT(**settings.model_dump()).to(config.device, dtype).eval()
+
+
+@torch.no_grad()
+def main() -> None:
+    config = parse_arguments(BenchConfig, description=__doc__ or "")
+    model = _model(config)
+    settings, device = model.settings, config.device
+    spec = ClipSpec(height=config.size, width=config.size)
+    spans = settings.frame_spans
+    side = config.size // 8  # the video VAE's stride in space
+    noise = AVLatents(
+        video=torch.randn(config.batch, settings.video.in_channels, len(spans), side, side, device=device),
+        audio=torch.randn(config.batch, 100, settings.audio.latent_dim, device=device),
+    )
+    shape = (config.batch, config.text_tokens)
+    text = TextBatch(
+        tokens=torch.randn(*shape, settings.video.text_dim, device=device),
+        mask=torch.ones(shape, dtype=torch.bool, device=device),
+        dropped=torch.zeros(config.batch, dtype=torch.bool, device=device),
+    )
+    prompts = Prompts(text=text, negative=None)
+    clip = ClipVelocity(model=model, spec=spec, frame_spans=spans)
+    field = GuidedVelocity(
+        clip, text=text, negative=None, config=GuidanceConfig(), prepare=model.prepare_text
+    )
+    t = torch.full((config.batch,), 0.5, device=device)
+    doubled = AVLatents(video=torch.cat([noise.video] * 2), audio=torch.cat([noise.audio] * 2))
+
+    def follow(given: Given, per_batch: int) -> AVLatents:
+        return sample(
+            clip,
+            noise,
+            prompts=prompts,
+            given=given,
+            guidance=GuidanceConfig(),
+            solver=SolverConfig(steps=config.steps),
+            strength=1.0,
+            video_steps_per_batch=per_batch,
+            callback=lambda step: None,
+        )
+
+    def forwards() -> None:
+        for _ in range(config.steps):
+            clip(doubled, torch.cat([t, t]), field.both)
+
+    def two_passes() -> None:
+        for each in (field.text, field.null):
+            clip(noise, t, each)
+
+    nothing = Given(latents=AVLatents(video=None, audio=None), keep=AVLatents(video=None, audio=None))
+    whole = torch.ones(1, 1, 1, 1, 1, dtype=torch.bool, device=device)
+    video = Given(latents=AVLatents(video=noise.video, audio=None), keep=AVLatents(video=whole, audio=None))
+    rivals: dict[str, Work] = {
+        "text to clip": lambda: follow(nothing, 1),
+        "its forwards alone": forwards,
+        "guidance, one batch": lambda: clip(doubled, torch.cat([t, t]), field.both),
+        "guidance, two passes": two_passes,
+        "video to sound, batched": lambda: follow(video, config.video_steps_per_batch),
+        "video to sound, step by step": lambda: follow(video, 1),
+    }
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {config}")
+    seconds = medians(rivals, repeats=config.repeats, device=device)
+    for name, value in seconds.items():
+        line = f"{name:30} {value:9.4f} s"
+        if device.startswith("cuda"):
+            torch.cuda.reset_peak_memory_stats()
+            rivals[name]()
+            line += f"  peak memory {torch.cuda.max_memory_allocated() / 2**30:.2f} GiB"
+        print(line)
+    over = seconds["text to clip"] / seconds["its forwards alone"] - 1
+    print(f"overhead over the forwards: {100 * over:.1f} %")
+    print(f"two passes / one batch: {seconds['guidance, two passes'] / seconds['guidance, one batch']:.2f}")
+    gain = seconds["video to sound, step by step"] / seconds["video to sound, batched"]
+    print(f"video to sound, step by step / batched: {gain:.2f}")
+
+
+if __name__ == "__main__":
+    run(main)
