@@ -6,6 +6,7 @@ fault, and a rerun must find nothing to do and change no byte. With `--nodes 2` 
 cluster dies on the way instead.
 """
 
+import multiprocessing
 import os
 import random
 import signal
@@ -14,7 +15,8 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -23,16 +25,18 @@ import psutil
 from pydantic import Field
 
 from infra.local_cluster import QUIET
+from preprocessing.config import PrecomputeConfig
 from syncflow.command_line import parse_arguments, run
-from syncflow.config import Config
+from syncflow.config import Config, load_config
 from syncflow.data.parquet import read_ledger
 from syncflow.data.verify import find_faults
 from syncflow.hashing import file_sha256
 
 ROOT = Path(__file__).resolve().parent.parent
 Executor = Literal["ray", "loop"]
-TURNS: tuple[Executor, ...] = ("ray", "ray", "loop")  # the executors of successive datasets
 RAY_VICTIMS = ("worker", "driver")  # in turns; the loop's driver is its own worker
+MULTI = multiprocessing.get_context("forkserver")  # drivers begin with everything imported
+Driver = multiprocessing.process.BaseProcess
 
 
 class KillsConfig(Config):
@@ -41,17 +45,33 @@ class KillsConfig(Config):
     output: Path = Path("out/check_kills")
     """Folder for the clips and the datasets; it must be new."""
     kills: int = Field(default=20, ge=0)
-    """Kills in all: of workers and of drivers, under Ray and in the loop."""
-    kills_a_job: int = Field(default=4, ge=1)
+    """Kills in all: of workers and of drivers."""
+    kills_a_job: int = Field(default=5, ge=1)
     """Most kills of one dataset before it may come to its end."""
+    executor: Literal["ray", "loop", "both"] = "both"
+    """What runs the jobs; both: datasets in turns."""
     nodes: int = Field(default=1, ge=1, le=4)
     """Ray nodes simulated on this machine; with 2 or more, one of them dies, too."""
     clips: int = Field(default=24, ge=2)
     """Synthetic clips; a broken and an empty file come on top."""
+    size: int = 128
+    """Rows and columns of the clips, pixels."""
     stages: Literal["fused", "split"] = "fused"
     """How Ray places the work."""
     seed: int = 0
     """Seed of the moments."""
+
+
+def drive(config: PrecomputeConfig, log: Path, address: str) -> None:
+    """What a driver process does: the job, with what it prints in a file."""
+    with log.open("ab") as stream:
+        os.dup2(stream.fileno(), 1)
+        os.dup2(stream.fileno(), 2)
+    from infra.ray_data import RayExecutor
+    from preprocessing.job import precompute, run_in_loop
+
+    os.environ["RAY_ADDRESS"] = address
+    sys.exit(precompute(config, execute=run_in_loop if config.executor == "loop" else RayExecutor(config)))
 
 
 @dataclass
@@ -63,43 +83,35 @@ class Check:
     expected: dict[Any, str] = field(default_factory=dict)
     work_s: float = 0.0
     kills: list[str] = field(default_factory=list)
-    started: dict[str, int] = field(default_factory=dict)
+    started: Counter[str] = field(default_factory=Counter)
 
-    def command(self, name: str, executor: str) -> list[str]:
-        flags = {
-            "config": ROOT / "pipelines/configs/tiny/precompute.yaml",
-            "source.kind": "folder",
-            "source.root": (self.config.output / "clips").absolute(),
-            "output": (self.config.output / name).absolute(),
-            "clips-per-shard": 2,
-            "failure-budget": 1,
+    def start(self, name: str, executor: Executor) -> Driver:
+        """A driver that makes the dataset, or goes on with it."""
+        folder = self.config.output.absolute()
+        values = {
+            "source": {"kind": "folder", "root": str(folder / "clips")},
+            "output": str(folder / name),
+            "clips_per_shard": 2,
+            "failure_budget": 1,
             "executor": executor,
             "stages": self.config.stages,
         }
-        script = str(ROOT / "pipelines/precompute_latents.py")
-        return [sys.executable, script, *(part for k, v in flags.items() for part in (f"--{k}", str(v)))]
-
-    def start(self, name: str, executor: str) -> subprocess.Popen[bytes]:
-        """A driver; what it prints is appended to a file."""
-        environment = {**os.environ, **QUIET, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-        environment["RAY_ADDRESS"] = self.address
-        log = (self.config.output / f"{name}.log").open("ab")
-        return subprocess.Popen(
-            self.command(name, executor), cwd=ROOT, env=environment, stdout=log, stderr=log
-        )
+        config = load_config(PrecomputeConfig, ROOT / "pipelines/configs/tiny/precompute.yaml", values)
+        process = MULTI.Process(target=drive, args=(config, folder / f"{name}.log", self.address))
+        process.start()
+        self.started[name] += 1
+        while process.is_alive() and self.text(name).count(" to do\n") < self.started[name]:
+            time.sleep(0.02)
+        return process
 
     def text(self, name: str) -> str:
-        return (self.config.output / f"{name}.log").read_text(errors="replace")
+        log = self.config.output / f"{name}.log"
+        return log.read_text(errors="replace") if log.exists() else ""
 
-    def finish(self, name: str, process: subprocess.Popen[bytes]) -> None:
-        if process.wait() != 0:
-            raise SystemExit(f"job {name} ended with {process.returncode}:\n{self.text(name)[-3000:]}")
-
-    def wait_for_work(self, name: str, process: subprocess.Popen[bytes]) -> None:
-        """Until the driver, which has said so in earlier runs, says what there is to do."""
-        self.started[name] = self.started.get(name, 0) + 1
-        while process.poll() is None and self.text(name).count(" to do\n") < self.started[name]:
-            time.sleep(0.05)
+    def finish(self, name: str, process: Driver) -> None:
+        process.join()
+        if process.exitcode != 0:
+            raise SystemExit(f"job {name} ended with {process.exitcode}:\n{self.text(name)[-3000:]}")
 
     def holds(self, name: str) -> dict[Any, str]:
         """(dataset, id) -> content hash, or what became of the clip."""
@@ -117,47 +129,44 @@ class Check:
             raise SystemExit(f"{folder}: not the unbroken dataset's (id, content hash) pairs")
         if faults := list(find_faults(folder)):
             raise SystemExit(f"{folder}: {len(faults)} faults, first: {faults[0]}")
-        before = _hashes(folder)
-        said = self.text(name).count(", 0 to do")
+        before, said = _hashes(folder), self.text(name).count(", 0 to do")
         self.finish(name, self.start(name, "loop"))
         if self.text(name).count(", 0 to do") != said + 1 or _hashes(folder) != before:
             raise SystemExit(f"{folder}: a rerun had something to do, or changed a file")
 
-    def start_unbroken(self) -> None:
+    def make_unbroken(self) -> None:
         """What is to come out, and how long the work takes."""
-        process = self.start("unbroken", "loop")
-        self.wait_for_work("unbroken", process)
-        begin = time.monotonic()
+        process, begin = self.start("unbroken", "loop"), time.monotonic()
         self.finish("unbroken", process)
         self.work_s = time.monotonic() - begin
         self.expected = self.holds("unbroken")
         print(f"unbroken: {len(self.expected)} clips in {self.work_s:.0f} s", flush=True)
 
-    def run_with_kills(self, name: str, executor: Executor, *, kills: int, draw: random.Random) -> None:
+    def make_with_kills(self, name: str, executor: Executor, *, kills: int, draw: random.Random) -> None:
         """One dataset, killed at most so often, and run again until it is done."""
         while True:
-            process = self.start(name, executor)
-            self.wait_for_work(name, process)
-            while kills and process.poll() is None:
-                time.sleep(draw.uniform(0, self.work_s))
+            process, begin = self.start(name, executor), time.monotonic()
+            while kills and process.is_alive():
+                process.join(draw.uniform(0, self.work_s))
                 kind = RAY_VICTIMS[len(self.kills) % 2] if executor == "ray" else "loop"
-                if process.poll() is None and (victim := _victim(kind, process.pid, draw)):
+                if process.is_alive() and (victim := _victim(kind, process, draw)):
                     victim.kill()
                     kills -= 1
                     self.kills.append(kind)
                     done = len(self.holds(name))
                     print(f"kill {len(self.kills)}: {kind}, {name}: {done} clips committed", flush=True)
                     if kind != "worker":
-                        process.wait()
-            if process.wait() == 0:
+                        process.join()
+            process.join()
+            if process.exitcode != -signal.SIGKILL:
+                self.work_s = min(self.work_s, time.monotonic() - begin)  # the machine may have been busy
+                self.finish(name, process)
                 return self.compare(name)
-            if process.returncode != -signal.SIGKILL:
-                raise SystemExit(f"job {name} ended with {process.returncode}:\n{self.text(name)[-3000:]}")
 
-    def run_with_a_dead_node(self, name: str, remove: Callable[[], None]) -> None:
+    def make_with_a_dead_node(self, name: str, remove: Callable[[], None]) -> None:
         """One dataset, of whose nodes one dies as soon as something is committed."""
         process = self.start(name, "ray")
-        while process.poll() is None and not self.holds(name):
+        while process.is_alive() and not self.holds(name):
             time.sleep(0.05)
         remove()
         print(f"node killed, {name}: {len(self.holds(name))} clips committed", flush=True)
@@ -165,10 +174,10 @@ class Check:
         self.compare(name)
 
 
-def _victim(kind: str, driver: int, draw: random.Random) -> psutil.Process | None:
+def _victim(kind: str, driver: Driver, draw: random.Random) -> psutil.Process | None:
     """The driver, or one of the workers of this script's cluster; None where there is none yet."""
     if kind != "worker":
-        return psutil.Process(driver)
+        return psutil.Process(driver.pid)
     workers = [p for p in psutil.Process().children(recursive=True) if "RayWorker" in _title(p)]
     return draw.choice(workers) if workers else None
 
@@ -190,34 +199,25 @@ def check(config: KillsConfig) -> None:
     Raises:
         SystemExit: a dataset is not what it must be.
     """
-    import ray
-    from ray.cluster_utils import Cluster
-
     config.output.mkdir(parents=True)
-    this = Check(config)
+    os.environ.update({**QUIET, "OMP_NUM_THREADS": "1"})
+    MULTI.set_forkserver_preload(["preprocessing.job", "infra.ray_data", "ray.data"])
+    this, draw = Check(config), random.Random(config.seed)
     make_clips(config)
-    this.start_unbroken()
-    draw = random.Random(config.seed)
-    with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp") as folder:
-        cluster = Cluster(
-            initialize_head=True,
-            head_node_args={"num_cpus": 2 if config.nodes == 1 else 0, "temp_dir": folder},
-        )
-        try:
-            nodes = [cluster.add_node(num_cpus=1) for _ in range(config.nodes)] if config.nodes > 1 else []
+    this.make_unbroken()
+    turns: list[Executor] = ["loop", "ray"] if config.executor == "both" else [config.executor]
+    with ExitStack() as stack:
+        if "ray" in turns:
+            cluster = stack.enter_context(ray_nodes(config.nodes))
             this.address = cluster.address
-            if nodes:
-                this.run_with_a_dead_node(
-                    "nodes", lambda: cluster.remove_node(nodes[0], allow_graceful=False)
-                )
-            turn = 0
-            while (left := config.kills - len(this.kills)) > 0:
-                executor, kills = TURNS[turn % len(TURNS)], min(left, config.kills_a_job)
-                this.run_with_kills(f"killed{turn}", executor, kills=kills, draw=draw)
-                turn += 1
-        finally:
-            ray.shutdown()
-            cluster.shutdown()
+            if config.nodes > 1:
+                node = next(iter(cluster.worker_nodes))
+                this.make_with_a_dead_node("nodes", lambda: cluster.remove_node(node, allow_graceful=False))
+        turn = 0
+        while (left := config.kills - len(this.kills)) > 0:
+            executor, kills = turns[turn % len(turns)], min(left, config.kills_a_job)
+            this.make_with_kills(f"killed{turn}", executor, kills=kills, draw=draw)
+            turn += 1
     told = ", ".join(f"{count} {kind}" for kind, count in sorted(Counter(this.kills).items()))
     print(
         f"{len(this.kills)} kills ({told or 'none'}), {config.nodes} nodes: every dataset equals the "
@@ -225,11 +225,34 @@ def check(config: KillsConfig) -> None:
     )
 
 
+@contextmanager
+def ray_nodes(count: int) -> Iterator[Any]:
+    """One node of two CPUs, or a head without CPUs and `count` nodes of one."""
+    from ray.cluster_utils import Cluster
+
+    Path("/tmp/ray").mkdir(exist_ok=True)  # where it notes its address
+    with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp", ignore_cleanup_errors=True) as folder:
+        head = {"num_cpus": 2 if count == 1 else 0, "temp_dir": folder, "include_dashboard": False}
+        cluster = Cluster(initialize_head=True, head_node_args=head)
+        try:
+            for _ in range(count if count > 1 else 0):
+                cluster.add_node(num_cpus=1)
+            yield cluster
+        finally:
+            cluster.shutdown()
+
+
 def make_clips(config: KillsConfig) -> None:
     """Synthetic clips, an empty file and one of noise."""
     script, preset = ROOT / "pipelines/make_demo_clips.py", ROOT / "pipelines/configs/tiny/clips.yaml"
     folder = config.output / "clips"
-    flags = [f"--config={preset}", f"--output={folder}", f"--count={config.clips}", "--workers=1"]
+    flags = [
+        f"--config={preset}",
+        f"--output={folder}",
+        f"--count={config.clips}",
+        "--workers=1",
+        f"--size={config.size}",
+    ]
     subprocess.run(
         [sys.executable, str(script), *flags],
         check=True,

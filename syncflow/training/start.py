@@ -49,6 +49,7 @@ def check_start(config: TrainConfig) -> None:
     if is_checkpoint(start):
         manifest = CheckpointManifest.read(Path(start))
         check_order(STAGES[config.stage], found=manifest.stage, source=start)
+        _check_encoders(dataset, manifest)
         _check_model(manifest, start, config.model)
     elif start != "none" and config.stage != "video":
         raise UserError(
@@ -95,6 +96,16 @@ def _new_model(config: TrainConfig) -> DualDiT:
     model = DualDiT(**config.model.model_dump())
     model.initialize(generator=keyed_generator("initialise", config.seed))
     return model
+
+
+def _check_encoders(dataset: LatentDataset, manifest: CheckpointManifest) -> None:
+    """Refuse latents of other encoders than those that the weights know; stage `video` has heard no sound."""
+    audio_vae = dataset.manifest.audio_vae if manifest.stage == "video" else manifest.audio_vae
+    dataset.check_autoencoders(
+        video_vae=manifest.video_vae.sha256,
+        audio_vae=audio_vae.sha256,
+        text_encoder=manifest.text_encoder.sha256,
+    )
 
 
 def _check_model(manifest: CheckpointManifest, start: str, model: DualDiTConfig) -> None:

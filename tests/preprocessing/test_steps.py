@@ -152,6 +152,8 @@ def test_failed_clips_are_tried_again_by_reason(
     seen = decoded(monkeypatch)
     precompute(job(clips, weights, tmp_path / "out", retry_failed="empty"))
     assert seen == ["empty.mp4"]
+    with pytest.raises(UserError, match=r"no clip failed for that reason; expected all or one of: empty, "):
+        precompute(job(clips, weights, tmp_path / "out", retry_failed="emty"))
 
 
 def test_other_settings_or_weights_are_refused_with_the_difference(

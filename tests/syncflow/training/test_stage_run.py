@@ -198,6 +198,19 @@ def test_another_model_is_refused(settings, three_stages) -> None:
         check_start(settings("audio", initialise_from=str(checkpoint), model={"video": video}))
 
 
+@pytest.mark.parametrize(("stage", "name"), [("audio", "video_vae"), ("joint", "audio_vae")])
+def test_latents_of_other_autoencoders_are_refused(
+    settings, three_stages, tmp_path: Path, stage: str, name: str
+) -> None:
+    before = three_stages[{"audio": "video", "joint": "audio"}[stage]][0].folder / "checkpoint"
+    values = json.loads((before / "manifest.json").read_text())
+    values[name]["sha256"] = "f" * 64
+    (tmp_path / "manifest.json").write_text(json.dumps(values))
+    (tmp_path / "config.json").write_text((before / "config.json").read_text())
+    with pytest.raises(UserError, match=f"encoded with {name} .*, the model has ffffffffffff"):
+        check_start(settings(stage, initialise_from=str(tmp_path)))
+
+
 def test_a_missing_stage_before_is_named(settings) -> None:
     with pytest.raises(UserError, match=r"run/video/checkpoint does not exist; train stage 'video'"):
         check_start(settings("audio"))
