@@ -12,11 +12,14 @@ from syncflow.systems.spans import parse_keep
 
 
 class SpeedConfig(Config):
-    """What makes sampling faster; its cost in quality is in docs/sampling.md."""
+    """What makes sampling faster; all off where the result would change by more than rounding."""
 
     video_steps_per_batch: int = Field(default=8, ge=1)
     """Video to sound: flow times whose video features are computed in one forward. They do not depend on
     the sound, so this costs memory alone."""
+    video_every: int = Field(default=1, ge=1)
+    """Run the video tower at every so many evaluations only, and reuse its velocity and its features in
+    between: faster and less exact. 1 reuses nothing; a video that is kept whole is not touched by it."""
     compile: bool = False
     """Compile the blocks of the towers (torch.compile): slower for the first batch, then faster."""
 

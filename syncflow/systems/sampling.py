@@ -17,7 +17,7 @@ from syncflow.records import AVLatents
 from syncflow.systems.given import Given
 from syncflow.systems.prompts import Prompts
 from syncflow.systems.request import check_latents
-from syncflow.systems.velocity import ClipVelocity, GivenVideo, SoundVelocity
+from syncflow.systems.velocity import ClipVelocity, GivenVideo, ReusedVideo, SoundVelocity
 
 Callback = Callable[[Step], AVLatents | None]
 
@@ -60,6 +60,7 @@ def sample(
     strength: float,
     video_steps_per_batch: int,
     callback: Callback,
+    video_every: int = 1,
 ) -> AVLatents:
     """Latents at t = 1 of every clip, the given ones in their places.
 
@@ -83,11 +84,12 @@ def sample(
         known = KnownLatents(x_0=noise, x_1=given.latents, mask=given.keep)
         return known.finish(solve(known.wrap(guided), x, config=solver, start=start, callback=callback))
 
+    towers: TextVelocity = clip if video_every == 1 else ReusedVideo(clip, every=video_every)
     if given.holds_audio:
-        found = follow(clip, AVLatents(video=noise.video, audio=None))
+        found = follow(towers, AVLatents(video=noise.video, audio=None))
         return AVLatents(video=found.video, audio=given.latents.audio)
     if not given.holds_video:
-        return follow(clip, noise)
+        return follow(towers, noise)
     assert noise.video is not None and given.latents.video is not None
     video = GivenVideo(x_0=noise.video, x_1=given.latents.video)
     velocity = SoundVelocity(

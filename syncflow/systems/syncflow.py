@@ -57,6 +57,7 @@ class SyncFlowPipeline(SyncFlowParts):
         latents: Tensor | None = None,
         audio_latents: Tensor | None = None,
         video_steps_per_batch: int = 1,
+        video_every: int = 1,
         output_type: OutputType = "np",
         callback_on_step_end: Callback | None = None,
         return_dict: bool = True,
@@ -87,6 +88,8 @@ class SyncFlowPipeline(SyncFlowParts):
             latents, audio_latents: noise to start from, in place of drawn noise.
             video_steps_per_batch: with a video that is kept whole, flow times whose video features are
                 computed in one forward; the same sound up to rounding.
+            video_every: run the video tower at every so many evaluations only, and reuse its velocity and
+                its features in between; faster and less exact. Not with a video that is kept whole.
             output_type: see `SyncFlowOutput`.
             callback_on_step_end: called with (pipeline, step, flow time, {"latents", "audio_latents"})
                 after each step; latents in a mapping that it returns replace the state.
@@ -98,6 +101,7 @@ class SyncFlowPipeline(SyncFlowParts):
         check_count("num_inference_steps", num_inference_steps)
         check_count("num_videos_per_prompt", num_videos_per_prompt)
         check_count("video_steps_per_batch", video_steps_per_batch)
+        check_count("video_every", video_every)
         makes = MAKES[modalities]
         # a sound that is made from the picture needs one
         solved = makes | {"video"} if self.dual_dit.audio_tower.reads_video else makes
@@ -154,6 +158,7 @@ class SyncFlowPipeline(SyncFlowParts):
                 solver=config,
                 strength=strength,
                 video_steps_per_batch=video_steps_per_batch,
+                video_every=video_every,
                 callback=after,
             )
         made = AVLatents(video=x_1.video if "video" in makes else None, audio=x_1.audio)

@@ -9,6 +9,7 @@ from torch import Tensor
 from syncflow.flow.latents import per_sample
 from syncflow.model.dual_dit import DualDiT, DualText, FrameSpans
 from syncflow.model.text import PreparedText
+from syncflow.model.video_tower import VideoOutput
 from syncflow.records import AVLatents, ClipSpec
 
 Features = tuple[Tensor, ...]
@@ -27,6 +28,35 @@ class ClipVelocity:
         return self.model(
             x_t, t, text, fps=spec.fps, height=spec.height, width=spec.width, frame_spans=self.frame_spans
         )
+
+
+class ReusedVideo:
+    """As `ClipVelocity`, with the video tower run at every `every`-th evaluation only (a `TextVelocity`).
+
+    Its velocity and its features change slowly with the flow time, so those of the last run serve in
+    between; the audio tower runs every time. At 1 nothing is reused.
+    """
+
+    def __init__(self, clip: ClipVelocity, *, every: int) -> None:
+        self.clip, self.every = clip, every
+        self.calls = 0
+        self.text: DualText | None = None
+        self.found: VideoOutput | None = None
+
+    def __call__(self, x_t: AVLatents, t: Tensor, text: DualText) -> AVLatents:
+        if x_t.video is None:
+            return self.clip(x_t, t, text)
+        if self.found is None or self.text is not text or self.calls % self.every == 0:
+            spec = self.clip.spec
+            size = {"fps": spec.fps, "height": spec.height, "width": spec.width}
+            self.text, self.calls = text, 0
+            self.found = self.clip.model.video(x_t.video, t, text, **size)
+        self.calls += 1
+        audio = None
+        if x_t.audio is not None:
+            spans = self.clip.frame_spans
+            audio = self.clip.model.audio(x_t.audio, t, text, self.found.features, frame_spans=spans)
+        return AVLatents(video=self.found.velocity, audio=audio)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -126,6 +126,7 @@ class ClipWorker:
             seed=config.seed,
             index=[clip.noise_index(candidate) for clip in clips],
             video_steps_per_batch=config.speed.video_steps_per_batch,
+            video_every=config.speed.video_every,
             output_type="latent",
             callback_on_step_end=stepped,
         )

@@ -111,6 +111,20 @@ def test_sizes_and_lengths_from_one_checkpoint(
     assert found.audio.shape == (1, frames * 3000)
 
 
+def test_reusing_the_video_tower_runs_it_less_often(pipeline: SyncFlowPipeline) -> None:
+    calls: list[int] = []
+    handle = pipeline.dual_dit.video_tower.register_forward_pre_hook(lambda *_: calls.append(1))
+    exact = make(pipeline, PROMPTS[0], num_inference_steps=6)
+    assert len(calls) == 6
+    calls.clear()
+    rough = make(pipeline, PROMPTS[0], num_inference_steps=6, video_every=2)
+    handle.remove()
+    assert len(calls) == 3
+    assert not torch.equal(exact.frames, rough.frames)
+    # the picture of 6 steps whose velocity changes at every other one is that of 3 steps
+    close(rough.frames, make(pipeline, PROMPTS[0], num_inference_steps=3).frames)
+
+
 def test_one_modality_alone(pipeline: SyncFlowPipeline, text_to_audio: SyncFlowPipeline) -> None:
     assert make(pipeline, PROMPTS[0], modalities="video").audio is None
     sound = make(text_to_audio, PROMPTS[0], modalities="audio")
