@@ -1,25 +1,51 @@
-"""Train an autoencoder with Ray Train workers, then measure what it keeps of held-out clips."""
+"""Train an autoencoder: windows decoded by Ray Data, Ray Train workers, figures of held-out clips, MLflow."""
 
+import dataclasses
 import json
-from dataclasses import asdict
+import os
+from dataclasses import dataclass
 
-import numpy as np
-
+from infra.local_cluster import cluster
 from infra.ray_train import run_workers
+from infra.ray_windows import decode_with_ray
+from infra.tracking import MlflowCallback, TrackedRun, client, close_run, open_run
 from syncflow.config import with_absolute_paths
 from syncflow.errors import UserError
 from syncflow.training.autoencoder_config import AutoencoderTrainConfig
+from syncflow.training.autoencoder_data import training_windows
+from syncflow.training.decode_windows import decoded_windows
+from syncflow.training.distributed import rank
 
 
-def train_worker(config: AutoencoderTrainConfig) -> None:
-    """What each worker runs."""
+@dataclass(frozen=True, kw_only=True)
+class AutoencoderJob:
+    """What a worker is given."""
+
+    config: AutoencoderTrainConfig
+    tracked: TrackedRun | None
+
+
+def train_worker(job: AutoencoderJob) -> None:
+    """What each worker runs; rank 0 tracks and validates."""
+    from infra.autoencoder_validation import HeldOutWindows
     from syncflow.training.autoencoder_run import train_autoencoder
 
-    train_autoencoder(config)
+    config, callbacks, after_save = job.config, [], []
+    if rank() == 0:
+        if job.tracked is not None:
+            spill, samples = config.output / "unsent_points.jsonl", config.batch_size * config.workers
+            callbacks.append(MlflowCallback(job.tracked, spill=spill, samples_per_step=samples))
+        if config.validate_every:
+            windows = decoded_windows(training_windows(config, held_out=True))
+            after_save.append(HeldOutWindows(config, windows, reporters=callbacks, run=job.tracked))
+    train_autoencoder(config, callbacks=callbacks, after_save=after_save)
 
 
-def train_with_ray(config: AutoencoderTrainConfig) -> None:
-    """Train to `config.output`; a run that was cut goes on from its last state.
+def train_with_ray(config: AutoencoderTrainConfig) -> dict[str, float]:
+    """Train to `config.output` and measure; a run that was cut goes on from its last state.
+
+    Returns:
+        Reconstruction of the held-out clips by name; also in `reconstruction.json`.
 
     Raises:
         UserError: the clips are missing, those to be held out too, or none can be decoded.
@@ -27,44 +53,67 @@ def train_with_ray(config: AutoencoderTrainConfig) -> None:
     for name, folder in (("clips", config.clips), ("held_out", config.held_out)):
         if not folder.is_dir():  # before Ray starts, and not after the training
             raise UserError(f"{name} {folder}: no such folder; make_demo_clips.py makes one")
-    run_workers(
-        train_worker,
-        with_absolute_paths(config),
-        workers=config.workers,
-        storage=config.output / "ray",
-        max_failures=config.max_failures,
-    )
+    config = with_absolute_paths(config)
+    status, tracked = "FAILED", None
+    with cluster(num_cpus=max(os.cpu_count() or 1, config.workers)):
+        for held_out in (False, True):
+            decoded_windows(training_windows(config, held_out=held_out), execute=decode_with_ray)
+        tracked = _open(config)
+        try:
+            run_workers(
+                train_worker,
+                AutoencoderJob(config=config, tracked=tracked),
+                workers=config.workers,
+                storage=config.output / "ray",
+                max_failures=config.max_failures,
+            )
+            figures = measure(config)
+            _send(tracked, figures, step=config.steps)
+            status = "FINISHED"
+        finally:
+            close_run(tracked, status=status, artifacts=config.output)
+    return figures
 
 
 def measure(config: AutoencoderTrainConfig) -> dict[str, float]:
     """Reconstruction of the held-out clips by the saved weights; also written to `reconstruction.json`."""
-    import torch
-
+    from infra.reconstruction import score_window
     from syncflow.autoencoders.audio_vae import AudioVAE
     from syncflow.autoencoders.loading import load_vae
     from syncflow.autoencoders.video_vae import VideoVAE
-    from syncflow.evaluation.reconstruction import audio_reconstruction, video_reconstruction
-    from syncflow.training.autoencoder_data import cached_windows, to_video
+    from syncflow.evaluation.reconstruction import AudioScore, VideoScore, summarise_audio, summarise_video
+    from syncflow.training.reconstruct import reconstruct
 
-    windows = cached_windows(
-        config.held_out, spec=config.clip, per_clip=config.windows_per_clip, cache=config.output / "cache"
-    )
-    with torch.no_grad():
-        if config.kind == "audio":
-            audio_vae = load_vae(AudioVAE, config.output)
-            sounds = [np.array(sound, dtype=np.float32) for sound in windows.audio]
-            made = [audio_vae(torch.from_numpy(sound)[None])[0][0].numpy() for sound in sounds]
-            result = audio_reconstruction(zip(sounds, made, strict=True), sample_rate=config.clip.sample_rate)
-        else:
-            video_vae = load_vae(VideoVAE, config.output)
-            pictures = [
-                ((video_vae(to_video(f[None]))[0][0].clamp(-1, 1) + 1.0) * 127.5).round().byte()
-                for f in windows.frames
-            ]
-            result = video_reconstruction(
-                (original, made.permute(1, 2, 3, 0).numpy())
-                for original, made in zip(windows.frames, pictures, strict=True)
-            )
-    figures = asdict(result)
+    windows = decoded_windows(training_windows(config, held_out=True))
+    vae = load_vae(AudioVAE if config.kind == "audio" else VideoVAE, config.output)
+    scores = [score_window(vae, *reconstruct(vae, window)) for window in windows]
+    sounds = [score for score in scores if isinstance(score, AudioScore)]
+    pictures = [score for score in scores if isinstance(score, VideoScore)]
+    figures = dataclasses.asdict(summarise_audio(sounds) if sounds else summarise_video(pictures))
     (config.output / "reconstruction.json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
     return figures
+
+
+def _open(config: AutoencoderTrainConfig) -> TrackedRun | None:
+    if not config.tracking:
+        return None
+    return open_run(
+        config.tracking,
+        experiment=config.experiment,
+        pipeline=config.output.name,
+        stage=f"{config.kind}_vae",
+        params=config.model_dump(mode="json"),
+        tags={"clips": str(config.clips), "held_out": str(config.held_out)},
+    )
+
+
+def _send(tracked: TrackedRun | None, figures: dict[str, float], *, step: int) -> None:
+    if tracked is None:
+        return
+    try:
+        store = client(tracked.uri)
+        for name, value in figures.items():
+            if value == value:
+                store.log_metric(tracked.run_id, f"reconstruction/{name}", float(value), step=step)
+    except Exception as error:  # the figures are in reconstruction.json
+        print(f"MLflow did not take the figures ({type(error).__name__})", flush=True)

@@ -7,10 +7,9 @@ from syncflow.training.autoencoder_config import AutoencoderTrainConfig
 def main() -> None:
     config = parse_arguments(AutoencoderTrainConfig, description=__doc__ or "")
 
-    from infra.autoencoder import measure, train_with_ray
+    from infra.autoencoder import train_with_ray
 
-    train_with_ray(config)
-    for name, value in measure(config).items():
+    for name, value in train_with_ray(config).items():
         print(f"{name}: {value:.4g}")
     print(f"weights: {config.output}")
 

@@ -10,10 +10,10 @@ FLOOR_DB = -80.0  # of a full-scale sine; what is softer counts as this
 
 def mel_distance_db(original: np.ndarray, made: np.ndarray, *, sample_rate: int) -> float:
     """Mean absolute difference over frames and mel bands of two sounds `m`, dB."""
-    return float(np.abs(_mel_db(original, sample_rate) - _mel_db(made, sample_rate)).mean())
+    return float(np.abs(mel_db(original, sample_rate) - mel_db(made, sample_rate)).mean())
 
 
-def _mel_db(audio: np.ndarray, sample_rate: int) -> np.ndarray:
+def mel_db(audio: np.ndarray, sample_rate: int) -> np.ndarray:
     """`mel frame`: energy of each band, dB of a full-scale sine."""
     length = round(WINDOW_S * sample_rate)
     _, _, spectrum = signal.stft(

@@ -1,11 +1,11 @@
-"""How much of a clip an autoencoder keeps: picture (PSNR, SSIM), sound (SI-SDR) and the instants of onsets.
+"""How much of a window an autoencoder keeps: picture (PSNR, SSIM), sound (SI-SDR) and the instants of onsets.
 
 An autoencoder that smears attacks ruins synchrony, so onsets of the reconstruction are matched with those
 of the original at 10 ms.
 """
 
 import math
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +14,26 @@ from syncflow.evaluation.mel import mel_distance_db
 from syncflow.onsets import audio_onsets, match_events
 
 ONSET_TOLERANCE_S = 0.010
+
+
+@dataclass(frozen=True, kw_only=True)
+class VideoScore:
+    """Of one window."""
+
+    psnr_db: float
+    ssim: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class AudioScore:
+    """Of one window; SI-SDR is NaN in silence, the offset where no onset is kept."""
+
+    si_sdr_db: float
+    mel_distance_db: float
+    onsets: int  # of the original
+    found: int  # of the reconstruction
+    kept: int  # pairs within 10 ms
+    offset_ms: float  # mean over these pairs; positive when the reconstruction is late
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,42 +57,49 @@ class AudioReconstruction:
     onset_offset_ms: float
 
 
-def video_reconstruction(pairs: Iterable[tuple[np.ndarray, np.ndarray]]) -> VideoReconstruction:
-    """Compare `(original, reconstruction)` frames uint8 `f h w c`."""
+def score_video(original: np.ndarray, made: np.ndarray) -> VideoScore:
+    """Compare frames uint8 `f h w c`."""
     import torch
     from torchmetrics.functional.image import structural_similarity_index_measure
 
-    psnr, ssim = [], []
-    for original, made in pairs:
-        x, y = (torch.from_numpy(v.astype(np.float32) / 255.0).permute(0, 3, 1, 2) for v in (original, made))
-        mse = float((x - y).square().mean())
-        psnr.append(10.0 * math.log10(1.0 / max(mse, 1e-10)))
-        ssim.append(float(structural_similarity_index_measure(y, x, data_range=1.0)))  # type: ignore[arg-type]
-    return VideoReconstruction(windows=len(psnr), psnr_db=float(np.mean(psnr)), ssim=float(np.mean(ssim)))
+    x, y = (torch.from_numpy(v.astype(np.float32) / 255.0).permute(0, 3, 1, 2) for v in (original, made))
+    mse = float((x - y).square().mean())
+    ssim = float(structural_similarity_index_measure(y, x, data_range=1.0))  # type: ignore[arg-type]
+    return VideoScore(psnr_db=10.0 * math.log10(1.0 / max(mse, 1e-10)), ssim=ssim)
 
 
-def audio_reconstruction(
-    pairs: Iterable[tuple[np.ndarray, np.ndarray]], *, sample_rate: int
-) -> AudioReconstruction:
-    """Compare `(original, reconstruction)` sounds float32 `m`."""
-    ratios, mels, offsets, windows, originals, found = [], [], [], 0, 0, 0
-    for original, made in pairs:
-        windows += 1
-        if np.any(original):
-            ratios.append(si_sdr_db(original, made))
-        mels.append(mel_distance_db(original, made, sample_rate=sample_rate))
-        true, heard = audio_onsets(original, sample_rate), audio_onsets(made, sample_rate)
-        matched = match_events(heard, true, tolerance_s=ONSET_TOLERANCE_S)
-        originals, found = originals + len(true), found + len(heard)
-        offsets.extend(matched.tolist())
-    events = originals + found
+def score_audio(original: np.ndarray, made: np.ndarray, *, sample_rate: int) -> AudioScore:
+    """Compare sounds float32 `m`."""
+    true, heard = audio_onsets(original, sample_rate), audio_onsets(made, sample_rate)
+    offsets = match_events(heard, true, tolerance_s=ONSET_TOLERANCE_S)
+    return AudioScore(
+        si_sdr_db=si_sdr_db(original, made) if np.any(original) else math.nan,
+        mel_distance_db=mel_distance_db(original, made, sample_rate=sample_rate),
+        onsets=len(true),
+        found=len(heard),
+        kept=len(offsets),
+        offset_ms=1000.0 * float(np.mean(offsets)) if len(offsets) else math.nan,
+    )
+
+
+def summarise_video(scores: Sequence[VideoScore]) -> VideoReconstruction:
+    """Means over windows; NaN where there are none."""
+    return VideoReconstruction(
+        windows=len(scores), psnr_db=_mean([s.psnr_db for s in scores]), ssim=_mean([s.ssim for s in scores])
+    )
+
+
+def summarise_audio(scores: Sequence[AudioScore]) -> AudioReconstruction:
+    """Means over windows, and onsets pooled; NaN where there is nothing to say."""
+    events, kept = sum(s.onsets + s.found for s in scores), sum(s.kept for s in scores)
+    late = sum(s.kept * s.offset_ms for s in scores if s.kept)
     return AudioReconstruction(
-        windows=windows,
-        si_sdr_db=float(np.mean(ratios)) if ratios else math.nan,
-        mel_distance_db=float(np.mean(mels)) if mels else math.nan,
-        onsets=originals,
-        onset_f1=2 * len(offsets) / events if events else math.nan,
-        onset_offset_ms=1000.0 * float(np.mean(offsets)) if offsets else math.nan,
+        windows=len(scores),
+        si_sdr_db=_mean([s.si_sdr_db for s in scores]),
+        mel_distance_db=_mean([s.mel_distance_db for s in scores]),
+        onsets=sum(s.onsets for s in scores),
+        onset_f1=2 * kept / events if events else math.nan,
+        onset_offset_ms=late / kept if kept else math.nan,
     )
 
 
@@ -81,3 +108,8 @@ def si_sdr_db(original: np.ndarray, made: np.ndarray) -> float:
     x, y = original.astype(np.float64), made.astype(np.float64)
     target = x * (x @ y) / max(x @ x, 1e-12)
     return 10.0 * math.log10(max(target @ target, 1e-12) / max(float(np.square(y - target).sum()), 1e-12))
+
+
+def _mean(values: Sequence[float]) -> float:
+    known = [value for value in values if not math.isnan(value)]
+    return float(np.mean(known)) if known else math.nan

@@ -88,15 +88,33 @@ class AutoencoderTrainConfig(Config):
     """Steps between two states from which a run resumes."""
     log_every: int = Field(default=50, ge=1)
     """Steps between two lines of progress."""
+    validate_every: int = Field(default=0, ge=0)
+    """Steps between two validations on held-out windows, a multiple of checkpoint_every; 0: none."""
+    validation_windows: int = Field(default=16, ge=1)
+    """Held-out windows of a validation."""
+    validation_samples: int = Field(default=4, ge=0)
+    """Of these, how many are written as pictures (and sounds) and sent to MLflow."""
     seed: int = 0
     """Seed of the weights, the segments and the posterior draws."""
     experiment: str = "syncflow"
     """MLflow experiment."""
     tracking_uri: str = ""
-    """MLflow server or SQLite file; empty takes <output>/../mlflow.db."""
+    """MLflow's store or server; empty takes mlflow.db beside `output`, `none` tracks nothing."""
+
+    @property
+    def tracking(self) -> str:
+        """MLflow's URI; empty when nothing is tracked."""
+        if self.tracking_uri == "none":
+            return ""
+        return self.tracking_uri or f"sqlite:///{self.output.resolve().parent / 'mlflow.db'}"
 
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.adversarial.enabled and self.kind == "video":
             raise ValueError("adversarial.enabled: there are discriminators of sound only; set it to false")
+        if self.validate_every % self.checkpoint_every:
+            raise ValueError(
+                f"validate_every {self.validate_every}: must be a multiple of checkpoint_every "
+                f"({self.checkpoint_every}), whose averaged weights it measures"
+            )
         return self

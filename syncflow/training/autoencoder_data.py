@@ -1,87 +1,33 @@
-"""Sound and pictures for training an autoencoder: windows decoded once, then segments keyed by step.
+"""Segments of decoded windows for training an autoencoder, keyed by step.
 
 Which segment is seen at (seed, step, index in the global batch) does not depend on the number of workers.
 """
 
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 import torch
-from rich.progress import track
 
-from syncflow.errors import UserError
-from syncflow.hashing import settings_sha256
-from syncflow.media import MediaError, decode_window, probe
 from syncflow.noise import keyed_generator
-from syncflow.records import ClipSpec
 from syncflow.training.augmentation import vary
 from syncflow.training.autoencoder_config import AutoencoderTrainConfig, VideoObjectiveConfig
 from syncflow.training.autoencoder_objective import Part, Segments
+from syncflow.training.decode_windows import Windows
+from syncflow.training.window_store import WindowStore
 
 SILENT_PEAK = 0.01
 CANDIDATES = 3
-SUFFIXES = (".mp4", ".mkv", ".webm", ".mov", ".avi", ".ts")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Windows:
-    """Decoded windows of a folder of clips, memory-mapped."""
-
-    frames: np.ndarray  # uint8 i f h w c
-    audio: np.ndarray  # float16 i m
-
-
-def cached_windows(folder: Path, *, spec: ClipSpec, per_clip: int, cache: Path) -> Windows:
-    """The first windows of each clip of `folder`, decoded into `cache` unless they are there.
-
-    Raises:
-        UserError: no such folder, or no clip of it can be decoded.
-    """
-    key = settings_sha256([str(folder.resolve()), spec.model_dump(), per_clip])[:16]
-    target = cache / key
-    if not (target / "audio.npy").is_file():
-        _decode(folder, spec=spec, per_clip=per_clip, target=target)
+def training_windows(config: AutoencoderTrainConfig, *, held_out: bool = False) -> Windows:
+    """What is decoded of the training clips, or of those held out."""
     return Windows(
-        frames=np.load(target / "frames.npy", mmap_mode="r", allow_pickle=False),
-        audio=np.load(target / "audio.npy", mmap_mode="r", allow_pickle=False),
+        folder=config.held_out if held_out else config.clips,
+        kind=config.kind,
+        spec=config.clip,
+        per_clip=config.windows_per_clip,
+        cache=config.output / "cache",
     )
-
-
-def _decode(folder: Path, *, spec: ClipSpec, per_clip: int, target: Path) -> None:
-    if not folder.is_dir():
-        raise UserError(f"clips {folder}: no such folder; make_demo_clips.py makes one")
-    paths = sorted(p.resolve() for p in folder.iterdir() if p.suffix.lower() in SUFFIXES)
-
-    def windows(path: Path) -> list[tuple[np.ndarray, np.ndarray]]:
-        try:
-            count = min(per_clip, int(probe(path).duration_s / spec.seconds + 1e-6))
-            return [decode_window(path, start_s=k * spec.seconds, spec=spec) for k in range(count)]
-        except MediaError as error:
-            print(f"left out {path.name}: {error.reason}", flush=True)
-            return []
-
-    with ThreadPoolExecutor(max_workers=2) as pool:
-        found = [
-            window
-            for result in track(
-                pool.map(windows, paths), total=len(paths), description=f"decode {folder.name}"
-            )
-            for window in result
-        ]
-    if not found:
-        raise UserError(
-            f"clips {folder}: none of {len(paths)} files gives {spec.seconds:g} s of picture and sound"
-        )
-    target.mkdir(parents=True, exist_ok=True)
-    for name, values in (
-        ("frames", np.stack([frames for frames, _ in found])),
-        ("audio", np.stack([audio for _, audio in found]).astype(np.float16)),
-    ):
-        np.save(target / f"{name}.partial.npy", values)
-        (target / f"{name}.partial.npy").rename(target / f"{name}.npy")
 
 
 def to_video(frames: np.ndarray) -> torch.Tensor:
@@ -99,7 +45,7 @@ def part_of_step(step: int, config: AutoencoderTrainConfig) -> Part:
 
 
 def segments(
-    windows: Windows, config: AutoencoderTrainConfig, *, start_step: int, rank: int, world_size: int
+    windows: WindowStore, config: AutoencoderTrainConfig, *, start_step: int, rank: int, world_size: int
 ) -> Iterator[Segments]:
     """This worker's batch of each step from `start_step` on, without end."""
     for step in range(start_step, config.steps):
@@ -112,13 +58,13 @@ def segments(
         if config.kind == "audio":
             length = config.audio_objective.segment_samples
             yield Segments(
-                data=torch.stack([_audio_segment(windows.audio, length, d) for d in draws]),
+                data=torch.stack([_audio_segment(windows, length, d) for d in draws]),
                 generator=posterior,
             )
         else:
             part = part_of_step(step, config)
             cut = _single_frames if part == "frames" else _video_segment
-            clips = np.stack([cut(windows.frames, config.video_objective, draw) for draw in draws])
+            clips = np.stack([cut(windows, config.video_objective, draw) for draw in draws])
             yield Segments(data=to_video(clips), generator=posterior, part=part)
 
 
@@ -126,14 +72,14 @@ def _integer(high: int, generator: torch.Generator) -> int:
     return int(torch.randint(high, (1,), generator=generator))
 
 
-def _audio_segment(audio: np.ndarray, length: int, generator: torch.Generator) -> torch.Tensor:
+def _audio_segment(windows: WindowStore, length: int, generator: torch.Generator) -> torch.Tensor:
     """The loudest of a few segments of a window whose peak is brought to -15 to 0 dB of full scale.
 
     Recordings differ in level for no reason that matters (one that is all but silent stays so), and
     pauses would otherwise fill most of a batch.
     """
-    row, total = _integer(len(audio), generator), audio.shape[1]
-    sound = audio[row].astype(np.float32)
+    row, total = _integer(len(windows), generator), windows.shape[0]
+    sound = windows[row].astype(np.float32)
     starts = torch.randint(max(1, total - length + 1), (CANDIDATES,), generator=generator).tolist()
     first = max(starts, key=lambda start: float(np.square(sound[start : start + length]).sum()))
     peak = max(float(np.abs(sound).max()), SILENT_PEAK)
@@ -142,22 +88,22 @@ def _audio_segment(audio: np.ndarray, length: int, generator: torch.Generator) -
 
 
 def _single_frames(
-    frames: np.ndarray, config: VideoObjectiveConfig, generator: torch.Generator
+    windows: WindowStore, config: VideoObjectiveConfig, generator: torch.Generator
 ) -> np.ndarray:
     """Frames of as many clips: neighbours in a batch would teach the same thing twice."""
-    rows = torch.randint(len(frames), (config.frames_per_step,), generator=generator)
-    times = torch.randint(frames.shape[1], (config.frames_per_step,), generator=generator)
-    chosen = frames[rows.numpy(), times.numpy()]
+    rows = torch.randint(len(windows), (config.frames_per_step,), generator=generator)
+    times = torch.randint(windows.shape[0], (config.frames_per_step,), generator=generator)
+    chosen = np.stack([windows[row][time] for row, time in zip(rows.tolist(), times.tolist(), strict=True)])
     if config.vary:
         chosen = np.concatenate([vary(frame[None], generator) for frame in chosen])
     return chosen
 
 
 def _video_segment(
-    frames: np.ndarray, config: VideoObjectiveConfig, generator: torch.Generator
+    windows: WindowStore, config: VideoObjectiveConfig, generator: torch.Generator
 ) -> np.ndarray:
-    row, total = _integer(len(frames), generator), frames.shape[1]
+    row, total = _integer(len(windows), generator), windows.shape[0]
     length = min(total, config.segment_frames)
     first = _integer(total - length + 1, generator)
-    chosen = frames[row, first : first + length]
+    chosen = windows[row][first : first + length]
     return vary(chosen, generator) if config.vary else chosen

@@ -10,11 +10,13 @@ from syncflow.autoencoders.audio_vae import AudioVAE
 from syncflow.autoencoders.first_weights import initialise_video_vae
 from syncflow.autoencoders.video_vae import VideoVAE
 from syncflow.config import dump_config
+from syncflow.hashing import file_sha256
 from syncflow.noise import keyed_generator
 from syncflow.training.adversarial import adversarial_engine
 from syncflow.training.autoencoder_config import AutoencoderTrainConfig
-from syncflow.training.autoencoder_data import Windows, cached_windows, segments, to_video
+from syncflow.training.autoencoder_data import segments, to_video, training_windows
 from syncflow.training.autoencoder_objective import AudioObjective, Segments, VideoObjective
+from syncflow.training.decode_windows import decoded_windows
 from syncflow.training.distributed import barrier, device, rank, world_size
 from syncflow.training.ema import MovingAverage
 from syncflow.training.engine import Engine, TorchEngine
@@ -22,12 +24,31 @@ from syncflow.training.loop import Callback, train
 from syncflow.training.progress import Progress
 from syncflow.training.resume import SavedState, Saver, check_settings, latest_state, saved_steps
 from syncflow.training.schedule import adamw, learning_rate
+from syncflow.training.window_store import MANIFEST, WindowStore
 
-STEERED = {"workers", "batch_size", "max_failures", "checkpoint_every", "log_every", "held_out", "output"}
+STEERED = {
+    *(
+        "workers",
+        "batch_size",
+        "max_failures",
+        "checkpoint_every",
+        "log_every",
+        "clips",
+        "held_out",
+        "output",
+    ),
+    *("validate_every", "validation_windows", "validation_samples", "experiment", "tracking_uri"),
+}
 
 
-def train_autoencoder(config: AutoencoderTrainConfig, callbacks: Sequence[Callback] = ()) -> None:
+def train_autoencoder(
+    config: AutoencoderTrainConfig, callbacks: Sequence[Callback] = (), after_save: Sequence[Callback] = ()
+) -> None:
     """Train on this worker, with those beside it; the first one saves to `config.output`.
+
+    Args:
+        callbacks: called before the state of a step is saved.
+        after_save: called after it.
 
     Raises:
         UserError: no clips, or a state of other settings.
@@ -38,7 +59,7 @@ def train_autoencoder(config: AutoencoderTrainConfig, callbacks: Sequence[Callba
     engine = build_engine(vae, config)
     average = MovingAverage(engine, decay=config.ema_decay)
     parts = [engine, average]
-    settings = compared_settings(config)
+    settings = compared_settings(config, windows)
     state = latest_state(config.output / "engine")
     if state is not None:
         check_settings(state.manifest["settings"], settings, allowed=(), source=str(state.folder))
@@ -52,7 +73,13 @@ def train_autoencoder(config: AutoencoderTrainConfig, callbacks: Sequence[Callba
         steps=config.steps,
         start_step=start,
         log_every=config.log_every,
-        callbacks=[average, *([Progress(f"{config.kind} VAE")] if rank() == 0 else []), *callbacks, saver],
+        callbacks=[
+            average,
+            *([Progress(f"{config.kind} VAE")] if rank() == 0 else []),
+            *callbacks,
+            saver,
+            *after_save,
+        ],
     )
     if rank() == 0:
         load_average(vae, SavedState(saved_steps(config.output / "engine")[0]))
@@ -93,11 +120,12 @@ def build_engine(vae: AudioVAE | VideoVAE, config: AutoencoderTrainConfig) -> En
     )
 
 
-def compared_settings(config: AutoencoderTrainConfig) -> dict[str, str]:
+def compared_settings(config: AutoencoderTrainConfig, windows: WindowStore) -> dict[str, str]:
     """What must be the same when a run goes on."""
     values = config.model_dump(mode="json", exclude=STEERED)
     return {name: str(value) for name, value in values.items()} | {
-        "global_batch": str(config.batch_size * config.workers)
+        "global_batch": str(config.batch_size * config.workers),
+        "windows": file_sha256(windows.folder / MANIFEST),  # other files, other segments
     }
 
 
@@ -109,15 +137,15 @@ def load_average(vae: AudioVAE | VideoVAE, state: SavedState) -> None:
 
 
 @torch.no_grad()
-def set_measured_statistics(vae: AudioVAE | VideoVAE, windows: Windows, *, count: int = 64) -> None:
+def set_measured_statistics(vae: AudioVAE | VideoVAE, windows: WindowStore, *, count: int = 64) -> None:
     """Measure mean and deviation of each latent channel over `count` windows, and store them in the VAE."""
-    rows = np.linspace(0, len(windows.audio) - 1, min(count, len(windows.audio))).astype(int)
+    rows = np.linspace(0, len(windows) - 1, min(count, len(windows))).astype(int).tolist()
     found: list[Tensor] = []
     for row in rows:
         if isinstance(vae, AudioVAE):
-            data = torch.from_numpy(windows.audio[row : row + 1].astype(np.float32))
+            data = torch.from_numpy(windows[row][None].astype(np.float32))
         else:
-            data = to_video(windows.frames[row : row + 1])
+            data = to_video(windows[row][None])
         moments = vae.posterior(data.to(device()))
         second = moments.mean.square() + moments.logvar.exp()  # of a draw
         channel = 2 if isinstance(vae, AudioVAE) else 1
@@ -128,15 +156,10 @@ def set_measured_statistics(vae: AudioVAE | VideoVAE, windows: Windows, *, count
     vae.set_statistics(mean=mean, std=(second - mean.square()).sqrt())
 
 
-def _windows_of_all_workers(config: AutoencoderTrainConfig) -> Windows:
-    """Decoded by the first worker, then mapped by all."""
+def _windows_of_all_workers(config: AutoencoderTrainConfig) -> WindowStore:
+    """Decoded by the first worker unless they are there, then mapped by all."""
     for turn in range(2):
         if turn == 1 or rank() == 0:
-            windows = cached_windows(
-                config.clips,
-                spec=config.clip,
-                per_clip=config.windows_per_clip,
-                cache=config.output / "cache",
-            )
+            windows = decoded_windows(training_windows(config))
         barrier()
     return windows

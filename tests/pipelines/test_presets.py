@@ -52,6 +52,6 @@ def test_the_tiny_weights_are_where_the_preset_says() -> None:
         assert (Path(folder) / "diffusion_pytorch_model.safetensors").is_file()
 
 
-def test_the_shipped_weights_are_under_eight_megabytes() -> None:
+def test_the_shipped_weights_are_under_fifteen_megabytes() -> None:
     sizes = [path.stat().st_size for path in (CONFIGS / "tiny" / "weights").rglob("*.safetensors")]
-    assert len(sizes) == 2 and sum(sizes) < 8e6
+    assert len(sizes) == 2 and sum(sizes) < 15e6

@@ -5,7 +5,14 @@ import math
 import numpy as np
 import pytest
 
-from syncflow.evaluation.reconstruction import audio_reconstruction, si_sdr_db, video_reconstruction
+from syncflow.evaluation.reconstruction import (
+    AudioReconstruction,
+    score_audio,
+    score_video,
+    si_sdr_db,
+    summarise_audio,
+    summarise_video,
+)
 
 RATE = 48_000
 
@@ -21,35 +28,39 @@ def hits(*instants: float, late: float = 0.0) -> np.ndarray:
     return sound
 
 
+def audio_reconstruction(*pairs: tuple[np.ndarray, np.ndarray]) -> AudioReconstruction:
+    return summarise_audio([score_audio(original, made, sample_rate=RATE) for original, made in pairs])
+
+
 def test_a_perfect_copy_keeps_every_onset() -> None:
-    found = audio_reconstruction([(hits(0.4, 1.1), hits(0.4, 1.1))] * 2, sample_rate=RATE)
+    found = audio_reconstruction(*[(hits(0.4, 1.1), hits(0.4, 1.1))] * 2)
     assert (found.windows, found.onsets, found.onset_f1, found.onset_offset_ms) == (2, 4, 1.0, 0.0)
 
 
 @pytest.mark.parametrize("late_ms", [-4.0, 3.0, 8.0])
 def test_a_late_copy_is_late_by_as_much(late_ms: float) -> None:
-    found = audio_reconstruction([(hits(0.4, 1.1), hits(0.4, 1.1, late=late_ms / 1000))], sample_rate=RATE)
+    found = audio_reconstruction((hits(0.4, 1.1), hits(0.4, 1.1, late=late_ms / 1000)))
     assert found.onset_f1 == 1.0 and abs(found.onset_offset_ms - late_ms) < 0.5
 
 
 def test_onsets_beyond_ten_milliseconds_are_lost() -> None:
-    found = audio_reconstruction([(hits(0.4, 1.1), hits(0.4, 1.1, late=0.02))], sample_rate=RATE)
+    found = audio_reconstruction((hits(0.4, 1.1), hits(0.4, 1.1, late=0.02)))
     assert found.onset_f1 == 0.0 and math.isnan(found.onset_offset_ms)
 
 
 def test_a_missing_onset_lowers_the_score() -> None:
-    found = audio_reconstruction([(hits(0.4, 1.1), hits(0.4))], sample_rate=RATE)
+    found = audio_reconstruction((hits(0.4, 1.1), hits(0.4)))
     assert found.onset_f1 == pytest.approx(2 / 3)
 
 
 def test_onsets_are_pooled_over_windows() -> None:
     pairs = [(hits(0.3, 0.8, 1.4), hits(0.3, 0.8, 1.4)), (hits(0.5), hits())]
-    assert audio_reconstruction(pairs, sample_rate=RATE).onset_f1 == pytest.approx(2 * 3 / (4 + 3))
+    assert audio_reconstruction(*pairs).onset_f1 == pytest.approx(2 * 3 / (4 + 3))
 
 
 def test_silence_has_no_ratio_and_no_onsets() -> None:
     silence = np.zeros(2 * RATE, dtype=np.float32)
-    found = audio_reconstruction([(silence, silence)], sample_rate=RATE)
+    found = audio_reconstruction((silence, silence))
     assert found.onsets == 0 and math.isnan(found.onset_f1) and math.isnan(found.si_sdr_db)
 
 
@@ -62,14 +73,21 @@ def test_si_sdr_knows_no_scale_and_measures_noise() -> None:
 
 def test_an_error_of_one_level_everywhere_is_48_db() -> None:
     frames = np.full((3, 16, 16, 3), 100, dtype=np.uint8)
-    found = video_reconstruction([(frames, frames + np.uint8(1))])
+    found = summarise_video([score_video(frames, frames + np.uint8(1))])
     assert found.psnr_db == pytest.approx(20 * math.log10(255), abs=1e-3) and found.windows == 1
 
 
 def test_equal_pictures_have_the_highest_figures_and_noise_lower_ones() -> None:
     frames = np.random.default_rng(0).integers(0, 200, (2, 32, 32, 3), dtype=np.uint8)
-    same = video_reconstruction([(frames, frames)])
+    same = score_video(frames, frames)
     noise = np.random.default_rng(1).integers(0, 30, frames.shape, dtype=np.uint8)
-    noisy = video_reconstruction([(frames, frames + noise)])
+    noisy = score_video(frames, frames + noise)
     assert same.ssim == pytest.approx(1.0) and same.psnr_db == 100.0
     assert noisy.ssim < same.ssim and noisy.psnr_db < 30
+
+
+def test_offsets_are_weighted_by_the_onsets_that_were_kept() -> None:
+    late = (hits(0.4, 1.1), hits(0.4, 1.1, late=0.006))
+    on_time, silent = (hits(0.5), hits(0.5)), (hits(), hits())
+    found = audio_reconstruction(late, on_time, silent)
+    assert found.onset_offset_ms == pytest.approx(4.0, abs=0.5) and found.windows == 3

@@ -11,9 +11,10 @@ from syncflow.autoencoders.audio_vae import AudioVAE
 from syncflow.autoencoders.loading import load_vae
 from syncflow.errors import UserError
 from syncflow.training.autoencoder_config import AutoencoderTrainConfig
-from syncflow.training.autoencoder_data import cached_windows, segments, to_video
+from syncflow.training.autoencoder_data import segments, to_video, training_windows
 from syncflow.training.autoencoder_objective import VideoObjective
 from syncflow.training.autoencoder_run import build_engine, build_vae, train_autoencoder
+from syncflow.training.decode_windows import decoded_windows
 from syncflow.training.loop import Callback
 from tests.autoencoder_case import small_config, write_clips
 
@@ -69,8 +70,8 @@ def test_the_saved_latents_have_unit_variance(clips: Path, tmp_path: Path) -> No
     config = small_config("audio", clips=clips, output=tmp_path / "run")
     train_autoencoder(config)
     vae = load_vae(AudioVAE, config.output)
-    windows = cached_windows(clips, spec=config.clip, per_clip=1, cache=tmp_path / "run" / "cache")
-    moments = vae.encode(torch.from_numpy(windows.audio.astype("float32")))
+    windows = decoded_windows(training_windows(config))
+    moments = vae.encode(torch.stack([torch.from_numpy(window.astype("float32")) for window in windows]))
     second = moments.mean.square() + moments.logvar.exp()
     assert torch.allclose(moments.mean.mean((0, 1)), torch.zeros(4), atol=1e-3)
     assert torch.allclose(second.mean((0, 1)), torch.ones(4), atol=1e-2)
@@ -93,7 +94,7 @@ def test_the_parts_of_the_video_vae_train_in_their_turns(clips: Path, tmp_path: 
         output=tmp_path,
         video_objective={"frames_share": 0.34, "temporal_share": 0.34},
     )
-    windows = cached_windows(clips, spec=config.clip, per_clip=1, cache=tmp_path / "cache")
+    windows = decoded_windows(training_windows(config))
     vae = build_vae(config)
     engine = build_engine(vae, config)
     changed = []
@@ -111,7 +112,7 @@ def test_the_parts_of_the_video_vae_train_in_their_turns(clips: Path, tmp_path: 
 def test_what_is_seen_does_not_depend_on_the_number_of_workers(clips: Path, tmp_path: Path) -> None:
     one = small_config("audio", clips=clips, output=tmp_path, batch_size=4)
     two = small_config("audio", clips=clips, output=tmp_path, batch_size=2, workers=2)
-    windows = cached_windows(clips, spec=one.clip, per_clip=1, cache=tmp_path / "cache")
+    windows = decoded_windows(training_windows(one))
     alone = list(segments(windows, one, start_step=0, rank=0, world_size=1))
     shared = zip(
         *(segments(windows, two, start_step=0, rank=rank, world_size=2) for rank in range(2)), strict=True
@@ -122,7 +123,7 @@ def test_what_is_seen_does_not_depend_on_the_number_of_workers(clips: Path, tmp_
 
 def test_going_on_sees_what_the_unbroken_run_would(clips: Path, tmp_path: Path) -> None:
     config = small_config("video", clips=clips, output=tmp_path)
-    windows = cached_windows(clips, spec=config.clip, per_clip=1, cache=tmp_path / "cache")
+    windows = decoded_windows(training_windows(config))
     whole = list(segments(windows, config, start_step=0, rank=0, world_size=1))
     later = list(segments(windows, config, start_step=4, rank=0, world_size=1))
     assert len(whole) == 6 and len(later) == 2
@@ -160,7 +161,7 @@ def test_pixels_span_minus_one_to_one() -> None:
 
 def test_single_frames_are_reconstructed_as_frames(clips: Path, tmp_path: Path) -> None:
     config = small_config("video", clips=clips, output=tmp_path)
-    windows = cached_windows(clips, spec=config.clip, per_clip=1, cache=tmp_path / "cache")
+    windows = decoded_windows(training_windows(config))
     batch = next(segments(windows, config, start_step=0, rank=0, world_size=1))
     losses = VideoObjective(build_vae(config), config.video_objective)(batch)  # type: ignore[arg-type]
     assert batch.part == "frames" and batch.data.shape == (2, 3, 2, 16, 16)

@@ -1,0 +1,16 @@
+"""Measure what autoencoders keep of folders of clips: PSNR, SSIM, mel distance, SI-SDR, onset timing."""
+
+from syncflow.command_line import parse_arguments, run
+from syncflow.training.reconstruction_config import ReconstructionConfig
+
+
+def main() -> None:
+    config = parse_arguments(ReconstructionConfig, description=__doc__ or "")
+
+    from infra.reconstruction import report
+
+    report(config)
+
+
+if __name__ == "__main__":
+    run(main)
