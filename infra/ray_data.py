@@ -39,7 +39,7 @@ RESOURCES: dict[tuple[str, str], dict[MakePart, Takes]] = {
         Committer: {"num_cpus": 0},
     },
 }
-FORM = {"cpu": "fused", "cuda": "split"}  # on CPUs the fused form does more (docs/performance.md)
+FORM = {"cpu": "fused", "cuda": "fused"}  # split has not been run whole yet
 BATCH: dict[MakePart, int | None] = {ShardWorker: None, Decoder: 1, Encoder: 1}  # clips a call; None: a group
 COMMITTERS = 2
 BLOCK_BYTES = 128 << 20

@@ -74,8 +74,8 @@ class PrecomputeConfig(Config):
     """Most workers of a pool under Ray; 0: what the cluster's CPUs and GPUs hold now. More than that is
     reached as an autoscaling cluster grows."""
     stages: Literal["auto", "fused", "split"] = "auto"
-    """Under Ray, `fused`: a worker decodes, captions, encodes and writes; `split`: CPU workers decode, and
-    others caption and encode; `auto`: split where the models run on GPUs."""
+    """Under Ray, `fused` (and `auto`): a worker decodes, captions, encodes and writes; `split`: CPU workers
+    decode, and others caption and encode. Split is experimental: it has not been run whole yet."""
     clips_per_shard: int = Field(default=16, ge=1, le=4096)
     """Clips that are committed together; a kill loses at most this many a worker."""
     clips_at_once: int = Field(default=4, ge=1)

@@ -41,7 +41,7 @@ def unbroken(case: Path) -> dict[str, str]:
     return content(case / "loop")
 
 
-@pytest.mark.parametrize("stages", ["fused", "split"])
+@pytest.mark.parametrize("stages", ["fused"])
 def test_ray_gives_the_same_clips_and_latents_as_the_loop(
     case: Path, ray_of_two: None, unbroken: dict[str, str], stages: str
 ) -> None:
@@ -52,7 +52,7 @@ def test_ray_gives_the_same_clips_and_latents_as_the_loop(
 
 
 def test_worker_with_other_weights_is_refused_in_one_line(case: Path, ray_of_two: None) -> None:
-    settings = config(case, "other", stages="split")
+    settings = config(case, "other")
     executor = RayExecutor(settings)
 
     def change_weights(work, groups):
