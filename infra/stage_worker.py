@@ -7,9 +7,9 @@ from pathlib import Path
 from types import FrameType
 
 from infra.ray_train import run_workers
-from infra.tracking import MlflowCallback, TrackedRun, close_run, open_run
+from infra.stage_tracking import open_stage, tracker
+from infra.tracking import TrackedRun, close_run
 from syncflow.config import dump_config, with_absolute_paths
-from syncflow.data.parquet import DatasetManifest
 from syncflow.training.config import TrainConfig
 from syncflow.training.distributed import rank
 from syncflow.training.resume import saved_steps
@@ -40,7 +40,7 @@ def train_stage(config: TrainConfig) -> Path | None:
     stop = config.folder / "stop"
     stop.unlink(missing_ok=True)
     dump_config(config, config.folder / "resolved.yaml")
-    tracked = _open(config)
+    tracked = open_stage(config)
     status = "FAILED"
     try:
         with _stop_on_sigterm(stop):
@@ -65,35 +65,17 @@ def train_stage(config: TrainConfig) -> Path | None:
 
 def train_worker(job: StageJob) -> None:
     """One worker: the stage with the engine that its settings name; rank 0 tracks."""
-    from infra.zero import zero_engine
     from syncflow.training.stage_run import run_stage, torch_engine
 
     config, callbacks = job.config, []
     if job.tracked is not None and rank() == 0:
-        spill, samples = config.folder / "unsent_points.jsonl", config.update_samples
-        callbacks.append(MlflowCallback(job.tracked, spill=spill, samples_per_step=samples))
-    engine = zero_engine if config.engine.kind == "deepspeed" else torch_engine
-    run_stage(config, make_engine=engine, callbacks=callbacks)
+        callbacks.append(tracker(config, job.tracked))
+    if config.engine.kind == "deepspeed":
+        from infra.zero import zero_engine  # seconds to import
 
-
-def _open(config: TrainConfig) -> TrackedRun | None:
-    if not config.tracking:
-        return None
-    dataset = DatasetManifest.read(config.data)
-    tags = {
-        "dataset.folder": str(config.data.resolve()),
-        "dataset.recipe": dataset.recipe,
-        "dataset.files_sha256": dataset.files_sha256,
-        "dataset.windows": str(dataset.windows),
-    }
-    return open_run(
-        config.tracking,
-        experiment=config.experiment,
-        pipeline=config.run_name,
-        stage=config.stage,
-        params=config.model_dump(mode="json"),
-        tags=tags,
-    )
+        run_stage(config, make_engine=zero_engine, callbacks=callbacks)
+    else:
+        run_stage(config, make_engine=torch_engine, callbacks=callbacks)
 
 
 @contextmanager

@@ -1,27 +1,20 @@
-"""MLflow without the power to stop training: one parent run a pipeline, one child a stage.
+"""Runs in MLflow, without the power to stop training: one parent run a pipeline, one child a stage.
 
-Points go through a queue and a thread. What the store does not take is kept in a file and sent later;
-each point is sent once, and a run that goes on from a state first skips what is already there.
+A run is found again by its pipeline and stage. Points are sent by `infra/tracking_points.py`.
 """
 
 import json
 import logging
 import os
-import queue
-import threading
-import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from syncflow.training.loop import Callback
-
 PARENT_TAG = "mlflow.parentRunId"
 PIPELINE_TAG = "syncflow.pipeline"
 STAGE_TAG = "syncflow.stage"
-BATCH = 500  # points in a request; MLflow allows 1000
-Point = tuple[str, float, int, int]  # name, value, milliseconds since 1970, step
+NOTE = "mlflow_run.json"  # beside what a run made: where its figures are
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +23,37 @@ class TrackedRun:
 
     uri: str
     run_id: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataUsed:
+    """A dataset that a run read."""
+
+    name: str
+    digest: str
+    """Content hash; MLflow keeps 36 characters."""
+    place: str
+    context: str
+    """`training`, `validation`, `evaluation`."""
+    profile: Mapping[str, float]
+    """Sizes, as MLflow's page of the dataset shows them."""
+
+
+def write_note(run: TrackedRun | None, folder: Path) -> None:
+    """Leave the run's place beside what it makes, so that what is made from it can name its origin."""
+    if run is not None:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / NOTE).write_text(
+            json.dumps({"uri": run.uri, "run_id": run.run_id}) + "\n", encoding="utf-8"
+        )
+
+
+def read_note(folder: Path) -> str:
+    """Id of the run that made what lies in `folder` or one above it; empty where none is known."""
+    for place in (folder, folder.parent):
+        if (place / NOTE).is_file():
+            return json.loads((place / NOTE).read_text(encoding="utf-8"))["run_id"]
+    return ""
 
 
 def client(uri: str) -> Any:
@@ -54,6 +78,7 @@ def open_run(
     stage: str,
     params: Mapping[str, Any],
     tags: Mapping[str, str],
+    inputs: Sequence[DataUsed] = (),
 ) -> TrackedRun | None:
     """The child run of a stage under the parent of its pipeline; found again when the stage goes on.
 
@@ -77,9 +102,10 @@ def open_run(
             child = store.create_run(identity, run_name=f"{pipeline}/{stage}", tags=wanted).info.run_id
         store.update_run(child, status="RUNNING")
         _write_settings(store, child, params, tags)
+        _write_inputs(store, child, inputs)
         return TrackedRun(uri=uri, run_id=child)
     except Exception as error:
-        print(f"MLflow at {uri} does not answer ({_short(error)}); training goes on without it", flush=True)
+        print(f"MLflow at {uri} does not answer ({short(error)}); training goes on without it", flush=True)
         return None
 
 
@@ -97,7 +123,7 @@ def close_run(run: TrackedRun | None, *, status: str, artifacts: Path | None = N
         if parent:
             store.set_terminated(parent, status=status)
     except Exception as error:
-        print(f"MLflow at {run.uri} does not answer ({_short(error)}); the run stays open there", flush=True)
+        print(f"MLflow at {run.uri} does not answer ({short(error)}); the run stays open there", flush=True)
 
 
 def artifact_folder(uri: str) -> str | None:
@@ -116,108 +142,6 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
         else:
             flat[prefix + name] = str(value)
     return flat
-
-
-class MlflowCallback(Callback):
-    """Sends what is logged; at one worker, rank 0.
-
-    Args:
-        run: where to.
-        spill: a file for the points that the store did not take; they are sent with the next ones that
-            it takes, or at the start of the next attempt.
-        samples_per_step: turns steps a second into samples a second, which is sent too.
-    """
-
-    def __init__(self, run: TrackedRun, *, spill: Path, samples_per_step: int) -> None:
-        self.run, self.spill, self.samples_per_step = run, spill, samples_per_step
-        self._queue: queue.Queue[list[Point] | None] = queue.Queue()
-        self._thread = threading.Thread(target=self._work, name="mlflow", daemon=True)
-        self._known: dict[str, int] = {}  # last step of each metric that the store has
-        self._warned = False
-
-    def on_start(self, *, start_step: int, steps: int) -> None:
-        del steps
-        self._trim_spill(start_step)
-        self._thread.start()
-
-    def on_log(self, step: int, metrics: Mapping[str, float]) -> None:
-        now = int(time.time() * 1000)
-        if "steps_per_second" in metrics:
-            samples = metrics["steps_per_second"] * self.samples_per_step
-            metrics = {**metrics, "samples_per_second": samples}
-        self._queue.put([(name, value, now, step) for name, value in metrics.items() if value == value])
-
-    def on_end(self, step: int) -> None:
-        self._queue.put(None)
-        self._thread.join(timeout=60)
-        if self._thread.is_alive() or self.spill.exists():
-            print(
-                f"MLflow: points wait in {self.spill}; they are sent when the stage is run again", flush=True
-            )
-
-    def _work(self) -> None:
-        store, waiting = None, self._read_spill()
-        while True:
-            points = self._queue.get()
-            waiting += points or []
-            while points is not None and not self._queue.empty():
-                points = self._queue.get_nowait()
-                waiting += points or []
-            try:
-                if store is None:
-                    store = client(self.run.uri)
-                    store.get_run(self.run.run_id)
-                self._send(store, waiting)
-                waiting = []
-                self.spill.unlink(missing_ok=True)
-            except Exception as error:
-                store = None
-                self._write_spill(waiting)
-                if not self._warned:
-                    self._warned = True
-                    print(
-                        f"MLflow does not answer ({_short(error)}); points wait in {self.spill}", flush=True
-                    )
-            if points is None:
-                return
-
-    def _send(self, store: Any, waiting: list[Point]) -> None:
-        from mlflow.entities import Metric
-
-        fresh = [point for point in waiting if point[3] > self._last_known(store, point[0])]
-        for start in range(0, len(fresh), BATCH):
-            part = fresh[start : start + BATCH]
-            metrics = [Metric(name, value, when, step) for name, value, when, step in part]
-            store.log_batch(self.run.run_id, metrics=metrics)
-            for name, _, _, step in part:
-                self._known[name] = max(self._known[name], step)
-
-    def _last_known(self, store: Any, name: str) -> int:
-        """The last step of a metric in the store: an attempt before this one may have sent more."""
-        if name not in self._known:
-            history = store.get_metric_history(self.run.run_id, name)
-            self._known[name] = max((point.step for point in history), default=-1)
-        return self._known[name]
-
-    def _read_spill(self) -> list[Point]:
-        if not self.spill.exists():
-            return []
-        lines = self.spill.read_text(encoding="utf-8").splitlines()
-        return [tuple(json.loads(line)) for line in lines]
-
-    def _write_spill(self, points: list[Point]) -> None:
-        self.spill.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self.spill.with_suffix(".tmp")
-        temporary.write_text("".join(json.dumps(point) + "\n" for point in points), encoding="utf-8")
-        temporary.replace(self.spill)
-
-    def _trim_spill(self, start_step: int) -> None:
-        """Drop points beyond the restored step: the attempt makes them again."""
-        kept = [point for point in self._read_spill() if point[3] <= start_step]
-        if kept:
-            self._write_spill(kept)
-        else:
-            self.spill.unlink(missing_ok=True)
 
 
 def _find(store: Any, experiment: str, tags: Mapping[str, str]) -> str | None:
@@ -241,5 +165,25 @@ def _write_settings(store: Any, run_id: str, params: Mapping[str, Any], tags: Ma
         store.log_batch(run_id, params=fresh[start : start + 100], tags=(own + changed) if not start else [])
 
 
-def _short(error: Exception) -> str:
+def _write_inputs(store: Any, run_id: str, inputs: Sequence[DataUsed]) -> None:
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    named = [
+        DatasetInput(
+            Dataset(
+                name=used.name,
+                digest=used.digest[:36],
+                source_type="local",
+                source=json.dumps({"uri": used.place}),
+                profile=json.dumps(dict(used.profile)),
+            ),
+            [InputTag("mlflow.data.context", used.context)],
+        )
+        for used in inputs
+    ]
+    if named:
+        store.log_inputs(run_id, datasets=named)
+
+
+def short(error: Exception) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())}"[:160]

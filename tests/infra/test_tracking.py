@@ -7,7 +7,8 @@ import pytest
 from infra import tracking
 from infra.compare import compare_runs
 from infra.compare_config import CompareConfig
-from infra.tracking import MlflowCallback, TrackedRun, client, close_run, open_run
+from infra.tracking import TrackedRun, client, close_run, open_run
+from infra.tracking_points import MlflowCallback, StepSize
 from syncflow.errors import UserError
 
 
@@ -24,7 +25,7 @@ def opened(uri: str, pipeline: str, stage: str = "video", **params: object) -> T
 
 
 def send(run: TrackedRun, points: dict[int, float], *, spill: Path, start_step: int = 0) -> MlflowCallback:
-    callback = MlflowCallback(run, spill=spill, samples_per_step=16)
+    callback = MlflowCallback(run, spill=spill, size=StepSize(samples=16))
     callback.on_start(start_step=start_step, steps=100)
     for step, loss in points.items():
         callback.on_log(step, {"loss": loss, "never": float("nan")})

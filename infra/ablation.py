@@ -1,0 +1,169 @@
+"""The adaptor's ablation: the same video stage, several audio stages, several seeds (Table 4, Figure 6).
+
+    <output>/video/seed_0/video/checkpoint          one video stage a seed
+    <output>/<variant>/seed_0/audio/checkpoint      one audio stage a variant and seed
+    <output>/<variant>/seed_0/result.json           what was measured on held-out clips
+
+A run whose result is there is not done again; one that was cut off goes on from its last state.
+"""
+
+import dataclasses
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from infra.ablation_config import AblationConfig
+from infra.ablation_report import write_ablation
+from infra.sound_for_clips import Picture, make_sound, read_pictures, score_sounds
+from infra.stage_tracking import log_figures, open_stage
+from infra.stage_worker import StageJob, train_stage, train_worker
+from infra.tracking import close_run
+from syncflow.config import dump_config, load_config
+from syncflow.data.batches import LatentDataset
+from syncflow.errors import UserError
+from syncflow.evaluation.suite import ClipScore, summarise
+from syncflow.systems.config import GenerateConfig
+from syncflow.systems.loading import load_pipeline
+from syncflow.training.checkpoint import load_checkpoint
+from syncflow.training.config import TrainConfig
+from syncflow.training.objective import FlowObjective
+from syncflow.training.stages import STAGES
+from syncflow.training.start import check_start
+from syncflow.training.validation import average
+
+FIGURES = ("loss_audio", "loss_audio_mismatched", "f1", "chance_f1", "offset_ms", "onsets_per_clip")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """One variant with one seed, measured on held-out clips."""
+
+    variant: str
+    seed: int
+    steps: int
+    loss_audio: float
+    loss_audio_mismatched: float  # with another clip's picture; NaN where the sound reads no picture
+    f1: float
+    chance_f1: float
+    offset_ms: float
+    onsets_per_clip: float
+    clips: int
+
+
+def ablate(config: AblationConfig) -> int:
+    """Train what is not trained, measure what is not measured, and write the tables.
+
+    Raises:
+        UserError: a preset of another stage, or data and presets that do not fit.
+    """
+    config.output.mkdir(parents=True, exist_ok=True)
+    dump_config(config, config.output / "resolved.yaml")
+    results, pictures = [], None
+    for seed in config.seeds:
+        video = _settings(config, config.video, stage="video", variant="video", seed=seed)
+        for number, (variant, preset) in enumerate(config.variants.items()):
+            settings = _settings(config, preset, stage="audio", variant=variant, seed=seed)
+            written = settings.output / "result.json"
+            if not written.is_file():
+                if not (video.folder / "checkpoint").is_dir():
+                    train(video)
+                start = str(video.folder / "checkpoint")
+                settings = settings.model_copy(update={"initialise_from": start})
+                if not (settings.folder / "checkpoint").is_dir():
+                    train(settings)
+                spec = LatentDataset(config.data).spec
+                pictures = pictures or read_pictures(config.clips, spec=spec, limit=config.limit)
+                result = measure(config, settings, variant=variant, pictures=pictures)
+                written.write_text(json.dumps(dataclasses.asdict(result), indent=1), encoding="utf-8")
+            results.append(Result(**json.loads(written.read_text(encoding="utf-8"))))
+            print(
+                f"seed {seed}, {variant} ({number + 1} of {len(config.variants)}): {results[-1]}", flush=True
+            )
+    write_ablation(config.output, results)
+    print(f"tables in {config.output / 'ablation.md'}")
+    return 0
+
+
+def measure(
+    config: AblationConfig, settings: TrainConfig, *, variant: str, pictures: Sequence[Picture]
+) -> Result:
+    """Loss and sync score of a trained audio stage, on clips that it never saw."""
+    folder = settings.folder / "checkpoint"
+    losses = held_out_loss(folder, config.data, passes=config.validation_passes)
+    pipeline = load_pipeline(GenerateConfig(checkpoint=folder, output=settings.output)).pipeline
+    scores: list[ClipScore] = []
+    for draw in range(config.draws):
+        sounds = make_sound(pipeline, pictures, seed=draw, solver=config.solver, guidance=config.guidance)
+        scores += score_sounds(
+            pictures,
+            sounds,
+            fps=pipeline.config["fps"],
+            sample_rate=pipeline.audio_vae.config.sample_rate,
+            tolerance_s=config.tolerance_s,
+        )
+    summary = summarise(variant, scores)
+    result = Result(
+        variant=variant,
+        seed=settings.seed,
+        steps=settings.steps,
+        loss_audio=losses["loss_audio"],
+        loss_audio_mismatched=losses.get("loss_audio_mismatched", math.nan),
+        f1=summary.f1,
+        chance_f1=summary.chance_f1,
+        offset_ms=summary.offset_ms,
+        onsets_per_clip=summary.onsets_per_clip,
+        clips=summary.used,
+    )
+    log_figures(settings, {name: getattr(result, name) for name in FIGURES})
+    return result
+
+
+def held_out_loss(checkpoint: Path, data: Path, *, passes: int) -> dict[str, float]:
+    """Losses of a checkpoint over the test split, its noise the same for every checkpoint."""
+    model, manifest = load_checkpoint(checkpoint)
+    settings = load_config(TrainConfig, checkpoint / "resolved.yaml")
+    held_out = LatentDataset(data, split="test")
+    stage = STAGES[manifest.stage]
+    objective = FlowObjective(model, stage=stage, flow=settings.flow, spec=held_out.spec, seed=0).eval()
+    size = min(settings.batch_size, len(held_out))
+    with torch.no_grad():
+        return average(
+            objective(held_out.batch(number, batch_size=size, drop_probability=0.0))
+            for number in range(-(-len(held_out) * passes // size))
+        )
+
+
+def train(settings: TrainConfig) -> None:
+    """In this process where one worker and plain torch are asked for, else under Ray Train."""
+    if settings.workers > 1 or settings.engine.kind != "torch":
+        train_stage(settings)
+        return
+    check_start(settings)
+    settings.folder.mkdir(parents=True, exist_ok=True)
+    dump_config(settings, settings.folder / "resolved.yaml")
+    tracked, status = open_stage(settings), "FAILED"
+    try:
+        train_worker(StageJob(config=settings, tracked=tracked))
+        status = "FINISHED"
+    finally:
+        close_run(tracked, status=status, artifacts=settings.folder / "checkpoint")
+
+
+def _settings(config: AblationConfig, preset: Path, *, stage: str, variant: str, seed: int) -> TrainConfig:
+    given: dict[str, Any] = {
+        "data": config.data.resolve(),
+        "output": (config.output / variant / f"seed_{seed}").resolve(),
+        "seed": seed,
+        "experiment": config.experiment,
+        "run": f"{config.run}: {variant}, seed {seed}",
+        "tracking_uri": config.tracking,
+    }
+    settings = load_config(TrainConfig, preset, given)
+    if settings.stage != stage:
+        raise UserError(f"{preset}: of stage {settings.stage}, the ablation needs one of stage {stage}")
+    return settings

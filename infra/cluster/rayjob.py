@@ -1,0 +1,145 @@
+"""A KubeRay RayJob a step: a head without work, CPU and GPU worker groups, token authentication."""
+
+from typing import Any
+
+import ray
+import yaml
+
+from infra.cluster.config import ClusterConfig, Step
+
+STEPS: tuple[Step, ...] = ("precompute", "video", "audio", "joint")
+CODE = "/opt/syncflow"  # in the image
+RUNTIME_ENV = {
+    "env_vars": {
+        "HF_HUB_OFFLINE": "1",
+        "HF_HOME": "/data/huggingface",
+        "OMP_NUM_THREADS": "1",
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "NCCL_ASYNC_ERROR_HANDLING": "1",
+        "TORCH_NCCL_ASYNC_ERROR_HANDLING": "1",
+        "DS_SKIP_CUDA_CHECK": "1",
+    }
+}
+
+
+def ray_job(step: Step, config: ClusterConfig) -> dict[str, Any]:
+    """The manifest of a step. The cluster lives as long as the job; a failed job is submitted again."""
+    training = step != "precompute"
+    gpu_nodes = -(-config.gpus // config.gpus_per_node) if training else 1
+    return {
+        "apiVersion": "ray.io/v1",
+        "kind": "RayJob",
+        "metadata": {
+            "name": f"syncflow-{step}",
+            "namespace": config.namespace,
+            "labels": {"app.kubernetes.io/part-of": "syncflow", "app.kubernetes.io/component": step},
+        },
+        "spec": {
+            "entrypoint": " ".join(command(step, config)),
+            "submissionMode": "K8sJobMode",
+            "backoffLimit": config.retries,
+            "shutdownAfterJobFinishes": True,
+            "ttlSecondsAfterFinished": 600,
+            "runtimeEnvYAML": yaml.safe_dump(runtime_env(config), sort_keys=True),
+            "rayClusterSpec": {
+                "rayVersion": ray.__version__,
+                "authOptions": {"mode": "token"},
+                "headGroupSpec": _head(config),
+                "workerGroupSpecs": [
+                    _workers("cpu", config, least=0, most=1 if training else config.cpu_nodes),
+                    _workers("gpu", config, least=gpu_nodes, most=gpu_nodes),
+                ],
+            },
+        },
+    }
+
+
+def command(step: Step, config: ClusterConfig) -> list[str]:
+    """What the job runs: the command of the README with absolute paths."""
+    presets, place = f"{CODE}/pipelines/configs/{config.preset}", f"{config.storage_path}/{config.preset}"
+    if step == "precompute":
+        pipeline = ["precompute_latents.py", "--config", f"{presets}/precompute.yaml"]
+        return ["python", f"{CODE}/pipelines/{pipeline[0]}", *pipeline[1:], "--output", f"{place}/latents"]
+    return [
+        *("python", f"{CODE}/pipelines/train_stage.py", "--config", f"{presets}/{step}.yaml"),
+        *("--data", f"{place}/latents", "--output", f"{place}/runs", "--workers", str(config.gpus)),
+        *("--tracking-uri", config.tracking_uri),
+    ]
+
+
+def runtime_env(config: ClusterConfig) -> dict[str, Any]:
+    """Environment of driver and workers; the code is the image's own."""
+    return {"env_vars": RUNTIME_ENV["env_vars"] | {"HF_HOME": f"{config.storage_path}/huggingface"}}
+
+
+def _head(config: ClusterConfig) -> dict[str, Any]:
+    resources = {"cpu": "4", "memory": "16Gi"}
+    ports = [("gcs", 6379), ("dashboard", 8265), ("client", 10001)]
+    container = _container("ray-head", config, requests=resources, limits=resources)
+    container["ports"] = [{"name": name, "containerPort": port} for name, port in ports]
+    return {
+        "serviceType": "ClusterIP",
+        "rayStartParams": {"num-cpus": "0", "num-gpus": "0"},
+        "template": {"spec": _pod(container, config)},
+    }
+
+
+def _workers(group: str, config: ClusterConfig, *, least: int, most: int) -> dict[str, Any]:
+    if group == "gpu":
+        resources = {"cpu": str(config.gpu_node_cpus), "memory": config.gpu_node_memory}
+        resources["nvidia.com/gpu"] = str(config.gpus_per_node)
+    else:
+        resources = {"cpu": str(config.cpu_node_cpus), "memory": config.cpu_node_memory}
+    pod = _pod(_container("ray-worker", config, requests=resources, limits=resources), config)
+    if group == "gpu":
+        pod["tolerations"] = [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
+        if config.gpu_product:
+            pod["nodeSelector"] = {"nvidia.com/gpu.product": config.gpu_product}
+    return {
+        "groupName": group,
+        "replicas": most,
+        "minReplicas": least,
+        "maxReplicas": most,
+        "rayStartParams": {},
+        "template": {"spec": pod},
+    }
+
+
+def _container(name: str, config: ClusterConfig, **resources: Any) -> dict[str, Any]:
+    return {
+        "name": name,
+        "image": config.image,
+        "imagePullPolicy": config.image_pull_policy,
+        "resources": resources,
+        "securityContext": {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}},
+        "volumeMounts": [
+            {"name": "data", "mountPath": config.storage_path},
+            {"name": "shared-memory", "mountPath": "/dev/shm"},
+        ],
+    }
+
+
+def _pod(container: dict[str, Any], config: ClusterConfig) -> dict[str, Any]:
+    return {
+        "automountServiceAccountToken": False,
+        "securityContext": {"runAsNonRoot": True, "runAsUser": 1000, "fsGroup": 1000},
+        "containers": [container],
+        "volumes": [
+            {"name": "data", "persistentVolumeClaim": {"claimName": config.storage_claim}},
+            {"name": "shared-memory", "emptyDir": {"medium": "Memory"}},
+        ],
+    }
+
+
+def write_jobs(config: ClusterConfig) -> list[str]:
+    """One YAML file a step in `config.output`; their paths."""
+    config.output.mkdir(parents=True, exist_ok=True)
+    written = []
+    for step in STEPS:
+        path = config.output / f"{step}.yaml"
+        head = f"# {step} of {config.preset}; made by: python pipelines/render_cluster.py --help\n"
+        path.write_text(
+            head + yaml.safe_dump(ray_job(step, config), sort_keys=False, width=100), encoding="utf-8"
+        )
+        written.append(str(path))
+    return written

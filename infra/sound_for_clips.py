@@ -1,0 +1,96 @@
+"""Sound for held-out pictures, scored where it is made: no files between."""
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from syncflow.evaluation.suite import ClipScore, list_clips
+from syncflow.evaluation.sync import sync_score
+from syncflow.flow.config import SolverConfig
+from syncflow.media import decode_window
+from syncflow.records import ClipSpec
+from syncflow.systems.syncflow import SyncFlowPipeline
+
+BATCH = 8  # clips at once
+
+
+@dataclass(frozen=True, kw_only=True)
+class Picture:
+    """A held-out clip without its sound."""
+
+    name: str
+    prompt: str  # empty: the learned null prompt
+    frames: np.ndarray  # uint8 f h w c
+
+
+def read_pictures(folder: Path, *, spec: ClipSpec, limit: int = 0) -> list[Picture]:
+    """The first windows of the test clips of `folder` (of all where it has no test.txt), with captions.
+
+    Raises:
+        UserError: no clips there.
+        MediaError: one of them cannot be read.
+    """
+    captions = folder / "captions.csv"
+    prompts: dict[str, str] = {}
+    if captions.is_file():
+        with captions.open(newline="", encoding="utf-8") as stream:
+            prompts = {row["clip_id"]: row["caption"] for row in csv.DictReader(stream)}
+    split = "test" if (folder / "test.txt").is_file() and (folder / "test.txt").stat().st_size else "all"
+    paths = list_clips(folder, split=split)[: limit or None]
+    return [
+        Picture(
+            name=path.stem,
+            prompt=next((text for key, text in prompts.items() if path.name.startswith(key)), ""),
+            frames=decode_window(path.resolve(), start_s=0.0, spec=spec)[0],
+        )
+        for path in paths
+    ]
+
+
+def make_sound(
+    pipeline: SyncFlowPipeline,
+    pictures: Sequence[Picture],
+    *,
+    seed: int,
+    solver: SolverConfig,
+    guidance: float,
+) -> np.ndarray:
+    """Zero-shot video to sound (Section 5): float32 `b m`, one sound a picture, noise keyed by its place."""
+    made = []
+    for start in range(0, len(pictures), BATCH):
+        part = pictures[start : start + BATCH]
+        prompts = [picture.prompt for picture in part]
+        _, audio = pipeline(
+            prompts if all(prompts) else None,
+            video=np.stack([picture.frames for picture in part]),
+            guidance_scale=guidance,
+            solver=solver,
+            seed=seed,
+            index=range(start, start + len(part)),
+            output_type="latent",
+            return_dict=False,
+        )
+        for latents in audio:
+            samples = round(
+                part[0].frames.shape[0] / pipeline.config["fps"] * pipeline.audio_vae.config.sample_rate
+            )
+            made.append(pipeline.audio_vae.decode(latents[None], num_samples=samples)[0].cpu().numpy())
+    return np.stack(made)
+
+
+def score_sounds(
+    pictures: Sequence[Picture], sounds: np.ndarray, *, fps: float, sample_rate: int, tolerance_s: float
+) -> list[ClipScore]:
+    """Each picture with the sound that was made for it and, for chance, with that of the next one."""
+
+    def score(picture: Picture, sound: np.ndarray):
+        return sync_score(picture.frames, sound, fps=fps, sample_rate=sample_rate, tolerance_s=tolerance_s)
+
+    following = np.roll(sounds, -1, axis=0)
+    return [
+        ClipScore(clip=picture.name, score=score(picture, own), chance=score(picture, other))
+        for picture, own, other in zip(pictures, sounds, following, strict=True)
+    ]

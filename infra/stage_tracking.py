@@ -1,0 +1,126 @@
+"""A training stage in MLflow: settings, data, where its first weights came from, what a step costs."""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+
+from infra.tracking import DataUsed, TrackedRun, client, open_run, read_note, short, write_note
+from infra.tracking_points import MlflowCallback, StepSize
+from syncflow.data.batches import LatentDataset
+from syncflow.data.parquet import DatasetManifest
+from syncflow.model.config import SampleShape
+from syncflow.model.cost import meta_model, stage_cost
+from syncflow.training.config import TrainConfig
+from syncflow.training.stages import STAGES
+from syncflow.training.start import is_checkpoint, start_of
+
+PEAK_FLOPS = {"H100": 989e12, "H200": 989e12, "A100": 312e12}  # bf16 without sparsity, by part of the name
+
+
+def open_stage(config: TrainConfig) -> TrackedRun | None:
+    """The stage's run, with the lineage of its data and first weights; None where nothing is tracked."""
+    if not config.tracking:
+        return None
+    dataset = DatasetManifest.read(config.data)
+    used = [
+        DataUsed(
+            name=config.data.resolve().name,
+            digest=dataset.files_sha256,
+            place=str(config.data.resolve()),
+            context=context,
+            profile={"windows": dataset.windows},
+        )
+        for context in ("training", *(("validation",) if config.validate_every else ()))
+    ]
+    run = open_run(
+        config.tracking,
+        experiment=config.experiment,
+        pipeline=config.run_name,
+        stage=config.stage,
+        params=config.model_dump(mode="json"),
+        tags={
+            "dataset.folder": str(config.data.resolve()),
+            "dataset.recipe": dataset.recipe,
+            "dataset.files_sha256": dataset.files_sha256,
+            "dataset.windows": str(dataset.windows),
+            **lineage(config),
+        },
+        inputs=used,
+    )
+    write_note(run, config.folder)
+    return run
+
+
+def lineage(config: TrainConfig) -> dict[str, str]:
+    """Tags that name the stage before: its checkpoint, the hash of its weights, its run."""
+    start = start_of(config)
+    if start == "none":
+        return {"lineage.initialised_from": "seed"}
+    tags = {"lineage.initialised_from": start}
+    if is_checkpoint(start):
+        from syncflow.training.checkpoint import CheckpointManifest
+
+        tags["lineage.initialised_from_sha256"] = CheckpointManifest.read(Path(start)).model_sha256
+        tags["lineage.initialised_from_run"] = read_note(Path(start))
+    return tags
+
+
+def log_figures(config: TrainConfig, figures: Mapping[str, float]) -> None:
+    """What was measured of a finished stage, as metrics `held_out/<name>` at its last step."""
+    run_id = read_note(config.folder)
+    if not config.tracking or not run_id:
+        return
+    try:
+        store = client(config.tracking)
+        for name, value in figures.items():
+            if math.isfinite(value):
+                store.log_metric(run_id, f"held_out/{name}", float(value), step=config.steps)
+    except Exception as error:
+        print(f"MLflow at {config.tracking} does not answer ({short(error)}); figures not sent", flush=True)
+
+
+def tracker(config: TrainConfig, run: TrackedRun) -> MlflowCallback:
+    """What sends a worker's points; for rank 0."""
+    return MlflowCallback(run, spill=config.folder / "unsent_points.jsonl", size=step_size(config))
+
+
+def step_size(config: TrainConfig) -> StepSize:
+    """Samples, tokens and FLOPs of an update, counted on the meta device."""
+    shape = sample_shape(config)
+    stage, samples = STAGES[config.stage], config.update_samples
+    model = meta_model(config.model)
+    cost = stage_cost(model, shape, trains=stage.trains, scores=stage.scores)
+    _, rows, columns = config.model.video.patch_size
+    frames, height, width = shape.video_latents
+    tokens = frames * (height // rows) * (width // columns)
+    tokens += shape.audio_latents * ("audio" in stage.scores)
+    return StepSize(
+        samples=samples,
+        tokens=samples * tokens,
+        flops=float(samples * cost.total),
+        peak_flops=peak_flops() * config.workers,
+    )
+
+
+def sample_shape(config: TrainConfig) -> SampleShape:
+    """Sizes of the dataset's first sample."""
+    dataset = LatentDataset(config.data, filters=config.filters)
+    one = dataset.batch(0, batch_size=1)
+    video, audio = one.latents.video, one.latents.audio
+    assert video is not None and audio is not None
+    return SampleShape(
+        video_latents=(video.shape[2], video.shape[3], video.shape[4]),
+        audio_latents=audio.shape[1],
+        text_tokens=one.text.tokens.shape[1],
+        fps=float(dataset.spec.fps),
+        height=dataset.spec.height,
+        width=dataset.spec.width,
+    )
+
+
+def peak_flops() -> float:
+    """Of this worker's GPU, bf16 FLOP a second; 0 where it is not known."""
+    name = torch.cuda.get_device_name() if torch.cuda.is_available() else ""
+    return next((peak for part, peak in PEAK_FLOPS.items() if part in name), 0.0)

@@ -1,0 +1,16 @@
+"""The adaptor's ablation: audio stages with it, without it and from text alone, over several seeds."""
+
+from infra.ablation_config import AblationConfig
+from syncflow.command_line import parse_arguments, run
+
+
+def main() -> int:
+    config = parse_arguments(AblationConfig, description=__doc__ or "")
+
+    from infra.ablation import ablate
+
+    return ablate(config)
+
+
+if __name__ == "__main__":
+    run(main)
