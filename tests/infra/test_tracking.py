@@ -7,7 +7,7 @@ import pytest
 from infra import tracking
 from infra.compare import compare_runs
 from infra.compare_config import CompareConfig
-from infra.tracking import TrackedRun, client, close_run, open_run
+from infra.tracking import DataUsed, TrackedRun, client, close_run, open_run, read_note, write_note
 from infra.tracking_points import MlflowCallback, StepSize
 from syncflow.errors import UserError
 
@@ -104,3 +104,21 @@ def test_a_missing_store_or_run_is_one_line(uri: str, tmp_path: Path) -> None:
         compare_runs(CompareConfig(tracking_uri=f"sqlite:///{tmp_path / 'no.db'}"))
     with pytest.raises(UserError, match="runs nobody: not in"):
         compare_runs(CompareConfig(tracking_uri=uri, runs=("nobody",), output=tmp_path))
+
+
+def test_throughput_needs_what_a_step_costs() -> None:
+    assert StepSize(samples=8).throughput(2.0) == {"samples_per_second": 16.0}
+    whole = StepSize(samples=8, tokens=100, flops=4e12, peak_flops=16e12).throughput(2.0)
+    assert whole["tflops_per_second"] == 8.0 and whole["model_flops_utilisation"] == 0.5
+
+
+def test_a_run_names_its_data_and_leaves_a_note(uri: str, tmp_path: Path) -> None:
+    used = DataUsed(name="latents", digest="a" * 64, place="/d", context="training", profile={"windows": 3})
+    for _ in range(2):  # a stage that goes on names it once
+        run = open_run(
+            uri, experiment="test", pipeline="data", stage="video", params={}, tags={}, inputs=[used]
+        )
+    (found,) = client(uri).get_run(run.run_id).inputs.dataset_inputs
+    assert found.dataset.name == "latents" and found.dataset.digest == "a" * 36
+    write_note(run, tmp_path)
+    assert read_note(tmp_path / "checkpoint") == run.run_id and read_note(tmp_path / "a" / "b") == ""
