@@ -11,14 +11,13 @@ import dataclasses
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from infra.ablation_config import AblationConfig
-from infra.ablation_report import write_ablation
+from infra.ablation_report import Result, write_ablation
 from infra.sound_for_clips import Picture, make_sound, read_pictures, score_sounds
 from infra.stage_tracking import log_figures, open_stage
 from infra.stage_worker import StageJob, train_stage, train_worker
@@ -37,22 +36,6 @@ from syncflow.training.start import check_start
 from syncflow.training.validation import average
 
 FIGURES = ("loss_audio", "loss_audio_mismatched", "f1", "chance_f1", "offset_ms", "onsets_per_clip")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Result:
-    """One variant with one seed, measured on held-out clips."""
-
-    variant: str
-    seed: int
-    steps: int
-    loss_audio: float
-    loss_audio_mismatched: float  # with another clip's picture; NaN where the sound reads no picture
-    f1: float
-    chance_f1: float
-    offset_ms: float
-    onsets_per_clip: float
-    clips: int
 
 
 def ablate(config: AblationConfig) -> int:

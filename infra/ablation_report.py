@@ -5,13 +5,10 @@ import dataclasses
 import math
 import statistics
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from syncflow.evaluation.report import number
-
-if TYPE_CHECKING:
-    from infra.ablation import Result
 
 COLUMNS = (  # heading, field, digits
     ("held-out audio loss", "loss_audio", 4),
@@ -22,7 +19,23 @@ COLUMNS = (  # heading, field, digits
 )
 
 
-def write_ablation(folder: Path, results: "Sequence[Result]") -> Path:
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """One variant with one seed, measured on held-out clips."""
+
+    variant: str
+    seed: int
+    steps: int
+    loss_audio: float
+    loss_audio_mismatched: float  # with another clip's picture; NaN where the sound reads no picture
+    f1: float
+    chance_f1: float
+    offset_ms: float
+    onsets_per_clip: float
+    clips: int
+
+
+def write_ablation(folder: Path, results: Sequence[Result]) -> Path:
     """`ablation.csv` and `ablation.md` in `folder`; the latter's path."""
     with (folder / "ablation.csv").open("w", newline="", encoding="utf-8") as stream:
         writer = csv.DictWriter(stream, list(dataclasses.asdict(results[0])))
@@ -33,7 +46,7 @@ def write_ablation(folder: Path, results: "Sequence[Result]") -> Path:
     return path
 
 
-def ablation_markdown(results: "Sequence[Result]") -> str:
+def ablation_markdown(results: Sequence[Result]) -> str:
     """A row a variant: mean ± sample deviation over its seeds."""
     variants = {result.variant: None for result in results}
     head = ("variant", "seeds", *(heading for heading, _, _ in COLUMNS))
