@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from syncflow.evaluation.suite import ClipScore, list_clips
 from syncflow.evaluation.sync import sync_score
@@ -50,6 +51,7 @@ def read_pictures(folder: Path, *, spec: ClipSpec, limit: int = 0) -> list[Pictu
     ]
 
 
+@torch.no_grad()
 def make_sound(
     pipeline: SyncFlowPipeline,
     pictures: Sequence[Picture],
