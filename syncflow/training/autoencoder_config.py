@@ -36,6 +36,11 @@ class VideoObjectiveConfig(Config):
     """Weight of the squared distance of pixels in [-1, 1]."""
     kl_weight: float = 3e-5
     """Weight of the KL term."""
+    perceptual: Path | None = None
+    """Folder of a backbone of transformers (ResNet, ConvNeXt ...) in whose features pictures are compared
+    too; none: pixels alone."""
+    perceptual_weight: float = Field(default=0.1, ge=0)
+    """Weight of the distance in the backbone's features."""
     frames_share: float = Field(default=0.5, ge=0, le=1)
     """Share of the steps, first, in which the 2-D part alone is trained, on single frames."""
     temporal_share: float = Field(default=0.3, ge=0, le=1)
@@ -59,6 +64,9 @@ class AutoencoderTrainConfig(Config):
     """Folder of other clips, on which the result is measured."""
     output: Path
     """Folder for weights, resolved.yaml, the decoded cache and the resume state."""
+    initialise_from: str = ""
+    """First weights: a saved autoencoder's folder; of video also Open-Sora v1.2's folder or hub id
+    (hpcai-tech/OpenSora-VAE-v1.2). Its sizes must be those of `audio` or `video`. Empty: new ones."""
     audio: AudioVAEConfig = AudioVAEConfig()
     video: VideoVAEConfig = VideoVAEConfig()
     audio_objective: AudioObjectiveConfig = AudioObjectiveConfig()

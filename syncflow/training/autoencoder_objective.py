@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from syncflow.autoencoders.audio_vae import AudioVAE
 from syncflow.autoencoders.losses import MultiScaleMelLoss
+from syncflow.autoencoders.perceptual import PerceptualDistance
 from syncflow.autoencoders.video_vae import VideoVAE
 from syncflow.training.autoencoder_config import AudioObjectiveConfig, VideoObjectiveConfig
 
@@ -43,11 +44,12 @@ class AudioObjective(nn.Module):
 
 
 class VideoObjective(nn.Module):
-    """Pixel distances and KL, of the part that the batch names: Open-Sora trained its parts in this order."""
+    """Distances of pictures and KL, of the part that the batch names: Open-Sora trained in this order."""
 
     def __init__(self, vae: VideoVAE, config: VideoObjectiveConfig) -> None:
         super().__init__()
         self.vae, self.settings = vae, config
+        self.perceptual = None if config.perceptual is None else PerceptualDistance(config.perceptual)
 
     def forward(self, batch: Segments) -> dict[str, Tensor]:
         for module, parts in (
@@ -62,7 +64,12 @@ class VideoObjective(nn.Module):
         mse = (made - batch.data).square().mean()
         s = self.settings
         loss = s.l1_weight * l1 + s.mse_weight * mse + s.kl_weight * kl
-        return {"loss": loss, "l1": l1, "mse": mse, "kl": kl}
+        losses = {"l1": l1, "mse": mse, "kl": kl}
+        if self.perceptual is not None:
+            frames, real = (clip.transpose(1, 2).flatten(0, 1) for clip in (made, batch.data))  # (b f) 3 h w
+            losses["perceptual"] = self.perceptual(frames, real)
+            loss = loss + s.perceptual_weight * losses["perceptual"]
+        return {"loss": loss, **losses}
 
     def _clips(self, batch: Segments) -> tuple[Tensor, Tensor]:
         """Both parts, in pixels."""

@@ -1,6 +1,7 @@
 """Train one autoencoder with the one loop: build, resume, update, average, measure statistics, save."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -8,8 +9,10 @@ from torch import Tensor
 
 from syncflow.autoencoders.audio_vae import AudioVAE
 from syncflow.autoencoders.first_weights import initialise_video_vae
+from syncflow.autoencoders.loading import load_vae, load_video_vae
 from syncflow.autoencoders.video_vae import VideoVAE
 from syncflow.config import dump_config
+from syncflow.errors import UserError
 from syncflow.hashing import file_sha256
 from syncflow.noise import keyed_generator
 from syncflow.training.adversarial import adversarial_engine
@@ -90,12 +93,36 @@ def train_autoencoder(
 
 
 def build_vae(config: AutoencoderTrainConfig) -> AudioVAE | VideoVAE:
-    """A new autoencoder of the kind that is asked for."""
+    """The autoencoder that is asked for, with new weights or those of `config.initialise_from`.
+
+    Raises:
+        UserError: no weights are there, or they are of other sizes than the settings say.
+    """
+    if config.initialise_from:
+        return _trained_before(config)
     if config.kind == "audio":
         return AudioVAE(**config.audio.model_dump())
     vae = VideoVAE(**config.video.model_dump())
     initialise_video_vae(vae, keyed_generator(config.seed, "video_vae"))
     return vae
+
+
+def _trained_before(config: AutoencoderTrainConfig) -> AudioVAE | VideoVAE:
+    location = config.initialise_from
+    if config.kind == "audio":
+        vae, wanted = load_vae(AudioVAE, Path(location)), config.audio.model_dump(mode="json")
+    else:
+        vae = load_video_vae(location, setting="initialise_from")
+        wanted = config.video.model_dump(mode="json", exclude={"frames_per_batch", "shift", "scale"})
+    for name, value in wanted.items():
+        found = vae.config[name]
+        found = list(found) if isinstance(found, tuple) else found
+        if found != value:
+            raise UserError(
+                f"initialise_from {location}: {name} is {found} there and {value} in {config.kind}; "
+                f"set --{config.kind}.{name.replace('_', '-')} as it is there"
+            )
+    return vae.train()
 
 
 def build_engine(vae: AudioVAE | VideoVAE, config: AutoencoderTrainConfig) -> Engine[Segments]:

@@ -8,8 +8,11 @@ import torch
 from safetensors.torch import load_file
 
 from syncflow.autoencoders.audio_vae import AudioVAE
+from syncflow.autoencoders.config import VideoVAEConfig
 from syncflow.autoencoders.loading import load_vae
+from syncflow.autoencoders.open_sora_vae import load_open_sora_vae
 from syncflow.errors import UserError
+from syncflow.hashing import tensors_sha256
 from syncflow.training.autoencoder_config import AutoencoderTrainConfig
 from syncflow.training.autoencoder_data import segments, to_video, training_windows
 from syncflow.training.autoencoder_objective import VideoObjective
@@ -166,3 +169,28 @@ def test_single_frames_are_reconstructed_as_frames(clips: Path, tmp_path: Path) 
     losses = VideoObjective(build_vae(config), config.video_objective)(batch)  # type: ignore[arg-type]
     assert batch.part == "frames" and batch.data.shape == (2, 3, 2, 16, 16)
     assert losses.keys() == {"loss", "l1", "mse", "kl"}
+
+
+@pytest.mark.parametrize("kind", ["audio", "video"])
+def test_training_may_start_from_an_autoencoder_that_was_saved(
+    kind: str, clips: Path, tmp_path: Path
+) -> None:
+    first = build_vae(small_config(kind, clips=clips, output=tmp_path))
+    first.save_pretrained(tmp_path / "saved")
+    config = small_config(kind, clips=clips, output=tmp_path, initialise_from=str(tmp_path / "saved"), seed=9)
+    again = build_vae(config)
+    assert again.training
+    assert tensors_sha256(again.state_dict()) == tensors_sha256(first.state_dict())
+    sizes = {"audio": {"latent_dim": 5}, "video": {"temporal_filters": 24}}[kind]
+    name = next(iter(sizes))
+    with pytest.raises(UserError, match=f"{name} is .* there .* set --{kind}.{name.replace('_', '-')}"):
+        build_vae(small_config(kind, clips=clips, output=tmp_path, initialise_from=config.initialise_from)
+                  .model_copy(update={kind: getattr(config, kind).model_copy(update=sizes)}))  # fmt: skip
+
+
+def test_the_open_sora_format_is_a_start_too(shared: Path, clips: Path, tmp_path: Path) -> None:
+    golden = shared / "golden/vae_a"
+    reference = load_open_sora_vae(golden)
+    sizes = {name: reference.config[name] for name in VideoVAEConfig.model_fields}
+    config = small_config("video", clips=clips, output=tmp_path, video=sizes, initialise_from=str(golden))
+    assert tensors_sha256(build_vae(config).state_dict()) == tensors_sha256(reference.state_dict())
