@@ -128,8 +128,11 @@ class ZeroEngine:
         if not self._inner.state:  # before the first step there are no moments
             return
         self._link_moments()
+        updates = {
+            name: self._inner.state[flat]["step"] for flat, names in self._flat_parts() for name in names
+        }
         for name, parameter in self.trained.items():
-            yield f"step/{name}", torch.as_tensor(self._updates(), dtype=torch.float32)
+            yield f"step/{name}", torch.as_tensor(float(updates[name]), dtype=torch.float32)
             for key in MOMENTS:
                 if self.zero_stage == 0:
                     moment = self._inner.state[parameter][key]
@@ -146,12 +149,11 @@ class ZeroEngine:
             self._set_weight(name, parameter, value)
             if self.zero_stage:
                 safe_set_full_fp32_param(parameter, value)
-        first = next(iter(self.trained))
-        if f"step/{first}" not in state:
+        if not any(f"step/{name}" in state for name in self.trained):
             return
-        self._make_moments(state[f"step/{first}"])
+        self._make_moments(state)
         for name, parameter in self.trained.items():
-            for key in MOMENTS:
+            for key in MOMENTS if f"step/{name}" in state else ():
                 value = state[f"{key}/{name}"].to(device())
                 if self.zero_stage == 0:
                     self._inner.state[parameter][key].copy_(value)
@@ -176,24 +178,35 @@ class ZeroEngine:
         """The torch optimizer that DeepSpeed steps."""
         return self.engine.optimizer.optimizer if self.zero_stage else self.engine.optimizer
 
-    def _updates(self) -> float:
-        return float(next(iter(self._inner.state.values()))["step"])
-
-    def _make_moments(self, updates: Tensor) -> None:
-        """Moments of zero, which a fresh engine does not have before its first step."""
+    def _flat_parts(self) -> Iterator[tuple[Tensor, list[str]]]:
+        """What the inner optimizer updates, and the names of the parameters that lie in it."""
+        names = {id(parameter): name for name, parameter in self.trained.items()}
         zero = self.engine.optimizer
         if self.zero_stage == 0:
-            flat = list(self.trained.values())
+            flat, held = list(self.trained.values()), [[parameter] for parameter in self.trained.values()]
         elif self.zero_stage == 3:
-            flat = zero.fp32_partitioned_groups_flat
+            flat, held = zero.fp32_partitioned_groups_flat, zero.fp16_groups
         else:
-            flat = zero.single_partition_of_fp32_groups
+            flat, held = zero.single_partition_of_fp32_groups, zero.bit16_groups
+        for part, parameters in zip(flat, held, strict=True):
+            yield part, [names[id(parameter)] for parameter in parameters]
+
+    def _make_moments(self, state: Mapping[str, Tensor]) -> None:
+        """Moments of zero, which a fresh engine does not have before its first step.
+
+        Raises:
+            ValueError: parameters that lie together have had different numbers of updates.
+        """
         on_device = bool(self._inner.defaults.get("fused"))
-        for part in flat:
-            self._inner.state[part] = {
-                "step": updates.clone().to(part.device) if on_device else updates.clone(),
-                **{key: torch.zeros_like(part) for key in MOMENTS},
-            }
+        for part, names in self._flat_parts():
+            counts = {float(state[f"step/{name}"]) if f"step/{name}" in state else 0.0 for name in names}
+            if len(counts) > 1:
+                raise ValueError(
+                    f"{names[0]} and those beside it have {sorted(counts)} updates; expected one"
+                )
+            updates = torch.tensor(counts.pop(), device=part.device if on_device else "cpu")
+            moments = {key: torch.zeros_like(part) for key in MOMENTS}
+            self._inner.state[part] = {"step": updates, **moments}
         self._link_moments()
 
     def _link_moments(self) -> None:
@@ -234,7 +247,7 @@ def zero_engine(objective: FlowObjective, config: TrainConfig) -> ZeroEngine:
     """The engine that a stage's settings ask for."""
     return ZeroEngine(
         objective,
-        optimizer=adamw(objective, config=config.optimizer),
+        optimizer=adamw(*objective.histories(), config=config.optimizer),
         schedule=learning_rate(config.optimizer, steps=config.steps),
         zero_stage=config.engine.zero_stage,
         micro_batch=config.batch_size,

@@ -1,7 +1,7 @@
 """Train one stage: python pipelines/train_stage.py --config pipelines/configs/tiny/video.yaml
 
 The stages go in the order video, audio, joint, with the same --output: each starts from the checkpoint
-of the one before. The same command again goes on from the last state.
+of the one before. The same command again goes on from the last state. --plan says what it needs.
 """
 
 from syncflow.command_line import parse_arguments, run
@@ -10,6 +10,13 @@ from syncflow.training.config import TrainConfig
 
 def main() -> int:
     config = parse_arguments(TrainConfig, description="Train one stage: video, audio or joint.")
+    if config.plan:
+        from rich.console import Console
+
+        from syncflow.training.plan import make_plan, show
+
+        show(make_plan(config), config, Console())
+        return 0
     print(f"stage {config.stage}: data {config.data}, output {config.folder}", flush=True)
     from infra.stage_worker import train_stage
 

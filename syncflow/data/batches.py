@@ -76,6 +76,11 @@ class LatentDataset:
         """Width `e` of the prompts' tokens."""
         return self._texts[self.windows[0].caption_key].width
 
+    @property
+    def mean_text_tokens(self) -> float:
+        """Tokens of a prompt, on average over the samples."""
+        return sum(self._texts[window.caption_key].tokens for window in self.windows) / len(self.windows)
+
     def check_autoencoders(self, *, video_vae: str, audio_vae: str, text_encoder: str) -> None:
         """Refuse a dataset that other weights encoded.
 

@@ -4,7 +4,8 @@ Everything runs on the meta device: shapes without numbers, so the large model n
 """
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
+from functools import cache
 from typing import Literal
 
 import torch
@@ -30,6 +31,7 @@ class StageCost:
     total: int  # FLOP, forward and backward
     trained: int  # parameters
     frozen: int  # parameters
+    activations: int  # bytes that the backward pass needs, in float32; attention maps among them
 
 
 def meta_model(config: DualDiTConfig) -> DualDiT:
@@ -44,10 +46,16 @@ def parameter_counts(model: DualDiT) -> dict[str, int]:
 
 
 def stage_cost(
-    model: DualDiT, sample: SampleShape, *, trains: Collection[str], scores: Collection[Modality]
+    model: DualDiT,
+    sample: SampleShape,
+    *,
+    trains: Collection[str],
+    scores: Collection[Modality],
+    audio_draws: int = 1,
 ) -> StageCost:
     """Count one sample of a stage that trains the parts `trains` and scores the modalities `scores`.
 
+    `audio_draws` draws of audio noise go under one pass of the video tower.
     `model` is on the meta device and is left with exactly `trains` trainable. Multiplications and
     additions of matrix products count, attention's among them; the rest is below a percent.
     """
@@ -55,9 +63,18 @@ def stage_cost(
     for part in PARTS:
         getattr(model, part).requires_grad_(part in trains)
     forward, total = FlopCounterMode(display=False), FlopCounterMode(display=False)
+    weights = {p.untyped_storage()._cdata for p in model.parameters()}
+    kept: dict[int, torch.UntypedStorage] = {}  # alive, so that none takes another's place
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        if storage._cdata not in weights:
+            kept[storage._cdata] = storage
+        return tensor
+
     with total:
-        with forward:
-            velocity = _forward(model, sample, scores)
+        with forward, torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            velocity = _forward(model, sample, scores, audio_draws)
         losses = [getattr(velocity, modality).square().mean() for modality in scores]
         if trains:
             torch.stack(losses).sum().backward()
@@ -69,7 +86,38 @@ def stage_cost(
         total=total.get_total_flops(),
         trained=trained,
         frozen=sum(counts.values()) - trained,
+        activations=sum(storage.nbytes() for storage in kept.values()),
     )
+
+
+@cache
+def deep_stage_cost(
+    config: DualDiTConfig,
+    sample: SampleShape,
+    *,
+    trains: tuple[str, ...],
+    scores: tuple[Modality, ...],
+    audio_draws: int = 1,
+) -> StageCost:
+    """As `stage_cost`, in seconds for a deep model: layers are alike, so one and two are counted."""
+
+    def shallow(depth: int) -> StageCost:
+        parts = {
+            part: getattr(config, part).model_copy(update={"depth": depth}) for part in ("video", "audio")
+        }
+        model = meta_model(config.model_copy(update=parts))
+        return stage_cost(model, sample, trains=trains, scores=scores, audio_draws=audio_draws)
+
+    one = shallow(1)
+    if config.video.depth == 1:
+        return one
+    two, further = shallow(2), config.video.depth - 1
+
+    def at_depth(name: str) -> int:
+        first = getattr(one, name)
+        return first + further * (getattr(two, name) - first)
+
+    return StageCost(**{field.name: at_depth(field.name) for field in fields(StageCost)})
 
 
 def output_shapes(model: DualDiT, sample: SampleShape) -> Mapping[str, list[int]]:
@@ -102,10 +150,18 @@ def state_bytes(*, trained: int, frozen: int, workers: int, zero: Literal[0, 1, 
     return round(optimizer + gradients + weights + bucket)
 
 
-def _forward(model: DualDiT, sample: SampleShape, scores: Collection[Modality]) -> AVLatents:
+def _forward(
+    model: DualDiT, sample: SampleShape, scores: Collection[Modality], audio_draws: int
+) -> AVLatents:
     needs_video = "video" in scores or model.audio_tower.reads_video
     latents, t, text = _inputs(model, sample, {*scores, *(("video",) if needs_video else ())})
-    return model(latents, t, text, fps=sample.fps, height=sample.height, width=sample.width)
+    video = audio = None
+    if latents.video is not None:
+        video = model.video(latents.video, t, text, fps=sample.fps, height=sample.height, width=sample.width)
+    if latents.audio is not None:
+        noisy, features = latents.audio.expand(audio_draws, -1, -1), None if video is None else video.features
+        audio = model.audio(noisy, t.expand(audio_draws), text, features)
+    return AVLatents(video=None if video is None else video.velocity, audio=audio)
 
 
 def _inputs(

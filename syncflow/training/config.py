@@ -41,6 +41,29 @@ class EngineConfig(Config):
     """Matrix products in bfloat16 (autocast); weights, moments and losses stay float32."""
     gradient_checkpointing: bool = False
     """Compute activations again in the backward pass: less memory, a third more time."""
+    compile: bool = False
+    """Compile each kind of block once with torch.compile; the first steps take minutes longer."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "EngineConfig":
+        if self.compile and self.kind == "deepspeed" and self.zero_stage == 3:
+            raise ValueError(
+                "compile with zero_stage 3: they do not go together; set zero_stage to 2 or less"
+            )
+        return self
+
+
+class MachineConfig(Config):
+    """The GPUs that `--plan` reckons with; the peak rate is also what MFU is a share of."""
+
+    gpu: str = "H100"
+    """Their name, as H100, H200, A100, L40S."""
+    peak_tflops: float = Field(default=0, ge=0)
+    """Peak rate of bfloat16 matrix products, TFLOP/s; 0: known by the name."""
+    memory_gib: float = Field(default=80, gt=0)
+    """Memory of one, GiB."""
+    mfu: float = Field(default=0.3, gt=0, le=1)
+    """Share of the peak rate that training is expected to reach."""
 
 
 class CheckpointConfig(Config):
@@ -95,6 +118,13 @@ class TrainConfig(Config):
     """DeepSpeed or plain torch."""
     checkpoint: CheckpointConfig = CheckpointConfig()
     """States and hand-over."""
+    machine: MachineConfig = MachineConfig()
+    """The GPUs."""
+    plan: bool = False
+    """Print what the stage needs (memory, hours, data rate, disk) and start nothing."""
+    carry_moments: bool = False
+    """`joint`: begin with the Adam moments that stage `audio` ended with, for the parts that both train; its
+    states are looked for beside its checkpoint."""
     steps: int = Field(default=150_000, ge=1)
     """Updates in all."""
     batch_size: int = Field(default=16, ge=1)
@@ -141,6 +171,8 @@ class TrainConfig(Config):
                 f"flow.coupling.score {coupling.score}: stage {self.stage} of this model is given no "
                 f"{coupling.score}; set it to {parts[0]}"
             )
+        if self.carry_moments and self.stage != "joint":
+            raise ValueError(f"carry_moments: stage {self.stage} continues no part; set it for joint only")
         if self.min_workers > self.workers:
             raise ValueError(f"min_workers {self.min_workers} of {self.workers} workers; lower it")
         if self.min_workers and coupling.method != "none" and coupling.scope == "batch":

@@ -44,7 +44,7 @@ class _Window:
     waited: float = 0.0  # seconds in which the data was waited for
     since: float = field(default_factory=time.perf_counter)
 
-    def means(self) -> dict[str, float]:
+    def means(self, rates: Callable[[float], Mapping[str, float]]) -> dict[str, float]:
         """Collective: all workers have reported the same names."""
         names = sorted({name for metrics in self.reported for name in metrics})
         rows = [[metrics.get(name, torch.tensor(torch.nan)).to(device()).float() for name in names]
@@ -57,7 +57,7 @@ class _Window:
         result = {n: m for n, m, count in zip(names, means, total[1].tolist(), strict=True) if count}
         result["steps_per_second"] = len(self.reported) / seconds
         result["data_wait_fraction"] = self.waited / seconds
-        return result
+        return result | dict(rates(result["steps_per_second"]))
 
 
 def train(
@@ -70,12 +70,14 @@ def train(
     log_every: int = 10,
     callbacks: Sequence[Callback] = (),
     should_stop: Callable[[], bool] = lambda: False,
+    rates: Callable[[float], Mapping[str, float]] = lambda _: {},
 ) -> int:
     """Update until `steps` updates are done in all, and return how many are.
 
     Args:
         batches: those of step `start_step` first; `accumulate` of them go into one update.
         steps: the number of updates of the whole run, those before `start_step` among them.
+        rates: what else is logged of steps a second, as `Throughput`.
         should_stop: asked after each step at each worker; one yes ends the loop everywhere.
 
     Raises:
@@ -93,7 +95,7 @@ def train(
         window.reported.append(engine.step(micro_batches, step=done))
         done += 1
         if done % log_every == 0 or done == steps:
-            means, window = window.means(), _Window()
+            means, window = window.means(rates), _Window()
             for callback in callbacks:
                 callback.on_log(done, means)
         for callback in callbacks:

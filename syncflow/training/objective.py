@@ -46,6 +46,12 @@ class FlowObjective(nn.Module):
     def model(self) -> DualDiT:
         return self._outside[0]
 
+    def histories(self) -> list[nn.Module]:
+        """Trained parts by the stage that first trains them: the video tower; adaptors and audio tower."""
+        groups = ("video_tower",), ("adaptors", "audio_tower")
+        found = [[self.trained[part] for part in group if part in self.trained] for group in groups]
+        return [nn.ModuleList(parts) for parts in found if parts]
+
     def forward(self, batch: LatentBatch) -> Metrics:
         batch = move(batch, next(self.trained.parameters()).device)
         path = self.draw(batch)

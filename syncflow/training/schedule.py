@@ -25,14 +25,18 @@ def learning_rate(config: OptimizerConfig, *, steps: int) -> Schedule:
     return rate
 
 
-def adamw(module: nn.Module, *, config: OptimizerConfig) -> torch.optim.AdamW:
-    """AdamW over what trains; matrices decay, vectors (biases, norms, gates) do not. Fused on GPU."""
-    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
+def adamw(*modules: nn.Module, config: OptimizerConfig) -> torch.optim.AdamW:
+    """AdamW over what trains; matrices decay, vectors (biases, norms, gates) do not. Fused on GPU.
+
+    Each module has groups of its own: under ZeRO a group's parameters count their updates together.
+    """
+    groups, trained = [], []
+    for module in modules:
+        own = [parameter for parameter in module.parameters() if parameter.requires_grad]
+        groups.append({"params": [p for p in own if p.ndim >= 2], "weight_decay": config.weight_decay})
+        groups.append({"params": [p for p in own if p.ndim < 2], "weight_decay": 0.0})
+        trained += own
     assert trained, "nothing trains"
-    groups = [
-        {"params": [p for p in trained if p.ndim >= 2], "weight_decay": config.weight_decay},
-        {"params": [p for p in trained if p.ndim < 2], "weight_decay": 0.0},
-    ]
     return torch.optim.AdamW(
         [group for group in groups if group["params"]],
         lr=config.lr,

@@ -16,6 +16,8 @@ from syncflow.training.distributed import barrier, device, rank
 from syncflow.training.ema import MovingAverage
 from syncflow.training.engine import Engine, TorchEngine
 from syncflow.training.loop import Callback, train
+from syncflow.training.machine import throughput_of
+from syncflow.training.moments import carried_moments, with_moments
 from syncflow.training.objective import FlowObjective
 from syncflow.training.pairing import paired
 from syncflow.training.prefetch import prefetch
@@ -32,6 +34,7 @@ NOT_COMPARED = {
     *("output", "data", "experiment", "run", "tracking_uri", "initialise_from", "workers", "min_workers"),
     *("batch_size", "accumulate", "max_failures", "log_every", "cache_gb", "cpus_per_worker"),
     *("allow_change", "steps", "validate_every", "validation_batches", "engine", "checkpoint"),
+    *("machine", "plan"),
 }
 
 
@@ -39,7 +42,7 @@ def torch_engine(objective: FlowObjective, config: TrainConfig) -> TorchEngine[L
     """Plain torch; with several workers each holds all of the state."""
     return TorchEngine(
         objective,
-        optimizer=adamw(objective, config=config.optimizer),
+        optimizer=adamw(*objective.histories(), config=config.optimizer),
         schedule=learning_rate(config.optimizer, steps=config.steps),
         clip_norm=config.optimizer.clip_norm,
         bf16=config.engine.bf16,
@@ -63,6 +66,8 @@ def run_stage(
     model.to(device())  # type: ignore[arg-type]
     if config.engine.gradient_checkpointing:
         model.enable_gradient_checkpointing()
+    if config.engine.compile:
+        model.compile_repeated_blocks()
     untrained = _untrained(model, stage.trains)
     frozen = tensors_sha256(untrained)
     objective = FlowObjective(model, stage=stage, flow=config.flow, spec=dataset.spec, seed=config.seed)
@@ -77,6 +82,8 @@ def run_stage(
         check_settings(state.manifest["settings"], settings, allowed=config.allow_change, source=source)
         for part in parts:
             part.restore(state)
+    elif config.carry_moments:
+        engine.restore(with_moments(engine.weights(), carried_moments(came_from)))
     start_step = 0 if state is None else state.step
     if start_step > config.steps:
         raise UserError(f"steps {config.steps}: {folder} is already at step {start_step}; ask for more steps")
@@ -99,6 +106,7 @@ def run_stage(
             saver,
         ],
         should_stop=stop.exists,
+        rates=throughput_of(config, dataset),
     )
     if tensors_sha256(_untrained(model, stage.trains)) != frozen:
         raise AssertionError(f"stage {stage.name} changed weights that it does not train")

@@ -12,6 +12,7 @@ from syncflow.model.dual_dit import DualDiT
 from syncflow.noise import keyed_generator
 from syncflow.training.checkpoint import CheckpointManifest, load_checkpoint, model_sha256
 from syncflow.training.config import TrainConfig
+from syncflow.training.moments import check_moments
 from syncflow.training.stages import STAGES, check_order
 
 WITHOUT_WEIGHTS = ("tap", "feature_tokens", "feature_grid")  # which features leave the video tower
@@ -46,6 +47,8 @@ def check_start(config: TrainConfig) -> None:
     dataset = LatentDataset(config.data, filters=config.filters)
     _check_shapes(dataset, config.model)
     start = start_of(config)
+    if config.carry_moments:
+        check_moments(start)
     if is_checkpoint(start):
         manifest = CheckpointManifest.read(Path(start))
         check_order(STAGES[config.stage], found=manifest.stage, source=start)

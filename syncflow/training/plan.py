@@ -1,0 +1,146 @@
+"""What a stage needs, counted before anything starts: parameters, FLOPs, memory, hours, data rate, disk."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from rich.console import Console
+from rich.table import Table
+
+from syncflow.data.batches import LatentDataset
+from syncflow.errors import UserError
+from syncflow.model.config import SampleShape
+from syncflow.model.cost import REDUCE_BUCKET, StageCost, deep_stage_cost
+from syncflow.training.config import TrainConfig
+from syncflow.training.machine import PEAK_TFLOPS, peak_tflops, sample_shape, tokens_of
+from syncflow.training.stages import STAGES
+
+FP16, FP32, GIB = 2, 4, 1 << 30  # bytes
+Zero = Literal[0, 1, 2, 3]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Figures of a stage; memory in bytes a worker."""
+
+    cost: StageCost  # of a sample
+    sample: SampleShape
+    update_samples: int
+    update_flop: float
+    tokens: int  # a sample
+    states: dict[Zero, float]  # weights, gradients, moments, moving average, by ZeRO stage
+    activations: float  # of a forward pass, about; attention maps among them, which fused attention spares
+    peak: float  # FLOP/s of a worker
+    step_seconds: float
+    hours: float
+    epochs: float  # 0: no dataset is there yet
+    bytes_a_sample: float  # as stored
+    state_bytes: float  # on disk
+    checkpoint_bytes: float
+
+
+def make_plan(config: TrainConfig) -> Plan:
+    """Count a stage on the meta device; where `data` is not there yet the sample is the paper's.
+
+    Raises:
+        UserError: the GPU's peak rate is not known.
+    """
+    stage, draws, machine = STAGES[config.stage], config.flow.audio_draws, config.machine
+    peak = (machine.peak_tflops or peak_tflops(machine.gpu)) * 1e12
+    if not peak:
+        raise UserError(
+            f"machine.gpu {machine.gpu}: its peak rate is not known (those of {', '.join(PEAK_TFLOPS)} are); "
+            "give --machine.peak-tflops"
+        )
+    dataset = LatentDataset(config.data, filters=config.filters) if config.data.exists() else None
+    sample = sample_shape(dataset) if dataset else SampleShape()
+    cost = deep_stage_cost(config.model, sample, trains=stage.trains, scores=stage.scores, audio_draws=draws)
+    flop = float(cost.total) * config.update_samples
+    again = cost.forward * config.update_samples if config.engine.gradient_checkpointing else 0
+    seconds = (flop + again) / (config.workers * peak * machine.mfu)
+    t, h, w = sample.video_latents
+    latents = t * h * w * config.model.video.in_channels
+    latents += sample.audio_latents * config.model.audio.latent_dim
+    return Plan(
+        cost=cost,
+        sample=sample,
+        update_samples=config.update_samples,
+        update_flop=flop,
+        tokens=tokens_of(config.model, sample, stage=stage, audio_draws=draws),
+        states={zero: states_in_memory(cost, config, zero=zero) for zero in (0, 1, 2, 3)},
+        activations=activations(cost, config, sample) * config.batch_size,
+        peak=peak,
+        step_seconds=seconds,
+        hours=seconds * config.steps / 3600,
+        epochs=config.steps * config.update_samples / len(dataset) if dataset else 0.0,
+        bytes_a_sample=FP16 * (2 * latents + sample.text_tokens * config.model.video.text_dim),
+        state_bytes=FP32 * cost.trained * (4 if config.ema_decay else 3),
+        checkpoint_bytes=FP32 * (cost.trained + cost.frozen),
+    )
+
+
+def states_in_memory(cost: StageCost, config: TrainConfig, *, zero: Zero) -> float:
+    """Bytes a worker holds besides activations. All is float32, as the engines hold it.
+
+    ZeRO 1 to 3 update a copy of their own share of the weights, and reduce gradients in buckets.
+    """
+    each, workers = FP32 * cost.trained, config.workers
+    weights = each / (workers if zero == 3 else 1) + (each / workers if zero else 0)
+    gradients = each / (workers if zero >= 2 else 1)
+    moments = 2 * each / (workers if zero else 1)
+    average = each / workers if config.ema_decay else 0
+    bucket = FP32 * min(REDUCE_BUCKET, cost.trained) if zero else 0
+    return weights + gradients + moments + average + bucket + FP32 * cost.frozen
+
+
+def activations(cost: StageCost, config: TrainConfig, sample: SampleShape) -> float:
+    """Bytes a sample that the backward pass needs, about: half of float32's under bf16."""
+    size, stage, model = float(cost.activations), STAGES[config.stage], config.model
+    if config.engine.gradient_checkpointing:  # what enters each block, and all of one layer
+        layer = size / model.video.depth
+        tokens = tokens_of(model, sample, stage=stage, audio_draws=config.flow.audio_draws)
+        size = layer + 2 * model.video.depth * tokens * model.video.hidden_size * FP32
+    return size / 2 if config.engine.bf16 else size
+
+
+def show(plan: Plan, config: TrainConfig, console: Console) -> None:
+    """Print it."""
+    engine, machine, cost = config.engine, config.machine, plan.cost
+    t, h, w = plan.sample.video_latents
+    where = f"{config.data}" if plan.epochs else f"{config.data} (not there yet: the paper's sizes)"
+    table = Table(title=f"Stage {config.stage}: {config.steps:,} steps", show_header=False)
+    rows = {
+        "data": where,
+        "sample": f"{t} x {h} x {w} video latents, {plan.sample.audio_latents} audio latents, "
+        f"{plan.sample.text_tokens} text tokens; {plan.tokens:,} tokens go through the towers",
+        "parameters": f"{cost.trained:,} trained, {cost.frozen:,} frozen",
+        "an update": f"{plan.update_samples} samples = {config.batch_size} x {config.workers} workers"
+        f" x {config.accumulate} passes, {plan.update_flop / 1e12:,.3g} TFLOP",
+        "FLOPs of a sample": f"{cost.forward / 1e12:.3g} TFLOP forward, {cost.total / 1e12:.3g} in all",
+        "a step": f"{plan.step_seconds:.3g} s at MFU {machine.mfu:g} of {plan.peak / 1e12:g} TFLOP/s "
+        f"({machine.gpu}), without waiting for data or other workers",
+        "all steps": f"{plan.hours:,.3g} h, {plan.hours * config.workers:,.3g} GPU hours",
+        "passes over the data": f"{plan.epochs:.3g}" if plan.epochs else "",
+        "data rate": f"{plan.bytes_a_sample / 1e6:.3g} MB a sample, "
+        f"{plan.bytes_a_sample * plan.update_samples / plan.step_seconds / 1e6:,.3g} MB/s for all workers",
+        "disk": f"{plan.state_bytes / GIB:.3g} GiB a state, {config.checkpoint.keep + 1} at once "
+        f"({(config.checkpoint.keep + 1) * plan.state_bytes / GIB:.3g} GiB); "
+        f"checkpoint {plan.checkpoint_bytes / GIB:.3g} GiB",
+    }
+    for name, value in rows.items():
+        if value:
+            table.add_row(name, value)
+    console.print(table)
+    memory = Table("ZeRO", "states", "activations, about", "of", title="Memory of a worker, GiB")
+    for zero, states in plan.states.items():
+        chosen = (engine.kind == "deepspeed" and zero == engine.zero_stage) or (
+            engine.kind == "torch" and not zero
+        )
+        total = states + plan.activations
+        fits = "" if total < machine.memory_gib * GIB else "  too much"
+        memory.add_row(
+            f"{zero}{' (chosen)' * chosen}",
+            f"{states / GIB:.3g}",
+            f"{plan.activations / GIB:.3g}",
+            f"{machine.memory_gib:g}{fits}",
+        )
+    console.print(memory)
