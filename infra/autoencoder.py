@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from infra.local_cluster import cluster
 from infra.ray_train import run_workers
 from infra.ray_windows import decode_with_ray
-from infra.tracking import MlflowCallback, TrackedRun, client, close_run, open_run
+from infra.tracking import TrackedRun, client, close_run, open_run
+from infra.tracking_points import MlflowCallback
 from syncflow.config import with_absolute_paths
 from syncflow.errors import UserError
 from syncflow.training.autoencoder_config import AutoencoderTrainConfig
@@ -33,8 +34,7 @@ def train_worker(job: AutoencoderJob) -> None:
     config, callbacks, after_save = job.config, [], []
     if rank() == 0:
         if job.tracked is not None:
-            spill, samples = config.output / "unsent_points.jsonl", config.batch_size * config.workers
-            callbacks.append(MlflowCallback(job.tracked, spill=spill, samples_per_step=samples))
+            callbacks.append(MlflowCallback(job.tracked, spill=config.output / "unsent_points.jsonl"))
         if config.validate_every:
             windows = decoded_windows(training_windows(config, held_out=True))
             after_save.append(HeldOutWindows(config, windows, reporters=callbacks, run=job.tracked))

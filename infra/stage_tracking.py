@@ -4,19 +4,11 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
-import torch
-
 from infra.tracking import DataUsed, TrackedRun, client, open_run, read_note, short, write_note
-from infra.tracking_points import MlflowCallback, StepSize
-from syncflow.data.batches import LatentDataset
+from infra.tracking_points import MlflowCallback
 from syncflow.data.parquet import DatasetManifest
-from syncflow.model.config import SampleShape
-from syncflow.model.cost import meta_model, stage_cost
 from syncflow.training.config import TrainConfig
-from syncflow.training.stages import STAGES
 from syncflow.training.start import is_checkpoint, start_of
-
-PEAK_FLOPS = {"H100": 989e12, "H200": 989e12, "A100": 312e12}  # bf16 without sparsity, by part of the name
 
 
 def open_stage(config: TrainConfig) -> TrackedRun | None:
@@ -83,44 +75,4 @@ def log_figures(config: TrainConfig, figures: Mapping[str, float]) -> None:
 
 def tracker(config: TrainConfig, run: TrackedRun) -> MlflowCallback:
     """What sends a worker's points; for rank 0."""
-    return MlflowCallback(run, spill=config.folder / "unsent_points.jsonl", size=step_size(config))
-
-
-def step_size(config: TrainConfig) -> StepSize:
-    """Samples, tokens and FLOPs of an update, counted on the meta device."""
-    shape = sample_shape(config)
-    stage, samples = STAGES[config.stage], config.update_samples
-    model = meta_model(config.model)
-    cost = stage_cost(model, shape, trains=stage.trains, scores=stage.scores)
-    _, rows, columns = config.model.video.patch_size
-    frames, height, width = shape.video_latents
-    tokens = frames * (height // rows) * (width // columns)
-    tokens += shape.audio_latents * ("audio" in stage.scores)
-    return StepSize(
-        samples=samples,
-        tokens=samples * tokens,
-        flops=float(samples * cost.total),
-        peak_flops=peak_flops() * config.workers,
-    )
-
-
-def sample_shape(config: TrainConfig) -> SampleShape:
-    """Sizes of the dataset's first sample."""
-    dataset = LatentDataset(config.data, filters=config.filters)
-    one = dataset.batch(0, batch_size=1)
-    video, audio = one.latents.video, one.latents.audio
-    assert video is not None and audio is not None
-    return SampleShape(
-        video_latents=(video.shape[2], video.shape[3], video.shape[4]),
-        audio_latents=audio.shape[1],
-        text_tokens=one.text.tokens.shape[1],
-        fps=float(dataset.spec.fps),
-        height=dataset.spec.height,
-        width=dataset.spec.width,
-    )
-
-
-def peak_flops() -> float:
-    """Of this worker's GPU, bf16 FLOP a second; 0 where it is not known."""
-    name = torch.cuda.get_device_name() if torch.cuda.is_available() else ""
-    return next((peak for part, peak in PEAK_FLOPS.items() if part in name), 0.0)
+    return MlflowCallback(run, spill=config.folder / "unsent_points.jsonl")

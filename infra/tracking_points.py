@@ -10,7 +10,6 @@ import queue
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,30 +22,6 @@ BATCH = 500  # points in a request; MLflow allows 1000
 Point = tuple[str, float, int, int]  # name, value, milliseconds since 1970, step
 
 
-@dataclass(frozen=True, kw_only=True)
-class StepSize:
-    """What one update goes through, all workers together; it turns steps a second into throughput."""
-
-    samples: int
-    tokens: int = 0
-    """Video and audio tokens that the towers see; 0: not known."""
-    flops: float = 0.0
-    """Forward and backward; 0: not known."""
-    peak_flops: float = 0.0
-    """Of all devices together, a second; 0: not known."""
-
-    def throughput(self, steps_per_second: float) -> dict[str, float]:
-        """Samples and tokens a second, TFLOP/s, and the share of the peak (MFU)."""
-        rates = {"samples_per_second": self.samples * steps_per_second}
-        if self.tokens:
-            rates["tokens_per_second"] = self.tokens * steps_per_second
-        if self.flops:
-            rates["tflops_per_second"] = self.flops * steps_per_second / 1e12
-        if self.flops and self.peak_flops:
-            rates["model_flops_utilisation"] = self.flops * steps_per_second / self.peak_flops
-        return rates
-
-
 class MlflowCallback(Callback):
     """Sends what is logged; at one worker, rank 0.
 
@@ -54,12 +29,10 @@ class MlflowCallback(Callback):
         run: where to.
         spill: a file for the points that the store did not take; they are sent with the next ones that
             it takes, or at the start of the next attempt.
-        size: what a step goes through; throughput is sent with each point that tells the steps a second,
-            and so is the load of the machine.
     """
 
-    def __init__(self, run: TrackedRun, *, spill: Path, size: StepSize) -> None:
-        self.run, self.spill, self.size = run, spill, size
+    def __init__(self, run: TrackedRun, *, spill: Path) -> None:
+        self.run, self.spill = run, spill
         self._queue: queue.Queue[list[Point] | None] = queue.Queue()
         self._thread = threading.Thread(target=self._work, name="mlflow", daemon=True)
         self._known: dict[str, int] = {}  # last step of each metric that the store has
@@ -73,8 +46,7 @@ class MlflowCallback(Callback):
     def on_log(self, step: int, metrics: Mapping[str, float]) -> None:
         now = int(time.time() * 1000)
         if "steps_per_second" in metrics:
-            rates = self.size.throughput(metrics["steps_per_second"])
-            metrics = {**metrics, **rates, **machine_load()}
+            metrics = {**metrics, **machine_load()}
         self._queue.put([(name, value, now, step) for name, value in metrics.items() if value == value])
 
     def on_end(self, step: int) -> None:

@@ -83,6 +83,7 @@ def train_autoencoder(
             saver,
             *after_save,
         ],
+        rates=lambda steps: {"samples_per_second": config.batch_size * world_size() * steps},
     )
     if rank() == 0:
         load_average(vae, SavedState(saved_steps(config.output / "engine")[0]))

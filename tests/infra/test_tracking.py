@@ -8,7 +8,7 @@ from infra import tracking
 from infra.compare import compare_runs
 from infra.compare_config import CompareConfig
 from infra.tracking import DataUsed, TrackedRun, client, close_run, open_run, read_note, write_note
-from infra.tracking_points import MlflowCallback, StepSize
+from infra.tracking_points import MlflowCallback
 from syncflow.errors import UserError
 
 
@@ -25,7 +25,7 @@ def opened(uri: str, pipeline: str, stage: str = "video", **params: object) -> T
 
 
 def send(run: TrackedRun, points: dict[int, float], *, spill: Path, start_step: int = 0) -> MlflowCallback:
-    callback = MlflowCallback(run, spill=spill, size=StepSize(samples=16))
+    callback = MlflowCallback(run, spill=spill)
     callback.on_start(start_step=start_step, steps=100)
     for step, loss in points.items():
         callback.on_log(step, {"loss": loss, "never": float("nan")})
@@ -104,12 +104,6 @@ def test_a_missing_store_or_run_is_one_line(uri: str, tmp_path: Path) -> None:
         compare_runs(CompareConfig(tracking_uri=f"sqlite:///{tmp_path / 'no.db'}"))
     with pytest.raises(UserError, match="runs nobody: not in"):
         compare_runs(CompareConfig(tracking_uri=uri, runs=("nobody",), output=tmp_path))
-
-
-def test_throughput_needs_what_a_step_costs() -> None:
-    assert StepSize(samples=8).throughput(2.0) == {"samples_per_second": 16.0}
-    whole = StepSize(samples=8, tokens=100, flops=4e12, peak_flops=16e12).throughput(2.0)
-    assert whole["tflops_per_second"] == 8.0 and whole["model_flops_utilisation"] == 0.5
 
 
 def test_a_run_names_its_data_and_leaves_a_note(uri: str, tmp_path: Path) -> None:
