@@ -75,12 +75,13 @@ def launcher(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Laun
 
 
 STEPS = 20
+LAST = {"every": STEPS, "keep": 1}  # the only state
 
 
 @pytest.fixture(scope="module")
 def plain(launcher: Launcher) -> dict[str, Losses]:
     """Twenty steps of each stage on one worker with the plain engine."""
-    configs = [launcher.config("plain", zero=None, stage=stage, steps=STEPS) for stage in STAGES]
+    configs = [launcher.config("plain", zero=None, stage=s, steps=STEPS, checkpoint=LAST) for s in STAGES]
     return dict(zip(STAGES, launcher.launch(*configs), strict=True))
 
 
@@ -88,7 +89,10 @@ def test_two_workers_have_the_losses_of_the_plain_engine(
     launcher: Launcher, plain: dict[str, Losses]
 ) -> None:
     cases = [(stage, zero) for stage in STAGES for zero in (0, 1, 2, 3)]
-    configs = [launcher.config(f"zero{z}", workers=2, zero=z, stage=s, steps=STEPS) for s, z in cases]
+    configs = [
+        launcher.config(f"zero{z}", workers=2, zero=z, stage=s, steps=STEPS, checkpoint=LAST)
+        for s, z in cases
+    ]
     for (stage, _), losses in zip(cases, launcher.launch(*configs), strict=True):
         assert len(losses) == STEPS and losses == pytest.approx(plain[stage], rel=1e-5)
 

@@ -51,11 +51,13 @@ def test_states_are_sixteen_bytes_a_trained_parameter_shared_ever_more():
     ]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("form", "tflop"), [("frame", (13.7, 4.9, 14.1)), ("spatial", (13.7, 9.8, 19.0))])
 def test_the_large_models_cost_is_the_designs(form: str, tflop: tuple[float, ...]):
     """The design counted eight latent frames (32 / 4); the video VAE makes nine of 32."""
     config = DualDiTConfig(video=VideoTowerConfig(feature_tokens=form))
     sample = SampleShape(video_latents=(8, 32, 32))
-    counted = [stage(config, name, sample).total / 1e12 for name in ("video", "audio", "joint")]
+    counted = [
+        cost.deep_stage_cost(config, sample, trains=stage.trains, scores=stage.scores).total / 1e12
+        for stage in STAGES.values()
+    ]
     assert counted == pytest.approx(tflop, rel=0.05)
