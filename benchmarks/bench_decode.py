@@ -57,7 +57,7 @@ def decodable(folder: Path, spec: ClipSpec) -> list[Clip]:
         UserError: there is none.
     """
     found = []
-    for path in media_files(folder.absolute()):
+    for _, path in media_files(folder.absolute()):
         try:
             found.append(Clip(path, spec))
         except MediaError as error:

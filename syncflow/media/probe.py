@@ -154,6 +154,10 @@ def _read(path: Path, lines: list[str], messages: str, limits: Limits) -> MediaI
     if not times["video"] and not times["audio"]:
         raise MediaError("undecodable", f"{path}: no packets of picture or sound")
     width, height = (int(n) for n in facts["video"].get("dimensions", "0x0").split("x"))
+    if times["video"] and not width * height:  # the decoder was kept from opening
+        bomb = "pixel count" in messages
+        told = f"a picture of over {limits.max_pixels} pixels" if bomb else "a picture of unknown size"
+        raise MediaError("too_large" if bomb else "undecodable", f"{path}: {told}")
     turned = _ROTATION.search(messages.split("Stream mapping")[0])
     rotation = float(turned[1]) if turned else 0.0
     if round(rotation / 90) % 2:
