@@ -30,7 +30,7 @@ class Watch(Callback):
         self.seen: dict[int, dict[str, float]] = {}
 
     def on_log(self, step: int, metrics: Mapping[str, float]) -> None:
-        timed = ("steps_per_second", "data_wait_fraction")
+        timed = ("steps_per_second", "samples_per_second", "data_wait_fraction")
         self.seen[step] = {name: value for name, value in metrics.items() if name not in timed}
 
     def on_step(self, step: int) -> None:
