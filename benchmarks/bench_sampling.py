@@ -3,13 +3,12 @@
 Random weights: neither time nor memory depends on what they are. Rivals take turns; medians.
 """
 
-import statistics
-import time
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
 from pydantic import Field
+from timing import medians
 
 from syncflow.command_line import parse_arguments, run
 from syncflow.config import Config, read_preset, validate
@@ -45,28 +44,6 @@ class BenchConfig(Config):
     """Rounds; each times every rival once."""
     device: str = "cpu"
     """torch device. On cuda the weights are bf16."""
-
-
-def medians(rivals: dict[str, Work], *, repeats: int, device: str) -> dict[str, float]:
-    """Median seconds of each, in turns; one round before is not counted. On one CPU thread it is the
-    process's own time, so that a busy machine does not decide."""
-    own = device == "cpu" and torch.get_num_threads() == 1
-    clock = time.process_time if own else time.perf_counter
-    seconds: dict[str, list[float]] = {name: [] for name in rivals}
-    for turn in range(repeats + 1):
-        for name, work in rivals.items():
-            _wait(device)
-            start = clock()
-            work()
-            _wait(device)
-            if turn:
-                seconds[name].append(clock() - start)
-    return {name: statistics.median(each) for name, each in seconds.items()}
-
-
-def _wait(device: str) -> None:
-    if device.startswith("cuda"):
-        torch.cuda.synchronize(device)
 
 
 def _model(config: BenchConfig) -> DualDiT:

@@ -17,8 +17,8 @@ class Linear(nn.Linear):
     """`nn.Linear` whose float32 products on a CPU run in oneDNN.
 
     torch sends them to MKL, which keeps to narrow vectors on CPUs that are not Intel's: on an EPYC with
-    AVX-512 oneDNN is twice as fast. With AVX2 alone it is a tenth faster forwards and slower backwards,
-    where MKL then keeps the work (docs/performance.md). Same numbers up to rounding; on other
+    AVX-512 oneDNN is twice as fast. With AVX2 alone the two are about equal, and MKL keeps the backward
+    products (docs/performance.md). Same numbers up to rounding; on other
     devices and types, for small products and in compiled code, this is `nn.Linear` itself.
     """
 
