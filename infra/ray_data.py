@@ -4,17 +4,20 @@ fused   one pool: a worker takes the names of a group of clips, decodes, caption
         frame crosses the object store.
 split   three pools: decode on CPUs -> caption and encode on GPUs -> commit. A block between the first two
         is one clip's windows, uint8; between the last two, its moments.
+
+A block is an Arrow table of one column, `item`: a pickled record a row, so that Ray knows its size.
 """
 
 import logging
 import math
 import os
+import pickle
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
+import pyarrow as pa
 
 from infra.local_cluster import cluster
 from preprocessing.config import PrecomputeConfig
@@ -39,7 +42,7 @@ RESOURCES: dict[tuple[str, str], dict[MakePart, Takes]] = {
         Committer: {"num_cpus": 0},
     },
 }
-FORM = {"cpu": "fused", "cuda": "fused"}  # split has not been run whole yet
+FORM = {"cpu": "fused", "cuda": "fused"}
 BATCH: dict[MakePart, int | None] = {ShardWorker: None, Decoder: 1, Encoder: 1}  # clips a call; None: a group
 COMMITTERS = 2
 BLOCK_BYTES = 128 << 20
@@ -70,29 +73,58 @@ class RayExecutor:
         # split: each clip is a block of its own, so that a lost block is decoded again alone
         context.target_max_block_size = BLOCK_BYTES if form == "fused" else 1
         # one group a block, or a small index would be one task
-        dataset = ray.data.from_items(
-            [ref for group in groups for ref in group], override_num_blocks=len(groups)
-        )
-        for part, takes in RESOURCES[form, device].items():
-            now = min(_room(part, takes, RESOURCES[form, device], offered), len(groups))
+        refs = [pickle.dumps(ref) for group in groups for ref in group]
+        dataset = ray.data.from_items(refs, override_num_blocks=len(groups))
+        pools = fit_pools(form, device, offered, may_grow=bool(os.environ.get("RAY_ADDRESS")))
+        for part, takes in pools.items():
+            now = min(_room(part, takes, pools, offered), len(groups))
             most = COMMITTERS if part is Committer else self.config.workers or now
             dataset = dataset.map_batches(
                 RayWorker,
                 fn_constructor_args=(part, work),
                 batch_size=self.config.clips_per_shard if part is Committer else BATCH[part],
+                batch_format="pyarrow",
                 compute=ActorPoolStrategy(min_size=1, max_size=most, initial_size=min(now, most)),
                 **takes,
             )
-        for batch in dataset.iter_batches(batch_size=None, batch_format="numpy"):
-            for row in batch["item"]:
+        for batch in dataset.iter_batches(batch_size=None, batch_format="pyarrow"):
+            rows = _records(batch)
+            for row in rows:
                 if isinstance(row, Refusal):
                     raise UserError(row.message)
-            yield list(batch["item"])
+            yield rows
 
     def _device(self, offered: dict[str, float]) -> str:
         if self.config.encode.device != "auto":
             return self.config.encode.device
         return "cuda" if offered.get("GPU") else "cpu"
+
+
+def fit_pools(
+    form: str, device: str, offered: Mapping[str, float], *, may_grow: bool
+) -> dict[MakePart, Takes]:
+    """The pools of a form, with no more CPUs beside a GPU than the cluster has for each.
+
+    Args:
+        offered: the cluster's `CPU` and `GPU`.
+        may_grow: whether more nodes may come (a cluster that is not our own).
+
+    Raises:
+        UserError: one worker of each pool does not fit, and never will: Ray would wait for ever.
+    """
+    beside_gpu = max(1.0, offered.get("CPU", 0) // max(1.0, offered.get("GPU", 0)))
+    pools = {
+        part: takes | ({"num_cpus": min(takes["num_cpus"], beside_gpu)} if takes.get("num_gpus") else {})
+        for part, takes in RESOURCES[form, device].items()
+    }
+    for name, resource in (("num_cpus", "CPU"), ("num_gpus", "GPU")):
+        needed, there = sum(takes.get(name, 0) for takes in pools.values()), offered.get(resource, 0)
+        if needed > there:
+            told = f"stages {form}: a worker of each pool takes {needed:g} {resource}, Ray offers {there:g}"
+            if not may_grow:
+                raise UserError(f"{told}; use --stages fused, --executor loop or a larger cluster")
+            print(f"{told} now: waiting for the cluster to grow", flush=True)
+    return pools
 
 
 def _room(
@@ -118,7 +150,7 @@ class Refusal:
 
 
 class RayWorker:
-    """A part of the work behind the tables that Ray Data hands around: column `item`, a record a row."""
+    """A part of the work behind the tables that Ray Data hands around."""
 
     def __init__(self, make_part: Callable[[Any], Part], work: Any) -> None:
         if make_part is not Decoder:
@@ -133,9 +165,9 @@ class RayWorker:
         except UserError as error:
             self.refusal = Refusal(str(error))
 
-    def __call__(self, batch: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def __call__(self, batch: pa.Table) -> pa.Table:
         """A result for each record; all of them a `Refusal` if the settings are wrong."""
-        records = list(batch["item"])
+        records = _records(batch)
         refused = [record for record in records if isinstance(record, Refusal)]
         if self.part is None or refused:
             return _table((refused or [self.refusal])[:1] * len(records))
@@ -145,10 +177,14 @@ class RayWorker:
             return _table([Refusal(str(error))] * len(records))
 
 
-def _table(records: list[Any]) -> dict[str, np.ndarray]:
-    column = np.empty(len(records), dtype=object)
-    column[:] = records
-    return {"item": column}
+def _table(records: list[Any]) -> pa.Table:
+    blobs = [pickle.dumps(record, protocol=pickle.HIGHEST_PROTOCOL) for record in records]
+    return pa.table({"item": pa.array(blobs, pa.large_binary())})
+
+
+def _records(table: pa.Table) -> list[Any]:
+    """The records of a block, which this job's own processes pickled."""
+    return [pickle.loads(item.as_buffer()) for item in table.column("item")]
 
 
 def refuse_relative_paths(paths: Mapping[str, Path | str]) -> None:

@@ -75,7 +75,7 @@ class PrecomputeConfig(Config):
     reached as an autoscaling cluster grows."""
     stages: Literal["auto", "fused", "split"] = "auto"
     """Under Ray, `fused` (and `auto`): a worker decodes, captions, encodes and writes; `split`: CPU workers
-    decode, and others caption and encode. Split is experimental: it has not been run whole yet."""
+    decode, and others, on the GPUs where there are any, caption and encode (it takes 2 CPUs or more)."""
     clips_per_shard: int = Field(default=16, ge=1, le=4096)
     """Clips that are committed together; a kill loses at most this many a worker."""
     clips_at_once: int = Field(default=4, ge=1)
