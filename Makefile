@@ -4,6 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 READY = $(VENV)/.ready
 OUT ?= out/demo
+TESTS_AT_ONCE ?= 2
 
 export OMP_NUM_THREADS ?= 1
 export HF_HUB_OFFLINE ?= 1
@@ -30,7 +31,7 @@ demo: $(READY)  ## the whole way on synthetic clips: data, three stages, generat
 test: $(READY)  ## lint, then every test that needs no GPU and no pretrained weights
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/python -m pytest -m "not gpu and not weights"
+	$(BIN)/python -m pytest -m "not gpu and not weights" -n $(TESTS_AT_ONCE) --dist loadgroup --no-loadscope-reorder
 
 test-fast: $(READY)  ## only the tests that take seconds
 	$(BIN)/python -m pytest -m "not gpu and not weights and not slow and not ray"

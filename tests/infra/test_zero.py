@@ -5,6 +5,8 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -20,7 +22,7 @@ Losses = dict[str, float]  # by step
 
 
 class Launcher:
-    """Stages in processes of their own: `add` some, then `launch` them one after the other in N workers."""
+    """Stages in processes of their own."""
 
     def __init__(self, root: Path, repository: Path) -> None:
         self.root, self.repository = root, repository
@@ -28,7 +30,7 @@ class Launcher:
 
     def config(
         self, name: str, *, zero: int | None, workers: int = 1, stage: str = "video", **changes: object
-    ):
+    ) -> TrainConfig:
         engine = {"kind": "torch"} if zero is None else {"kind": "deepspeed", "zero_stage": zero}
         values = copy.deepcopy(SMALL) | {
             "stage": stage,
@@ -43,74 +45,83 @@ class Launcher:
         }
         return validate(TrainConfig, values | changes, source="test")
 
-    def launch(self, *configs: TrainConfig, processes: int = 0) -> list[Losses]:
-        presets = []
-        for number, config in enumerate(configs):
-            presets.append(self.root / f"{number}.yaml")
-            dump_config(config, presets[-1])
+    def launch(self, *groups: tuple[int, list[TrainConfig]]) -> None:
+        """Groups one after the other: the number of processes, and what they train."""
+        arguments, number = [], 0
+        for processes, configs in groups:
+            presets = []
+            for config in configs:
+                presets.append(str(self.root / f"{number}.yaml"))
+                dump_config(config, Path(presets[-1]))
+                number += 1
+            arguments.append(f"{processes}:{','.join(presets)}")
         done = subprocess.run(
-            [
-                sys.executable,
-                "tests/infra/zero_worker.py",
-                str(processes or configs[0].workers),
-                *map(str, presets),
-            ],
+            [sys.executable, "tests/infra/zero_worker.py", *arguments],
             cwd=self.repository,
             env=os.environ | {"PYTHONPATH": str(self.repository), "DS_ACCELERATOR": "cpu"},
             capture_output=True,
             text=True,
         )
         assert done.returncode == 0, done.stderr[-3000:]
-        return [self.losses(config) for config in configs]
-
-    @staticmethod
-    def losses(config: TrainConfig) -> Losses:
-        parts = [json.loads(p.read_text()) for p in sorted(config.folder.glob("losses_*.json"))]
-        return {step: loss for part in parts for step, loss in part.items()}
 
 
-@pytest.fixture(scope="module")
-def launcher(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Launcher:
-    return Launcher(tmp_path_factory.mktemp("zero"), repository)
+def losses(config: TrainConfig) -> Losses:
+    parts = [json.loads(p.read_text()) for p in sorted(config.folder.glob("losses_*.json"))]
+    return {step: loss for part in parts for step, loss in part.items()}
 
 
 STEPS = 20
+ZERO = (0, 1, 2, 3)
 LAST = {"every": STEPS, "keep": 1}  # the only state
 
 
+@dataclass(frozen=True)
+class Runs:
+    plain: dict[str, TrainConfig]  # by stage, the plain engine on one worker
+    sharded: dict[tuple[str, int], TrainConfig]  # by stage and ZeRO stage, two workers
+    moved: TrainConfig  # two workers, one, and three that share eight samples unevenly
+    in_turn: tuple[TrainConfig, ...]  # the three stages, each from the one before
+
+
 @pytest.fixture(scope="module")
-def plain(launcher: Launcher) -> dict[str, Losses]:
-    """Twenty steps of each stage on one worker with the plain engine."""
-    configs = [launcher.config("plain", zero=None, stage=s, steps=STEPS, checkpoint=LAST) for s in STAGES]
-    return dict(zip(STAGES, launcher.launch(*configs), strict=True))
-
-
-def test_two_workers_have_the_losses_of_the_plain_engine(
-    launcher: Launcher, plain: dict[str, Losses]
-) -> None:
-    cases = [(stage, zero) for stage in STAGES for zero in (0, 1, 2, 3)]
-    configs = [
-        launcher.config(f"zero{z}", workers=2, zero=z, stage=s, steps=STEPS, checkpoint=LAST)
-        for s, z in cases
+def runs(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    """Everything that is looked at, in one process tree: its imports take longer than its steps."""
+    launcher = Launcher(tmp_path_factory.mktemp("zero"), repository)
+    build = partial(launcher.config, steps=STEPS, checkpoint=LAST)
+    plain = {stage: build("plain", zero=None, stage=stage) for stage in STAGES}
+    sharded = {(s, z): build(f"zero{z}", workers=2, zero=z, stage=s) for s in STAGES for z in ZERO}
+    moved = [
+        launcher.config("moved", workers=2, zero=1, steps=6),
+        launcher.config("moved", workers=1, zero=3, steps=12),
+        launcher.config("moved", workers=4, zero=2, steps=STEPS),
     ]
-    for (stage, _), losses in zip(cases, launcher.launch(*configs), strict=True):
-        assert len(losses) == STEPS and losses == pytest.approx(plain[stage], rel=1e-5)
+    in_turn = tuple(
+        launcher.config("in_turn", workers=2, zero=1, stage=stage, steps=4, initialise_from="auto")
+        for stage in STAGES
+    )
+    launcher.launch(
+        (2, [*sharded.values(), moved[0], *in_turn]), (1, [*plain.values(), moved[1]]), (3, [moved[2]])
+    )
+    return Runs(plain=plain, sharded=sharded, moved=moved[2], in_turn=in_turn)
 
 
-def test_a_run_goes_on_at_another_number_of_workers_and_zero_stage(
-    launcher: Launcher, plain: dict[str, Losses]
-) -> None:
-    """Three workers share eight samples unevenly."""
-    launcher.launch(launcher.config("moved", workers=2, zero=1, steps=6))
-    launcher.launch(launcher.config("moved", workers=1, zero=3, steps=12))
-    last = launcher.config("moved", workers=4, zero=2, steps=STEPS)
-    (losses,) = launcher.launch(last, processes=3)
-    assert len(losses) == STEPS and losses == pytest.approx(plain["video"], rel=1e-5)
+@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("zero", ZERO)
+def test_two_workers_have_the_losses_of_the_plain_engine(runs: Runs, stage: str, zero: int) -> None:
+    found = losses(runs.sharded[stage, zero])
+    assert len(found) == STEPS and found == pytest.approx(losses(runs.plain[stage]), rel=1e-5)
 
 
-def test_the_frozen_tower_is_the_same_after_stage_two_under_zero(launcher: Launcher) -> None:
-    first = launcher.config("frozen", workers=2, zero=1, steps=2)
-    second = launcher.config("frozen", workers=2, zero=1, stage="audio", steps=4, initialise_from="auto")
-    launcher.launch(first, second)
-    before, after = (CheckpointManifest.read(c.folder / "checkpoint").parts for c in (first, second))
-    assert before["video_tower"] == after["video_tower"] and before["audio_tower"] != after["audio_tower"]
+def test_a_run_goes_on_at_another_number_of_workers_and_zero_stage(runs: Runs) -> None:
+    found = losses(runs.moved)
+    assert len(found) == STEPS and found == pytest.approx(losses(runs.plain["video"]), rel=1e-5)
+
+
+def test_each_stage_changes_under_zero_the_parts_that_it_trains(runs: Runs) -> None:
+    video, audio, joint = (CheckpointManifest.read(c.folder / "checkpoint").parts for c in runs.in_turn)
+    assert {part for part in video if video[part] != audio[part]} == {"adaptors", "audio_tower"}
+    assert {part for part in video if audio[part] != joint[part]} == {
+        "video_tower",
+        "adaptors",
+        "audio_tower",
+    }

@@ -1,7 +1,14 @@
-"""Processes of the ZeRO tests: a stage in N gloo processes, its losses and weights to a file."""
+"""Processes of the ZeRO tests: stages in N gloo processes, their losses to files.
+
+    python tests/infra/zero_worker.py 2:a.yaml,b.yaml 1:c.yaml
+
+Groups of stages one after the other, each in as many processes as its number says. All are forked from this
+one, which imports DeepSpeed once and computes nothing.
+"""
 
 import json
 import os
+import socket
 import sys
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,7 +16,7 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
-from infra.zero import zero_engine
+from infra.zero import prepare_deepspeed, zero_engine
 from syncflow.config import load_config
 from syncflow.training.config import TrainConfig
 from syncflow.training.loop import Callback
@@ -40,13 +47,15 @@ def work(rank: int, workers: int, presets: list[str], port: int) -> None:
 
 
 if __name__ == "__main__":
-    import socket
-
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    workers = int(sys.argv[1])
-    if workers == 1:
-        work(0, 1, sys.argv[2:], port)
-    else:
-        torch.multiprocessing.spawn(work, args=(workers, sys.argv[2:], port), nprocs=workers)
+    prepare_deepspeed()
+    for group in sys.argv[1:]:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        number, _, presets = group.partition(":")
+        torch.multiprocessing.start_processes(
+            work,
+            args=(int(number), presets.split(","), port),
+            nprocs=int(number),
+            start_method="fork",
+        )
