@@ -10,7 +10,7 @@ from syncflow.data.batches import LatentDataset
 from syncflow.model.config import DualDiTConfig, SampleShape
 from syncflow.model.cost import deep_stage_cost
 from syncflow.training.config import TrainConfig
-from syncflow.training.distributed import device, rank
+from syncflow.training.distributed import device, rank, world_size
 from syncflow.training.stages import STAGES, Stage
 
 GIB = 1 << 30
@@ -91,7 +91,7 @@ def throughput_of(config: TrainConfig, dataset: LatentDataset) -> Rates:
         samples=config.update_samples,
         tokens=tokens * config.update_samples,
         flop=float(cost.total) * config.update_samples,
-        peak=peak * 1e12 * config.workers,
+        peak=peak * 1e12 * world_size(),  # of those that run: an elastic run may have fewer than `workers`
     )
 
 

@@ -107,9 +107,13 @@ class FlowObjective(nn.Module):
             return self.model.video(x_t, t, text, fps=float(self.spec.fps), **size)
 
     def _mismatched(self, path: PathSample, batch: LatentBatch) -> Metrics:
-        """The audio loss with the next sample's picture (and the prompt of it), noised to the same time."""
+        """The audio loss with the next sample's picture (and the prompt of it), noised to the same time.
+
+        A worker with one sample has no other picture: it reports NaN, but calls the towers as the others
+        do, for under ZeRO-3 each call gathers weights from all workers.
+        """
         latents = batch.latents.video
-        if not self.needs_audio or not self.model.audio_tower.reads_video or len(batch.index) < 2:
+        if not self.needs_audio or not self.model.audio_tower.reads_video:
             return {}
         assert latents is not None and path.x_t.video is not None and path.velocity.audio is not None
         x_1, text = AVLatents(video=latents.roll(1, 0), audio=None), batch.text
@@ -123,6 +127,8 @@ class FlowObjective(nn.Module):
         )
         heard = self.model.audio(path.x_t.audio, path.t, text, seen.features)
         each = (heard.float() - path.velocity.audio.float()).square().flatten(1).mean(1)
+        if len(each) < 2:
+            each = torch.full_like(each, torch.nan)
         return self._of_times("loss_audio_mismatched", each, path.t, batch.weight)
 
     def _by_modality(self, loss: FlowLoss, t: Tensor, weight: float) -> Metrics:

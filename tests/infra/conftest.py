@@ -27,3 +27,9 @@ def run_pipeline(repository: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[
         return runpy.run_path(str(path))["main"]()
 
     return call
+
+
+@pytest.fixture(scope="session")
+def uri(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """One SQLite store for all tests: its first opening takes seconds."""
+    return f"sqlite:///{tmp_path_factory.mktemp('store') / 'mlflow.db'}"

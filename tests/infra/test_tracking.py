@@ -5,32 +5,8 @@ from pathlib import Path
 import pytest
 
 from infra import tracking
-from infra.compare import compare_runs
-from infra.compare_config import CompareConfig
 from infra.tracking import DataUsed, TrackedRun, client, close_run, open_run, read_note, write_note
-from infra.tracking_points import MlflowCallback
-from syncflow.errors import UserError
-
-
-@pytest.fixture(scope="module")
-def uri(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """One SQLite store for all tests: its first opening takes seconds."""
-    return f"sqlite:///{tmp_path_factory.mktemp('store') / 'mlflow.db'}"
-
-
-def opened(uri: str, pipeline: str, stage: str = "video", **params: object) -> TrackedRun:
-    run = open_run(uri, experiment="test", pipeline=pipeline, stage=stage, params=params, tags={})
-    assert run is not None
-    return run
-
-
-def send(run: TrackedRun, points: dict[int, float], *, spill: Path, start_step: int = 0) -> MlflowCallback:
-    callback = MlflowCallback(run, spill=spill)
-    callback.on_start(start_step=start_step, steps=100)
-    for step, loss in points.items():
-        callback.on_log(step, {"loss": loss, "never": float("nan")})
-    callback.on_end(max(points, default=0))
-    return callback
+from tests.infra.tracking_case import opened, send
 
 
 def history(run: TrackedRun) -> list[tuple[int, float]]:
@@ -85,25 +61,6 @@ def test_no_store_at_all_is_said_and_survived(tmp_path: Path, capsys: pytest.Cap
     assert open_run(uri, experiment="e", pipeline="p", stage="video", params={}, tags={}) is None
     assert "training goes on without it" in capsys.readouterr().out
     close_run(None, status="FINISHED")
-
-
-def test_a_comparison_shows_what_differs_and_the_best(uri: str, tmp_path: Path) -> None:
-    names = []
-    for lr, losses in ((1, {1: 3.0, 2: 1.0, 3: 2.0}), (2, {1: 3.0, 2: 2.5})):
-        run = opened(uri, f"compared{lr}", lr=lr, same="x")
-        send(run, losses, spill=tmp_path / "spill.jsonl")
-        names.append(f"compared{lr}/video")
-    report = compare_runs(CompareConfig(tracking_uri=uri, runs=tuple(names), output=tmp_path / "out"))
-    text = report.read_text()
-    assert "| lr | 1 | 2 |" in text and "same" not in text and "| loss | 2 (1) | 2.5 (2.5) |" in text
-    assert (tmp_path / "out" / "loss.png").exists() and (tmp_path / "out" / "comparison.html").exists()
-
-
-def test_a_missing_store_or_run_is_one_line(uri: str, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="no such file"):
-        compare_runs(CompareConfig(tracking_uri=f"sqlite:///{tmp_path / 'no.db'}"))
-    with pytest.raises(UserError, match="runs nobody: not in"):
-        compare_runs(CompareConfig(tracking_uri=uri, runs=("nobody",), output=tmp_path))
 
 
 def test_a_run_names_its_data_and_leaves_a_note(uri: str, tmp_path: Path) -> None:

@@ -1,6 +1,9 @@
 import pytest
+import torch
 
+from syncflow.data.batches import LatentDataset
 from syncflow.model.config import DualDiTConfig, SampleShape
+from syncflow.training import machine
 from syncflow.training.machine import Throughput, peak_tflops, tokens_of
 from syncflow.training.stages import STAGES
 
@@ -31,3 +34,20 @@ def test_tokens_are_the_patches_that_a_stage_sees_and_the_latents_that_it_hears(
     assert tokens_of(model, sample, stage=STAGES["audio"], audio_draws=3) == 9 * 16 * 16 + 3 * 100
     deaf = model.model_copy(update={"audio": model.audio.model_copy(update={"context": "text"})})
     assert tokens_of(deaf, sample, stage=STAGES["audio"], audio_draws=1) == 100
+
+
+def test_the_peak_is_that_of_the_workers_that_run(settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An elastic run may have fewer than it asked for; an update's samples stay the same."""
+    config = settings(
+        "audio",
+        workers=4,
+        min_workers=1,
+        engine={"bf16": True},
+        machine={"peak_tflops": 100.0},
+        flow={"coupling": {"scope": "update"}},
+    )
+    monkeypatch.setattr(machine, "device", lambda: torch.device("cuda"))
+    monkeypatch.setattr(machine, "world_size", lambda: 3)
+    rates = machine.throughput_of(config, LatentDataset(config.data))
+    assert isinstance(rates, Throughput)
+    assert rates.peak == 3 * 100e12 and rates.samples == 4 * config.batch_size

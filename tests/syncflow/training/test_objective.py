@@ -75,6 +75,19 @@ def test_another_picture_changes_the_audio_loss_only_where_the_sound_listens(set
     assert float(deaf["loss_audio_mismatched"]) == pytest.approx(float(deaf["loss_audio"]), rel=1e-6)
 
 
+def test_a_share_of_one_sample_calls_the_towers_as_often_and_reports_no_mismatch(settings) -> None:
+    """Under ZeRO-3 every call of a tower is collective: a worker that made fewer would stop all."""
+    config = settings("audio", initialise_from="none")
+    objective, calls = objective_of(config).eval(), []
+    for tower in (objective.model.video_tower, objective.model.audio_tower):
+        tower.register_forward_hook(lambda module, *_: calls.append(type(module)))
+    whole = objective(batch_of(config))
+    several, calls[:] = list(calls), []
+    one = objective(LatentDataset(config.data).batch(0, batch_size=1, seed=config.seed))
+    assert calls == several and one.keys() == whole.keys()
+    assert one["loss_audio_mismatched"].isnan() and not one["loss_audio"].isnan()
+
+
 def test_a_training_step_and_a_tower_without_pictures_report_no_mismatch(settings) -> None:
     config = settings("audio", initialise_from="none")
     assert "loss_audio_mismatched" not in objective_of(config)(batch_of(config))

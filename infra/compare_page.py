@@ -1,0 +1,98 @@
+"""A comparison for people: Markdown, HTML, the terminal, and curves as PNG."""
+
+import html
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+Band = Sequence[tuple[int, float, float]]  # step, mean, deviation
+STYLE = "body{font:14px sans-serif;margin:2em}td,th{padding:2px 8px;text-align:left}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Table:
+    title: str
+    header: tuple[str, ...]
+    rows: Sequence[tuple[str, ...]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Section:
+    """What is said of the runs of one stage."""
+
+    title: str
+    tables: Sequence[Table]
+    pictures: Sequence[Path]
+
+
+def write_pages(folder: Path, sections: Sequence[Section]) -> Path:
+    """`comparison.md` and `comparison.html` in `folder`; the former's path."""
+    report = folder / "comparison.md"
+    parts = ["# Comparison of runs"]
+    for section in sections:
+        parts += [f"## {section.title}", *map(_markdown, section.tables)]
+        parts += [f"![{path.stem}]({path.name})" for path in section.pictures]
+    report.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    report.with_suffix(".html").write_text(_html(sections), encoding="utf-8")
+    return report
+
+
+def draw_curve(path: Path, bands: Mapping[str, Band], *, name: str) -> Path:
+    """The groups' means over the steps; a band of one deviation where a group has several runs."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    figure, axes = pyplot.subplots(figsize=(7, 4), layout="constrained")
+    for group, band in bands.items():
+        steps, means, deviations = (list(column) for column in zip(*band, strict=True))
+        axes.plot(steps, means, label=group)
+        if any(deviations):
+            low = [mean - each for mean, each in zip(means, deviations, strict=True)]
+            high = [mean + each for mean, each in zip(means, deviations, strict=True)]
+            axes.fill_between(steps, low, high, alpha=0.2)
+    axes.set(xlabel="step", ylabel=name)
+    axes.grid(alpha=0.3)
+    axes.legend()
+    figure.savefig(path, dpi=120)
+    pyplot.close(figure)
+    return path
+
+
+def print_tables(sections: Sequence[Section]) -> None:
+    """To the terminal."""
+    from rich.console import Console
+    from rich.table import Table as Printed
+
+    for section in sections:
+        for table in section.tables:
+            printed = Printed(title=f"{section.title}: {table.title}")
+            for name in table.header:
+                printed.add_column(name, overflow="fold")
+            for row in table.rows:
+                printed.add_row(*row)
+            Console().print(printed)
+
+
+def _markdown(table: Table) -> str:
+    def line(cells: Sequence[str]) -> str:
+        return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+
+    head = [f"### {table.title}", "", line(table.header), "|" + "---|" * len(table.header)]
+    return "\n".join([*head, *map(line, table.rows)])
+
+
+def _html(sections: Sequence[Section]) -> str:
+    parts = [f"<!doctype html><meta charset=utf-8><title>Comparison of runs</title><style>{STYLE}</style>"]
+    for section in sections:
+        parts.append(f"<h2>{html.escape(section.title)}</h2>")
+        for table in section.tables:
+            head = "".join(f"<th>{html.escape(cell)}</th>" for cell in table.header)
+            body = "".join(
+                "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>"
+                for row in table.rows
+            )
+            parts.append(f"<h3>{html.escape(table.title)}</h3><table><tr>{head}</tr>{body}</table>")
+        parts += [f'<p><img src="{path.name}" alt="{path.stem}"></p>' for path in section.pictures]
+    return "\n".join(parts) + "\n"

@@ -1,0 +1,129 @@
+"""Runs as MLflow keeps them, chosen by name and gathered into groups; unlike ones are refused."""
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from infra.compare_config import CompareConfig
+from infra.tracking import STAGE_TAG, client
+from syncflow.errors import UserError
+
+Curve = list[tuple[int, float]]  # step, value
+PROTOCOL = ("dataset.files_sha256", "held_out", "tolerance_s", "split")  # settings and tags
+PROTOCOL_GROUPS = ("clip.", "flow.loss.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComparedRun:
+    """One run: its settings and tags, and every metric over the steps."""
+
+    name: str
+    stage: str  # video, audio, joint, evaluation ...
+    status: str
+    params: Mapping[str, str]
+    tags: Mapping[str, str]
+    curves: Mapping[str, Curve]
+
+    def value(self, name: str) -> str | None:
+        """A setting, or a tag where there is no such setting."""
+        return self.params.get(name, self.tags.get(name))
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunGroup:
+    """Runs that are shown together."""
+
+    name: str
+    runs: tuple[ComparedRun, ...]
+
+
+def read_runs(config: CompareConfig) -> list[ComparedRun]:
+    """The chosen runs that hold metrics, the oldest first.
+
+    Raises:
+        UserError: no store, no experiment or no run of the name.
+    """
+    place = config.tracking_uri.removeprefix("sqlite:///")
+    if place != config.tracking_uri and not Path(place).is_file():
+        raise UserError(f"tracking_uri {config.tracking_uri}: no such file; give the store of earlier runs")
+    store = client(config.tracking_uri)
+    experiments = [e for e in store.search_experiments() if config.experiment in ("", e.name)]
+    if not experiments:
+        raise UserError(f"experiment {config.experiment!r}: not in {config.tracking_uri}")
+    found = store.search_runs([e.experiment_id for e in experiments], order_by=["attributes.start_time ASC"])
+    chosen = [r for r in found if not config.runs or {r.info.run_id, r.info.run_name} & set(config.runs)]
+    missing = set(config.runs) - {n for r in chosen for n in (r.info.run_id, r.info.run_name)}
+    if missing:
+        known = ", ".join(sorted({r.info.run_name for r in found})) or "none"
+        raise UserError(f"runs {', '.join(sorted(missing))}: not in {config.tracking_uri}; it has {known}")
+    runs = [
+        ComparedRun(
+            name=run.info.run_name,
+            stage=run.data.tags.get(STAGE_TAG, ""),
+            status=run.info.status,
+            params=run.data.params,
+            tags=run.data.tags,
+            curves={name: _curve(store, run.info.run_id, name) for name in run.data.metrics},
+        )
+        for run in chosen
+        if run.data.metrics
+    ]
+    if not runs:
+        raise UserError(f"{config.tracking_uri}: no run with metrics; train or evaluate first")
+    return runs
+
+
+def protocol_of(run: ComparedRun) -> dict[str, str]:
+    """What must be the same in two runs of a stage for their figures to compare: data, and how they were
+    measured. What a run does not say is empty."""
+    protocol = {name: run.value(name) or "" for name in PROTOCOL}
+    protocol |= {name: value for name, value in run.params.items() if name.startswith(PROTOCOL_GROUPS)}
+    if run.params.get("validate_every", "0") != "0":
+        sizes = [int(run.params.get(name, 1)) for name in ("validation_batches", "batch_size", "workers")]
+        protocol["validation_samples"] = str(sizes[0] * sizes[1] * sizes[2])
+    return protocol
+
+
+def check_comparable(runs: Sequence[ComparedRun], *, allowed: Sequence[str]) -> None:
+    """Refuse runs of a stage that were measured otherwise, or on other data.
+
+    Raises:
+        UserError: it names two runs, the first difference, and the flag to insist.
+    """
+    first: dict[str, ComparedRun] = {}
+    for run in runs:
+        other = first.setdefault(run.stage, run)
+        mine, theirs = protocol_of(run), protocol_of(other)
+        for name in sorted(mine.keys() | theirs.keys()):
+            if mine.get(name, "") != theirs.get(name, "") and name not in allowed:
+                raise UserError(
+                    f"runs {other.name} and {run.name}: {name} is {theirs.get(name, '')!r} in the first, "
+                    f"{mine.get(name, '')!r} in the second, so their figures do not compare; choose with "
+                    f"--runs, or insist with --allow-different {name}"
+                )
+
+
+def grouped(runs: Sequence[ComparedRun], by: Sequence[str]) -> list[RunGroup]:
+    """Runs with the same values of the settings or tags `by`; each by itself where there are none.
+
+    Raises:
+        UserError: a run has no such setting or tag.
+    """
+    if not by:
+        return [RunGroup(name=run.name, runs=(run,)) for run in runs]
+    groups: dict[str, list[ComparedRun]] = {}
+    for run in runs:
+        for name in by:
+            if run.value(name) is None:
+                near = difflib.get_close_matches(name, [*run.params, *run.tags], n=3, cutoff=0.4)
+                hint = f"; did you mean {' or '.join(near)}?" if near else ""
+                raise UserError(f"group_by {name}: run {run.name} has no such setting or tag{hint}")
+        groups.setdefault(", ".join(f"{name} {run.value(name)}" for name in by), []).append(run)
+    return [RunGroup(name=f"{name} (n = {len(mine)})", runs=tuple(mine)) for name, mine in groups.items()]
+
+
+def _curve(store: Any, run_id: str, name: str) -> Curve:
+    points = {point.step: point.value for point in store.get_metric_history(run_id, name)}
+    return sorted(points.items())

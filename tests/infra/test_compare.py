@@ -1,0 +1,93 @@
+"""Comparisons: what differs, groups over seeds, and runs that must not be compared."""
+
+import statistics
+from pathlib import Path
+
+import pytest
+
+from infra.compare import band, compare_runs
+from infra.compare_config import CompareConfig
+from infra.paper_tables import paper_rows
+from infra.tracking import client
+from syncflow.errors import UserError
+from tests.infra.tracking_case import opened, send
+
+
+def compared(uri: str, folder: Path, name: str, losses: dict[int, float], **params: object) -> str:
+    """A run of stage video with these losses; its name."""
+    send(opened(uri, name, **params), losses, spill=folder / "spill.jsonl")
+    return f"{name}/video"
+
+
+def text_of(uri: str, folder: Path, *runs: str, **settings: object) -> str:
+    config = CompareConfig(tracking_uri=uri, runs=runs, output=folder / "out", **settings)
+    return compare_runs(config).read_text()
+
+
+def test_a_comparison_shows_what_differs_and_the_best(uri: str, tmp_path: Path) -> None:
+    names = [
+        compared(uri, tmp_path, f"lr{lr}", losses, lr=lr, same="x")
+        for lr, losses in ((1, {1: 3.0, 2: 1.0, 3: 2.0}), (2, {1: 3.0, 2: 2.5}))
+    ]
+    text = text_of(uri, tmp_path, *names)
+    assert "| lr | 1 | 2 |" in text and "same" not in text and "| loss | 2 (1) | 2.5 (2.5) |" in text
+    assert (tmp_path / "out" / "video_loss.png").exists() and (tmp_path / "out" / "comparison.html").exists()
+
+
+def test_runs_of_a_group_are_a_mean_and_a_deviation(uri: str, tmp_path: Path) -> None:
+    names = [
+        compared(uri, tmp_path, f"{kind}{seed}", {1: 3.0, 2: last}, kind=kind, seed=seed)
+        for kind, seed, last in (("with", 0, 1.0), ("with", 1, 2.0), ("without", 0, 2.5))
+    ]
+    text = text_of(uri, tmp_path, *names, group_by=("kind",))
+    assert "| metric | kind with (n = 2) | kind without (n = 1) |" in text
+    assert "| loss | 1.5 ± 0.71 (1.5 ± 0.71) | 2.5 (2.5) |" in text
+    assert "| seed | 0, 1 | 0 |" in text
+    with pytest.raises(UserError, match=r"group_by kimd: run with0/video has no .*did you mean kind"):
+        text_of(uri, tmp_path, *names, group_by=("kimd",))
+
+
+def test_a_band_holds_the_steps_that_all_runs_have() -> None:
+    curves = [[(1, 3.0), (2, 1.0), (4, 0.0)], [(1, 5.0), (2, 2.0), (3, 9.0)]]
+    assert band(curves) == [(1, 4.0, statistics.stdev([3, 5])), (2, 1.5, statistics.stdev([1, 2]))]
+    assert band(curves[:1]) == [(1, 3.0, 0.0), (2, 1.0, 0.0), (4, 0.0, 0.0)]
+
+
+def test_runs_on_other_data_or_of_another_protocol_are_refused(uri: str, tmp_path: Path) -> None:
+    first = compared(uri, tmp_path, "data0", {1: 1.0}, tolerance_s=0.1)
+    other = compared(uri, tmp_path, "data1", {1: 1.0}, tolerance_s=0.05)
+    with pytest.raises(UserError, match=r"tolerance_s is '0.1' in the first, '0.05' in the second"):
+        text_of(uri, tmp_path, first, other)
+    assert "tolerance_s" in text_of(uri, tmp_path, first, other, allow_different=("tolerance_s",))
+    store = client(uri)
+    run = opened(uri, "data2", tolerance_s=0.1)
+    store.set_tag(run.run_id, "dataset.files_sha256", "f" * 64)
+    send(run, {1: 1.0}, spill=tmp_path / "spill.jsonl")
+    with pytest.raises(UserError, match=r"dataset\.files_sha256 .*--allow-different dataset\.files_sha256"):
+        text_of(uri, tmp_path, first, "data2/video")
+
+
+def test_as_many_validated_samples_compare_however_they_are_batched(uri: str, tmp_path: Path) -> None:
+    names = [
+        compared(uri, tmp_path, f"n{workers}{batch}", {1: 1.0}, workers=workers, batch_size=batch, **same)
+        for same in [{"validate_every": 5, "validation_batches": 2}]
+        for workers, batch in ((1, 8), (2, 4), (2, 8))
+    ]
+    assert "| workers | 1 | 2 |" in text_of(uri, tmp_path, *names[:2])
+    with pytest.raises(UserError, match="validation_samples is '16' in the first, '32' in the second"):
+        text_of(uri, tmp_path, *names)
+
+
+def test_the_papers_rows_stand_beside_metrics_of_their_name_only() -> None:
+    assert paper_rows({"loss", "validation/loss", "text_to_clip/f1"}) is None
+    table = paper_rows({"text_to_clip/fad"})
+    assert table is not None and table.header == ("table", "setting", "fad")
+    assert ("Table 4, Greatest Hits", "SyncFlow-GH", "0.92") in table.rows
+    assert not any("OpenSora, 256" in row[1] for row in table.rows)  # it has FVD alone
+
+
+def test_a_missing_store_or_run_is_one_line(uri: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no such file"):
+        compare_runs(CompareConfig(tracking_uri=f"sqlite:///{tmp_path / 'no.db'}"))
+    with pytest.raises(UserError, match="runs nobody: not in"):
+        compare_runs(CompareConfig(tracking_uri=uri, runs=("nobody",), output=tmp_path))

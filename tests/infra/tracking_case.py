@@ -1,0 +1,21 @@
+"""Runs and points for the tests of what MLflow holds."""
+
+from pathlib import Path
+
+from infra.tracking import TrackedRun, open_run
+from infra.tracking_points import MlflowCallback
+
+
+def opened(uri: str, pipeline: str, stage: str = "video", **params: object) -> TrackedRun:
+    run = open_run(uri, experiment="test", pipeline=pipeline, stage=stage, params=params, tags={})
+    assert run is not None
+    return run
+
+
+def send(run: TrackedRun, points: dict[int, float], *, spill: Path, start_step: int = 0) -> MlflowCallback:
+    callback = MlflowCallback(run, spill=spill)
+    callback.on_start(start_step=start_step, steps=100)
+    for step, loss in points.items():
+        callback.on_log(step, {"loss": loss, "never": float("nan")})
+    callback.on_end(max(points, default=0))
+    return callback
