@@ -10,18 +10,17 @@ import multiprocessing
 import os
 import random
 import signal
-import subprocess
 import sys
-import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
 import psutil
+from kills_setting import make_clips, ray_nodes
 from pydantic import Field
 
 from infra.local_cluster import QUIET
@@ -118,7 +117,7 @@ class Check:
         rows = read_ledger(self.config.output / name / "ledger").values()
         return {row.key: row.content_sha256 or f"{row.kind}: {row.reason}" for row in rows}
 
-    def compare(self, name: str) -> None:
+    def compare(self, name: str, executor: Executor) -> None:
         """Same set, no fault, and a rerun that does nothing.
 
         Raises:
@@ -130,7 +129,7 @@ class Check:
         if faults := list(find_faults(folder)):
             raise SystemExit(f"{folder}: {len(faults)} faults, first: {faults[0]}")
         before, said = _hashes(folder), self.text(name).count(", 0 to do")
-        self.finish(name, self.start(name, "loop"))
+        self.finish(name, self.start(name, executor))
         if self.text(name).count(", 0 to do") != said + 1 or _hashes(folder) != before:
             raise SystemExit(f"{folder}: a rerun had something to do, or changed a file")
 
@@ -161,7 +160,7 @@ class Check:
             if process.exitcode != -signal.SIGKILL:
                 self.work_s = min(self.work_s, time.monotonic() - begin)  # the machine may have been busy
                 self.finish(name, process)
-                return self.compare(name)
+                return self.compare(name, executor)
 
     def make_with_a_dead_node(self, name: str, remove: Callable[[], None]) -> None:
         """One dataset, of whose nodes one dies as soon as something is committed."""
@@ -171,7 +170,7 @@ class Check:
         remove()
         print(f"node killed, {name}: {len(self.holds(name))} clips committed", flush=True)
         self.finish(name, process)
-        self.compare(name)
+        self.compare(name, "ray")
 
 
 def _victim(kind: str, driver: Driver, draw: random.Random) -> psutil.Process | None:
@@ -203,7 +202,7 @@ def check(config: KillsConfig) -> None:
     os.environ.update({**QUIET, "OMP_NUM_THREADS": "1"})
     MULTI.set_forkserver_preload(["preprocessing.job", "infra.ray_data", "ray.data"])
     this, draw = Check(config), random.Random(config.seed)
-    make_clips(config)
+    make_clips(config.output / "clips", count=config.clips, size=config.size)
     this.make_unbroken()
     turns: list[Executor] = ["loop", "ray"] if config.executor == "both" else [config.executor]
     with ExitStack() as stack:
@@ -223,44 +222,6 @@ def check(config: KillsConfig) -> None:
         f"{len(this.kills)} kills ({told or 'none'}), {config.nodes} nodes: every dataset equals the "
         f"unbroken one ({len(this.expected)} clips), verifies, and a rerun does nothing"
     )
-
-
-@contextmanager
-def ray_nodes(count: int) -> Iterator[Any]:
-    """One node of two CPUs, or a head without CPUs and `count` nodes of one."""
-    from ray.cluster_utils import Cluster
-
-    Path("/tmp/ray").mkdir(exist_ok=True)  # where it notes its address
-    with tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp", ignore_cleanup_errors=True) as folder:
-        head = {"num_cpus": 2 if count == 1 else 0, "temp_dir": folder, "include_dashboard": False}
-        cluster = Cluster(initialize_head=True, head_node_args=head)
-        try:
-            for _ in range(count if count > 1 else 0):
-                cluster.add_node(num_cpus=1)
-            yield cluster
-        finally:
-            cluster.shutdown()
-
-
-def make_clips(config: KillsConfig) -> None:
-    """Synthetic clips, an empty file and one of noise."""
-    script, preset = ROOT / "pipelines/make_demo_clips.py", ROOT / "pipelines/configs/tiny/clips.yaml"
-    folder = config.output / "clips"
-    flags = [
-        f"--config={preset}",
-        f"--output={folder}",
-        f"--count={config.clips}",
-        "--workers=1",
-        f"--size={config.size}",
-    ]
-    subprocess.run(
-        [sys.executable, str(script), *flags],
-        check=True,
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )
-    (folder / "empty.mp4").write_bytes(b"")
-    (folder / "noise.mp4").write_bytes(random.Random(0).randbytes(5000))
 
 
 if __name__ == "__main__":

@@ -11,23 +11,46 @@ from syncflow.config import Config
 from syncflow.records import ClipSpec
 from syncflow.text_config import TextConfig
 
+MODELS = {"git": "microsoft/git-base-vatex", "qwen3-vl": "Qwen/Qwen3-VL-4B-Instruct"}
+
 
 class CaptionConfig(Config):
     """Where captions come from. (The paper's VideoOFA was never released.)"""
 
-    kind: Literal["label", "manifest", "git"] = "git"
+    kind: Literal["label", "manifest", "git", "qwen3-vl"] = "git"
     """`label`: the class as a sentence; `manifest`: the source's own captions, or a captions file, and the
-    label where there is none; `git`: a captioning model."""
+    label where there is none; `git`, `qwen3-vl`: a captioning model."""
     fallback: str = ""
     """Caption of a clip whose source has none; empty: such a clip is rejected as no_caption."""
-    model: str = "microsoft/git-base-vatex"
-    """Folder or hub name of the GIT model (`GitForCausalLM`) of kind `git`."""
-    frames: int = Field(default=6, ge=1)
-    """Frames of a window that the model looks at."""
+    model: str = ""
+    """Folder or hub name of the model (`GitForCausalLM`, `Qwen3VLForConditionalGeneration`); empty:
+    microsoft/git-base-vatex, Qwen/Qwen3-VL-4B-Instruct."""
+    span: Literal["window", "clip"] = "window"
+    """What a model looks at: `window`, each window's own seconds; `clip`, the whole clip, whose caption all
+    of its windows share."""
+    frames: int = Field(default=6, ge=1, le=64)
+    """Evenly spaced frames that the model looks at."""
+    prompt: str = "Describe in one sentence what happens in this video, and what makes a sound in it."
+    """What qwen3-vl is asked."""
     max_tokens: int = Field(default=40, ge=1)
     """Longest caption that the model may write, tokens."""
     batch: int = Field(default=8, ge=1)
-    """Windows that the model captions at once."""
+    """Captions that the model writes at once."""
+
+    @property
+    def by_model(self) -> bool:
+        """Whether a model writes them."""
+        return self.kind in MODELS
+
+    @property
+    def location(self) -> str:
+        """Where the model lies."""
+        return self.model or MODELS[self.kind]
+
+    @property
+    def overview_frames(self) -> int:
+        """Frames of the whole clip that have to be decoded for its caption."""
+        return self.frames if self.by_model and self.span == "clip" else 0
 
 
 class EncodeConfig(Config):

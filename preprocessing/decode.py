@@ -3,11 +3,13 @@
 import errno
 from pathlib import Path
 
+import numpy as np
+
 from preprocessing.decode_config import DecodeConfig, WindowConfig
 from preprocessing.filters import score_window
 from preprocessing.windows import window_starts
 from syncflow.hashing import file_sha256
-from syncflow.media import Limits, MediaError, MediaInfo, decode_windows, probe
+from syncflow.media import Limits, MediaError, MediaInfo, decode_frames_at, decode_windows, probe
 from syncflow.records import ClipRef, ClipSpec, DecodedClip, DecodedWindow, Dropped
 from syncflow.storage import local_copy
 
@@ -24,10 +26,14 @@ class DecodeStep:
         config: decoder and caps.
         spec: what a window is.
         windows: which windows of a clip.
+        overview_frames: frames of the whole clip to decode for its caption; 0 for none.
     """
 
-    def __init__(self, config: DecodeConfig, spec: ClipSpec, windows: WindowConfig) -> None:
+    def __init__(
+        self, config: DecodeConfig, spec: ClipSpec, windows: WindowConfig, *, overview_frames: int = 0
+    ) -> None:
         self.config, self.spec, self.windows = config, spec, windows
+        self.overview_frames = overview_frames
         self.limits = Limits(
             memory_bytes=config.memory_mib << 20,
             max_pixels=config.max_pixels,
@@ -102,15 +108,28 @@ class DecodeStep:
             DecodedWindow(index=k, start_s=start_s, frames=frames, audio=audio)
             for k, (start_s, (frames, audio)) in enumerate(zip(starts, decoded, strict=True))
         )
+        begin_s = max(first, ref.start_s)
         end_s = last if ref.duration_s is None else min(last, ref.start_s + ref.duration_s)
-        clip_seconds = end_s - max(first, ref.start_s)
         return DecodedClip(
             ref=ref,
             source_sha256=file_sha256(path),
             windows=windows,
             scores=tuple(
-                score_window(window, spec=spec) | {"clip_seconds": clip_seconds} for window in windows
+                score_window(window, spec=spec) | {"clip_seconds": end_s - begin_s} for window in windows
             ),
+            overview=self._overview(path, info, begin_s, end_s) if self.overview_frames else None,
+        )
+
+    def _overview(self, path: Path, info: MediaInfo, begin_s: float, end_s: float) -> np.ndarray:
+        """The middle frame of each of so many equal parts of the clip."""
+        part_s = (end_s - begin_s) / self.overview_frames
+        return decode_frames_at(
+            path,
+            times_s=[begin_s + (k + 0.5) * part_s for k in range(self.overview_frames)],
+            spec=self.spec,
+            timeout_s=self.config.timeout_s,
+            limits=self.limits,
+            info=info,
         )
 
 

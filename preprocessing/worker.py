@@ -33,7 +33,9 @@ class Decoder:
     def __init__(self, work: Work) -> None:
         config = work.config
         self.steps = [
-            DecodeStep(config.decode, config.spec, config.windows),
+            DecodeStep(
+                config.decode, config.spec, config.windows, overview_frames=config.caption.overview_frames
+            ),
             FilterStep(config.filters),
         ]
 

@@ -112,6 +112,7 @@ class DecodedClip(_Record):
     source_sha256: str
     windows: tuple[DecodedWindow, ...]
     scores: tuple[dict[str, float], ...]  # one a window: motion, static, silence, clipping ... (filters.py)
+    overview: np.ndarray | None = None  # uint8 f h w c: evenly spaced over the whole clip, for its caption
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)

@@ -1,6 +1,13 @@
 """Read and write clips: the only caller of ffmpeg and decord (rules: docs/decoding.md)."""
 
-from syncflow.media.decode import Backend, decode_audio, decode_picture, decode_window, decode_windows
+from syncflow.media.decode import (
+    Backend,
+    decode_audio,
+    decode_frames_at,
+    decode_picture,
+    decode_window,
+    decode_windows,
+)
 from syncflow.media.encode import write_clip
 from syncflow.media.errors import MediaError, Reason
 from syncflow.media.probe import Limits, MediaInfo, probe
@@ -12,6 +19,7 @@ __all__ = [
     "MediaInfo",
     "Reason",
     "decode_audio",
+    "decode_frames_at",
     "decode_picture",
     "decode_window",
     "decode_windows",

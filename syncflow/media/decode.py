@@ -115,6 +115,41 @@ def decode_picture(
     return _frames(path, raw[0], span=span, spec=spec)[0]
 
 
+def decode_frames_at(
+    path: Path,
+    *,
+    times_s: Sequence[float],
+    spec: ClipSpec,
+    timeout_s: float = 30.0,
+    limits: Limits | None = None,
+    info: MediaInfo | None = None,
+) -> np.ndarray:
+    """The frame on show at each of the times; the file need not have sound.
+
+    Args:
+        times_s: seconds from the container's start, in any order.
+
+    Returns:
+        frames uint8 `f h w c`, RGB, in the order of the times.
+
+    Raises:
+        MediaError: any reason of `probe`; no_video, too_short.
+    """
+    limits = limits or Limits()
+    real = checked_path(path)
+    info = info or probe(real, timeout_s=timeout_s, limits=limits)
+    one = spec.model_copy(update={"seconds": 1 / spec.fps})
+    latest_s = info.video_end_s - one.seconds
+    starts_s = [max(0.0, info.video_start_s, min(time_s - one.seconds / 2, latest_s)) for time_s in times_s]
+    for start_s in starts_s:
+        _require(path, info, start_s=start_s, spec=one, kinds=("video",))
+    found: dict[int, np.ndarray] = {}
+    for span in plan_spans(starts_s, info=info, spec=one):
+        raw = _raw(real, span, ("video",), info=info, spec=one, timeout_s=timeout_s, limits=limits)
+        found |= dict(zip(span.places, _frames(path, raw[0], span=span, spec=one), strict=True))
+    return np.concatenate([found[place] for place in range(len(starts_s))])
+
+
 def decode_audio(
     path: Path,
     *,

@@ -1,8 +1,14 @@
-"""Precompute under Ray Data: in either form the same set as the loop's, and a wrong worker is one line."""
+"""Precompute under Ray Data: the loop's set in either form, whatever is killed; wrong weights are one line."""
 
+import os
+import subprocess
+import sys
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import psutil
 import pytest
 
 from infra.local_cluster import cluster
@@ -10,12 +16,13 @@ from infra.ray_data import RayExecutor, fit_pools
 from preprocessing.config import PrecomputeConfig
 from preprocessing.job import precompute
 from preprocessing.worker import Decoder, Encoder, ShardWorker
+from syncflow.config import dump_config
 from syncflow.data.batches import LatentDataset
 from syncflow.errors import UserError
 from tests.precompute_case import content, job, write_media, write_weights
 
 pytestmark = pytest.mark.ray
-GOOD = 6
+GOOD = 12
 
 
 @pytest.fixture(scope="module")
@@ -42,14 +49,66 @@ def unbroken(case: Path) -> dict[str, str]:
     return content(case / "loop")
 
 
-@pytest.mark.parametrize("stages", ["fused", "split"])
-def test_ray_gives_the_same_clips_and_latents_as_the_loop(
-    case: Path, ray_of_two: None, unbroken: dict[str, str], stages: str
+def test_ray_in_three_pools_gives_the_same_clips_and_latents_as_the_loop(
+    case: Path, ray_of_two: None, unbroken: dict[str, str]
 ) -> None:
-    settings = config(case, stages, stages=stages, clips_per_shard=3)
+    settings = config(case, "split", stages="split", clips_per_shard=3)
     assert precompute(settings, execute=RayExecutor(settings)) == 0
-    assert content(case / stages) == unbroken
-    assert len(LatentDataset(case / stages)) == 2 * GOOD
+    assert content(case / "split") == unbroken
+    assert len(LatentDataset(case / "split")) == 2 * GOOD
+
+
+def test_a_killed_worker_loses_and_doubles_nothing(
+    case: Path, ray_of_two: None, unbroken: dict[str, str]
+) -> None:
+    settings = config(case, "fused", stages="fused", clips_per_shard=1)
+    found: list[int] = []
+    killer = threading.Thread(target=lambda: found.append(kill_a_worker(case / "fused")))
+    killer.start()
+    assert precompute(settings, execute=RayExecutor(settings)) == 0
+    killer.join()
+    assert 0 < found[0] < len(unbroken), "a worker was to be killed on the way"
+    assert content(case / "fused") == unbroken
+    assert len(LatentDataset(case / "fused")) == 2 * GOOD
+
+
+def test_a_killed_driver_loses_and_doubles_nothing(
+    case: Path, ray_of_two: None, unbroken: dict[str, str], repository: Path
+) -> None:
+    import ray
+
+    settings = config(case, "killed", executor="ray", clips_per_shard=1)
+    dump_config(settings, case / "killed.yaml")
+    driver = subprocess.Popen(
+        [sys.executable, "pipelines/precompute_latents.py", "--config", str(case / "killed.yaml")],
+        cwd=repository,
+        env={**os.environ, "RAY_ADDRESS": ray.get_runtime_context().gcs_address},
+        stdout=subprocess.DEVNULL,
+    )
+    try:
+        wait_for_a_commit(case / "killed")
+    finally:
+        driver.kill()
+        driver.wait()
+    assert 0 < len(content(case / "killed")) < len(unbroken), "the driver was to be killed on the way"
+    assert precompute(config(case, "killed", clips_per_shard=1)) == 0
+    assert content(case / "killed") == unbroken
+    assert len(LatentDataset(case / "killed")) == 2 * GOOD
+
+
+def wait_for_a_commit(output: Path) -> None:
+    deadline = time.monotonic() + 120
+    while not list((output / "ledger").glob("*.parquet")):
+        assert time.monotonic() < deadline, "nothing was committed"
+        time.sleep(0.005)
+
+
+def kill_a_worker(output: Path) -> int:
+    """Kill one of Ray's workers as soon as something is committed; the clips that were."""
+    wait_for_a_commit(output)
+    workers = [p for p in psutil.Process().children(recursive=True) if "MapWorker" in "".join(p.cmdline())]
+    workers[0].kill()
+    return len(content(output))
 
 
 def test_worker_with_other_weights_is_refused_in_one_line(case: Path, ray_of_two: None) -> None:

@@ -1,5 +1,6 @@
 """One result for each input, each with the right reason."""
 
+import dataclasses
 import random
 import subprocess
 from pathlib import Path
@@ -122,3 +123,21 @@ def test_a_clip_takes_two_children_however_many_its_windows(
     (result,) = step([ref(clip)])
     assert isinstance(result, DecodedClip) and len(result.windows) == 7
     assert len(started) == 2  # what the file holds, then its windows
+
+
+def test_a_caption_of_the_whole_clip_is_given_frames_from_all_of_it(tmp_path: Path) -> None:
+    shades = np.repeat(np.arange(10, 250, 10, dtype=np.uint8), 4)  # 24 shades of a quarter second
+    frames = np.broadcast_to(shades[:, None, None, None], (96, 64, 64, 3))
+    audio = np.random.default_rng(0).normal(0, 0.1, 288_000).astype(np.float32)
+    write_clip(tmp_path / "clip.mp4", frames=frames, audio=audio, fps=16, sample_rate=48_000)
+    step = DecodeStep(DecodeConfig(), SPEC, WindowConfig(), overview_frames=6)
+    whole = ref(tmp_path / "clip.mp4")
+    part = dataclasses.replace(whole, start_s=3.0, duration_s=3.0)
+    for clip, first, every in ((whole, 0.5, 1.0), (part, 3.25, 0.5)):
+        (result,) = step([clip])
+        assert isinstance(result, DecodedClip) and result.overview is not None
+        assert result.overview.shape == (6, 64, 64, 3)
+        expected = [shades[int((first + k * every) * 16)] for k in range(6)]
+        assert np.abs(result.overview.mean(axis=(1, 2, 3)) - expected).max() < 12
+    (plain,) = DecodeStep(DecodeConfig(), SPEC, WindowConfig())([whole])
+    assert isinstance(plain, DecodedClip) and plain.overview is None
