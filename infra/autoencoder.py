@@ -86,7 +86,7 @@ def measure(config: AutoencoderTrainConfig) -> dict[str, float]:
 
     windows = decoded_windows(training_windows(config, held_out=True))
     vae = load_vae(AudioVAE if config.kind == "audio" else VideoVAE, config.output)
-    scores = [score_window(vae, *reconstruct(vae, window)) for window in windows]
+    scores = [score_window(vae, *reconstruct(vae, window), fps=config.clip.fps) for window in windows]
     sounds = [score for score in scores if isinstance(score, AudioScore)]
     pictures = [score for score in scores if isinstance(score, VideoScore)]
     figures = dataclasses.asdict(summarise_audio(sounds) if sounds else summarise_video(pictures))

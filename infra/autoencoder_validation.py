@@ -52,7 +52,7 @@ class HeldOutWindows(Callback):
         folder, scores = self.config.output / "held_out" / f"step_{step:08}", []
         for row in self.chosen:
             original, made = reconstruct(vae, self.windows[row])
-            scores.append(score_window(vae, original, made))
+            scores.append(score_window(vae, original, made, fps=self.config.clip.fps))
             if len(scores) <= self.config.validation_samples:
                 name = f"window_{row:04}"
                 write_sample(folder, name, vae=vae, original=original, made=made, score=scores[-1])
@@ -84,5 +84,5 @@ def summary_figures(scores: Sequence[AudioScore | VideoScore]) -> dict[str, floa
     return {
         name: float(value)
         for name, value in dataclasses.asdict(summary).items()
-        if name not in ("windows", "onsets") and math.isfinite(value)
+        if name not in ("windows", "onsets", "peaks") and math.isfinite(value)
     }

@@ -64,7 +64,8 @@ def write_sample(
 ) -> None:
     """`<name>.png`, original above reconstruction; of sound also `<name>_{original,made}.wav`."""
     if isinstance(score, VideoScore):
-        title = f"{name}: PSNR {score.psnr_db:.1f} dB, SSIM {score.ssim:.2f}"
+        kept = f"{score.kept} of {score.peaks} motion peaks kept"
+        title = f"{name}: PSNR {score.psnr_db:.1f} dB, SSIM {score.ssim:.2f}, {kept}"
         write_frames_picture(folder / f"{name}.png", original, made, title=title)
         return
     assert isinstance(vae, AudioVAE)
@@ -95,7 +96,7 @@ def _score_folder(
         generator = keyed_generator(config.seed, "reconstruction", row) if config.draw else None
         original, made = reconstruct(vae, store[row], generator=generator)
         file, window = origins[row]
-        score = score_window(vae, original, made)
+        score = score_window(vae, original, made, fps=config.clip.fps)
         if row in shown:
             sample = f"{Path(file).stem}_{window}"
             write_sample(
@@ -104,8 +105,10 @@ def _score_folder(
         yield WindowScore(folder=name, file=file, window=window, score=score)
 
 
-def score_window(vae: AudioVAE | VideoVAE, original: np.ndarray, made: np.ndarray) -> AudioScore | VideoScore:
+def score_window(
+    vae: AudioVAE | VideoVAE, original: np.ndarray, made: np.ndarray, *, fps: float
+) -> AudioScore | VideoScore:
     """What an autoencoder kept of one window."""
     if isinstance(vae, AudioVAE):
         return score_audio(original, made, sample_rate=vae.sample_rate)
-    return score_video(original, made)
+    return score_video(original, made, fps=fps)

@@ -3,8 +3,8 @@
 torch's own weights shrink what depends on the picture at each layer, and random ones of the right size mix
 it up in 30 of them; both need thousands of steps to learn what a linear transform gives at once. So the
 residual branches begin at zero, and what is left, a chain of strided and up-sampling convolutions, is made a
-principal-component codec of random pictures that have the spectrum of natural ones. The branches then learn
-what a linear codec misses. Published weights need none of it.
+principal-component codec of random pictures that have the spectrum of natural ones, and of pairs of frames
+of random clips. The branches then learn what a linear codec misses. Published weights need none of it.
 """
 
 import math
@@ -16,22 +16,20 @@ from diffusers import AutoencoderKL
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from syncflow.autoencoders.first_temporal_weights import FIRST_LOGVAR, initialise_temporal
 from syncflow.autoencoders.linear_path import Link, at, clear, set_linear_path
-from syncflow.autoencoders.temporal_vae import CausalConv3d, DoubleFrames, HalveFrames, Level, ResidualBlock
+from syncflow.autoencoders.random_clips import PICTURE_DEVIATION, random_clips, random_pictures
+from syncflow.autoencoders.temporal_vae import ResidualBlock
 from syncflow.autoencoders.video_vae import VideoVAE
 
-FIRST_LOGVAR = -6.0  # a posterior far narrower than the latents, so that the decoders learn to look
 BRANCH_GAIN = 1.4  # of the first convolution of a residual branch, behind a SiLU
 MOST_SIGNALS = 48  # channels of a level that the linear codec uses
-PICTURES, ROWS = 96, 64  # random ones, of which the codec is made
-PICTURE_DEVIATION = 0.45
-COLOUR_SHARE = 0.45  # deviation of each colour channel's own part, that of the common part being 1
-PATCHES = 30_000  # of them, to which a decoder's layer is fitted
+PATCHES = 30_000  # of pictures, to which a decoder's layer is fitted
 
 
 @torch.no_grad()
 def initialise_video_vae(vae: VideoVAE, generator: torch.Generator) -> None:
-    """Make both parts linear codecs: pictures by principal components, time by the mean of 4 frames.
+    """Make both parts linear codecs: of pictures, and of the frames of a clip.
 
     Raises:
         UserError: more signals than a group norm has room for (too many groups or too narrow a level).
@@ -49,20 +47,7 @@ def initialise_video_vae(vae: VideoVAE, generator: torch.Generator) -> None:
             clear(layer)
     pictures = random_pictures(generator)
     _initialise_spatial(vae.spatial, pictures, generator)  # type: ignore[arg-type]
-    _initialise_temporal(vae)
-
-
-def random_pictures(generator: torch.Generator) -> Tensor:
-    """Pictures `i 3 h w`: smooth noise of each scale, mostly common to the three colours."""
-    total = torch.zeros(PICTURES, 3, ROWS, ROWS)
-    scale = 1
-    while scale <= ROWS:
-        common = torch.randn(PICTURES, 1, scale, scale, generator=generator)
-        own = torch.randn(PICTURES, 3, scale, scale, generator=generator)
-        noise = F.interpolate(common + COLOUR_SHARE * own, size=(ROWS, ROWS), mode="bilinear")
-        total += noise / scale
-        scale *= 2
-    return PICTURE_DEVIATION * total / total.std()
+    initialise_temporal(vae, vae.encode_frames(random_clips(generator)))
 
 
 def _initialise_spatial(vae: AutoencoderKL, pictures: Tensor, generator: torch.Generator) -> None:
@@ -84,7 +69,7 @@ def _initialise_encoder(vae: AutoencoderKL, pictures: Tensor, channels: int) -> 
     for block, following in pairwise(blocks):
         down, last = block.downsamplers[0].conv, following is blocks[-1]
         count = channels if last else min(MOST_SIGNALS, down.out_channels, 4 * levels[-1].shape[1])
-        kernel = F.pad(_components(levels[-1], count, whiten=last), (0, 1, 0, 1))
+        kernel = F.pad(_components(levels[-1], count, scaled=last), (0, 1, 0, 1))
         levels.append(F.conv2d(F.pad(levels[-1], (0, 1, 0, 1)), kernel, stride=2))
         links += [Link(conv=down, kernel=kernel), *_shortcut(following, count)]
     out = torch.eye(2 * channels, channels)  # mean; no log-variance
@@ -117,12 +102,16 @@ def _shortcut(block: Any, signals: int) -> list[Link]:
     return [] if conv is None else [Link(conv=conv, kernel=at(conv, torch.eye(signals), (0, 0)))]
 
 
-def _components(signals: Tensor, count: int, *, whiten: bool) -> Tensor:
-    """Kernel `o c 2 2` of the first principal components of blocks of 2 x 2; `whiten`: of unit deviation."""
+def _components(signals: Tensor, count: int, *, scaled: bool) -> Tensor:
+    """Kernel `o c 2 2` of the first principal components of blocks of 2 x 2.
+
+    `scaled`: all by one factor, so that the first has unit deviation. An error of any of them is then worth
+    the same in pixels, which is how the temporal part weighs them.
+    """
     patches = F.unfold(signals, 2, stride=2).transpose(1, 2).flatten(0, 1)
     values, vectors = torch.linalg.eigh(patches.T @ patches / len(patches))
     kernel = vectors.flip(1)[:, :count].T.unflatten(1, (-1, 2, 2))
-    return kernel / values.flip(0)[:count, None, None, None].sqrt() if whiten else kernel
+    return kernel / values[-1].sqrt() if scaled else kernel
 
 
 def _fitted(enlarged: Tensor, wanted: Tensor, generator: torch.Generator) -> Tensor:
@@ -134,45 +123,3 @@ def _fitted(enlarged: Tensor, wanted: Tensor, generator: torch.Generator) -> Ten
     square = inputs.T @ inputs
     ridge = 1e-4 * square.diagonal().mean() * torch.eye(len(square))
     return torch.linalg.solve(square + ridge, inputs.T @ outputs).T.unflatten(1, (-1, 3, 3))
-
-
-def _initialise_temporal(vae: VideoVAE) -> None:
-    """Frame latents are averaged over time, and repeated."""
-    same, temporal = torch.eye(vae.latent_channels), vae.temporal
-    encoder, decoder, scaling = temporal.encoder, temporal.decoder, vae.spatial_scaling
-    set_linear_path(
-        [
-            _link(encoder.conv_in, same / scaling),
-            *(link for level in encoder.levels for link in _level(level, same)),  # type: ignore[arg-type]
-        ],
-        norm=encoder.norm_out,
-        out=encoder.conv_out.conv,
-        kernel=at(encoder.conv_out.conv, torch.eye(2 * len(same), len(same)), (0, 0, 0)),
-    )
-    for layer in (temporal.to_moments.conv, temporal.from_latent.conv):
-        clear(layer)
-        assert layer.bias is not None
-        layer.weight[: len(same), : len(same), 0, 0, 0] = same
-        layer.bias[len(same) :] = FIRST_LOGVAR  # none of the second layer
-    set_linear_path(
-        [
-            _link(decoder.conv_in, same),
-            *(link for level in reversed(decoder.levels) for link in _level(level, same)),  # type: ignore
-        ],
-        norm=decoder.norm_out,
-        out=decoder.conv_out.conv,
-        kernel=at(decoder.conv_out.conv, scaling * same, (2, 1, 1)),
-    )
-
-
-def _level(level: Level, same: Tensor) -> list[Link]:
-    skip, resample = level.blocks[0].skip, level.resample  # type: ignore[union-attr]
-    return [_link(layer, same) for layer in (skip, resample) if isinstance(layer, CausalConv3d)]
-
-
-def _link(layer: CausalConv3d, matrix: Tensor) -> Link:
-    """The present frame alone, or the mean of two frames where they are halved."""
-    side = layer.conv.kernel_size[1] // 2
-    times = (1, 2) if isinstance(layer, HalveFrames) else (layer.conv.kernel_size[0] - 1,)
-    kernel = at(layer.conv, matrix, *((time, side, side) for time in times))
-    return Link(conv=layer.conv, kernel=kernel, repeats=2 if isinstance(layer, DoubleFrames) else 1)

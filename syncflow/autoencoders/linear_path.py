@@ -1,7 +1,8 @@
 """A linear map through a chain of convolutions that ends in group norm, SiLU and a last convolution.
 
 SiLU(z) - SiLU(-z) = z: signals that go in with both signs come out unchanged. A constant of both signs in
-each group, large beside the signals, makes the group's deviation known, so that the norm only multiplies.
+each group, large beside the signals, makes the group's deviation known, so that the norm only multiplies:
+to where the constants are 1, for what reaches the last convolution decides how far its first updates go.
 """
 
 import math
@@ -23,12 +24,17 @@ class Link:
     """A convolution, and the kernel `o c ...` (of its own size) that it is to apply to its first c channels.
 
     Its first o channels become the signals; the next one, where there is room, the constant 1.
-    `repeats`: each signal is written so many times, next to each other (into frames, by `DoubleFrames`).
+    `repeats`: each signal is written so many times, next to each other (into frames, by `DoubleFrames`);
+    the kernel may then be `o r c ...`, one for each of them.
     """
 
     conv: Conv
     kernel: Tensor
     repeats: int = 1
+
+    @property
+    def num_inputs(self) -> int:
+        return self.kernel.shape[-1 - len(self.conv.kernel_size)]
 
 
 def at(conv: Conv, matrix: Tensor, *taps: tuple[int, ...]) -> Tensor:
@@ -60,15 +66,16 @@ def set_linear_path(links: Sequence[Link], *, norm: nn.GroupNorm, out: Conv, ker
 
 def _write(link: Link, row: int, weights: Tensor, *, bias: float = 0.0) -> None:
     rows = slice(row * link.repeats, (row + 1) * link.repeats)
+    inputs = weights.shape[-1 - len(link.conv.kernel_size)]
     link.conv.weight[rows] = 0.0
-    link.conv.weight[rows, : len(weights)] = weights
+    link.conv.weight[rows, :inputs] = weights
     if link.conv.bias is not None:
         link.conv.bias[rows] = bias
 
 
 def _constant(link: Link, value: float, *, has_constant: bool) -> tuple[Tensor, float] | None:
     """Weights and bias of a channel of this value: from the bias, or from the constant that came in."""
-    weights = torch.zeros(link.kernel.shape[1] + 1, *link.conv.kernel_size)
+    weights = torch.zeros(link.num_inputs + 1, *link.conv.kernel_size)
     if link.conv.bias is not None:
         return weights[:-1], value
     if not has_constant or math.prod(link.conv.kernel_size) > 1:
@@ -104,10 +111,10 @@ def _write_pairs(link: Link, *, norm: nn.GroupNorm, out: Conv, kernel: Tensor, h
         first = signal % groups * width + signal // groups * 2
         for channel, sign in ((first, 1.0), (first + 1, -1.0)):
             _write(link, channel, sign * link.kernel[signal])
-            out.weight[: len(kernel), channel] = sign * kernel[:, signal]
+            out.weight[: len(kernel), channel] = sign * REFERENCE * kernel[:, signal]
     if constant is None:
         return
     for last in range(width, norm.num_channels + 1, width):
         for channel, sign in ((last - 2, 1.0), (last - 1, -1.0)):
             _write(link, channel, sign * constant[0], bias=sign * constant[1])
-    norm.weight.fill_(REFERENCE * math.sqrt(2 / width))
+    norm.weight.fill_(math.sqrt(2 / width))

@@ -14,7 +14,7 @@ from syncflow.evaluation.reconstruction import (
 )
 from syncflow.evaluation.report import number
 
-VIDEO = ("clips", "windows", "PSNR, dB", "SSIM")
+VIDEO = ("clips", "windows", "PSNR, dB", "SSIM", "motion peaks", "motion F1 at 1 frame")
 AUDIO = (
     *("clips", "windows", "onsets", "onset F1 at 10 ms", "mean offset, ms"),
     *("mel distance, dB", "SI-SDR, dB"),
@@ -65,7 +65,10 @@ def _cells(scores: Sequence[VideoScore | AudioScore]) -> list[str]:
     of_sound = [score for score in scores if isinstance(score, AudioScore)]
     if not of_sound:
         v = summarise_video([score for score in scores if isinstance(score, VideoScore)])
-        return [str(v.windows), number(v.psnr_db, 1), number(v.ssim, 3)]
+        return [
+            *(str(v.windows), number(v.psnr_db, 1), number(v.ssim, 3)),
+            *(str(v.peaks), number(v.motion_f1, 3)),
+        ]
     a = summarise_audio(of_sound)
     return [
         *(str(a.windows), str(a.onsets), number(a.onset_f1, 3), number(a.onset_offset_ms, 1)),

@@ -11,14 +11,16 @@ class AttentionAdaptor(nn.Module):
     """Self-attention over all features of a clip, layer norm, linear.
 
     The self-attention is residual and starts at zero, so that a new adaptor is a linear map of the
-    normed features. Rotary positions are those of the features in time.
+    normed features. Rotary positions are those of the features in time. The linear map makes `tokens` of a
+    feature, one for each equal part of the time that it stands for.
     """
 
-    def __init__(self, width: int, *, out: int, num_heads: int) -> None:
+    def __init__(self, width: int, *, out: int, num_heads: int, tokens: int = 1) -> None:
         super().__init__()
+        self.tokens = tokens
         self.attention = SelfAttention(width, num_heads=num_heads)
         self.norm = nn.LayerNorm(width, eps=EPS)
-        self.linear = Linear(width, out)
+        self.linear = Linear(width, tokens * out)
 
     @torch.no_grad()
     def initialize(self, *, generator: torch.Generator | None = None) -> None:
@@ -30,14 +32,17 @@ class AttentionAdaptor(nn.Module):
             nn.init.zeros_(linear.bias)
 
     def forward(self, features: Tensor, rotation: Rotation) -> Tensor:
-        """`b k e` at the times of `rotation` (`k`) -> `b k e'`."""
+        """`b k e` at the times of `rotation` (`k`) -> `b (k tokens) e'`."""
         features = features.to(self.linear.weight.dtype)
         attended = self.attention(features[:, :, None], rotation=rotation)[:, :, 0]
-        return self.linear(self.norm(features + attended))
+        made = self.linear(self.norm(features + attended))
+        return made.unflatten(2, (self.tokens, -1)).flatten(1, 2)
 
 
 class NoAdaptor(nn.Module):
     """The features as they are."""
+
+    tokens = 1
 
     def forward(self, features: Tensor, rotation: Rotation) -> Tensor:
         return features

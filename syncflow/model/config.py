@@ -5,7 +5,7 @@ Nothing here imports torch: a pipeline rejects a wrong key before it loads anyth
 
 from typing import Literal
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from syncflow.config import Config
 
@@ -99,6 +99,17 @@ class AdaptorConfig(Config):
     """`attention`: self-attention, layer norm, linear; `none`: the features as they are (Table 4)."""
     num_heads: int = 16
     """Attention heads."""
+    tokens: int = Field(default=1, ge=1)
+    """Tokens that a feature becomes, each at its own part of the time that its latent frame covers. One
+    stands at the middle; 4 can say in which of the 4 pixel frames a thing happens."""
+
+    @model_validator(mode="after")
+    def _check(self) -> "AdaptorConfig":
+        if self.kind == "none" and self.tokens > 1:
+            raise ValueError(
+                f"adaptor.tokens {self.tokens} with kind none: features go in as they are; set 1"
+            )
+        return self
 
 
 class DualDiTConfig(Config):

@@ -5,6 +5,7 @@ stages, ablations and video-to-audio differ in what they call, not in flags insi
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -119,14 +120,16 @@ class DualDiT(ModelMixin, ConfigMixin):
         if features is None:
             raise ValueError("features None: this audio tower reads the video; pass those of DualDiT.video")
         frames, each = features[0].shape[1:3]
-        positions = self.feature_positions(frames, z_a.shape[1], frame_spans).to(z_a.device)
-        positions = positions.repeat_interleave(each)
+        place = partial(self.feature_positions, frames, z_a.shape[1], frame_spans)
+        positions = place().to(z_a.device).repeat_interleave(each)
         head_dim = self.settings.video.hidden_size // self.settings.adaptor.num_heads
         turn = rotation(positions, rotary_frequencies(head_dim, device=z_a.device))
         adapted = [
             adaptor(layer.flatten(1, 2), turn) for adaptor, layer in zip(self.adaptors, features, strict=True)
         ]
-        return self.audio_tower(z_a, t, video=adapted, video_positions=positions, text=prompts)
+        parts = place(parts=self.adaptors[0].tokens).to(z_a.device)  # type: ignore[arg-type]
+        parts = parts.unflatten(0, (frames, 1, -1)).expand(-1, each, -1).flatten()
+        return self.audio_tower(z_a, t, video=adapted, video_positions=parts, text=prompts)
 
     def prepare_text(self, text: TextBatch | DualText) -> DualText:
         """Embed prompts for both towers; a sampler does it once for all steps."""
@@ -136,8 +139,12 @@ class DualDiT(ModelMixin, ConfigMixin):
         audio = self.audio_tower.prepare_text(*parts) if self.audio_tower.reads_text else None
         return DualText(self.video_tower.prepare_text(*parts), audio)
 
-    def feature_positions(self, frames: int, n: int, frame_spans: FrameSpans | None = None) -> Tensor:
+    def feature_positions(
+        self, frames: int, n: int, frame_spans: FrameSpans | None = None, *, parts: int = 1
+    ) -> Tensor:
         """Middle of each of `frames` video latent frames on the axis of `n` audio latents, float32.
+
+        With `parts` they are the middles of so many equal parts of each frame, in their order.
 
         Sound and picture are of the same length, so a span's place in the clip is its share of `n`.
         Without `frame_spans` the config's table serves if it has as many frames; for other lengths
@@ -154,15 +161,19 @@ class DualDiT(ModelMixin, ConfigMixin):
                 f"frame_spans of {len(frame_spans)} latent frames, features of {frames}: "
                 "pass the video VAE's frame_spans of this clip"
             )
-        middles = torch.tensor([(first + last + 1) / 2 for first, last in frame_spans])
-        return middles * (n / (frame_spans[-1][1] + 1))
+        shares = [(part + 0.5) / parts for part in range(parts)]
+        middles = [first + share * (last + 1 - first) for first, last in frame_spans for share in shares]
+        return torch.tensor(middles) * (n / (frame_spans[-1][1] + 1))
 
 
 def _adaptor(settings: DualDiTConfig) -> nn.Module:
     if settings.adaptor.kind == "none" or settings.audio.context == "text":
         return NoAdaptor()
     adaptor = AttentionAdaptor(
-        settings.video.hidden_size, out=settings.audio.hidden_size, num_heads=settings.adaptor.num_heads
+        settings.video.hidden_size,
+        out=settings.audio.hidden_size,
+        num_heads=settings.adaptor.num_heads,
+        tokens=settings.adaptor.tokens,
     )
     adaptor.initialize()
     return adaptor

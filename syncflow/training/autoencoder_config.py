@@ -45,6 +45,9 @@ class VideoObjectiveConfig(Config):
     """Share of the steps, first, in which the 2-D part alone is trained, on single frames."""
     temporal_share: float = Field(default=0.3, ge=0, le=1)
     """Share of the steps, next, in which the temporal part alone is trained; then both."""
+    later_rate: float = Field(default=1.0, gt=0)
+    """Learning rate once the temporal part trains, as a share of the optimizer's: it is deeper, and its first
+    weights are easily undone."""
     frames_per_step: int = Field(default=8, ge=1)
     """Single frames of a batch in the first share, for each clip of the batch."""
     segment_frames: int = Field(default=32, ge=1)

@@ -44,6 +44,14 @@ def part_of_step(step: int, config: AutoencoderTrainConfig) -> Part:
     return "temporal" if done < shares.frames_share + shares.temporal_share else "all"
 
 
+def part_starts(config: AutoencoderTrainConfig) -> tuple[int, ...]:
+    """Steps, after the first, from which another part of the video VAE trains."""
+    if config.kind == "audio":
+        return ()
+    parts = [part_of_step(step, config) for step in range(config.steps)]
+    return tuple(step for step in range(1, config.steps) if parts[step] != parts[step - 1])
+
+
 def segments(
     windows: WindowStore, config: AutoencoderTrainConfig, *, start_step: int, rank: int, world_size: int
 ) -> Iterator[Segments]:

@@ -17,7 +17,7 @@ from syncflow.hashing import file_sha256
 from syncflow.noise import keyed_generator
 from syncflow.training.adversarial import adversarial_engine
 from syncflow.training.autoencoder_config import AutoencoderTrainConfig
-from syncflow.training.autoencoder_data import segments, to_video, training_windows
+from syncflow.training.autoencoder_data import part_starts, segments, to_video, training_windows
 from syncflow.training.autoencoder_objective import AudioObjective, Segments, VideoObjective
 from syncflow.training.decode_windows import decoded_windows
 from syncflow.training.distributed import barrier, device, rank, world_size
@@ -128,7 +128,12 @@ def _trained_before(config: AutoencoderTrainConfig) -> AudioVAE | VideoVAE:
 
 def build_engine(vae: AudioVAE | VideoVAE, config: AutoencoderTrainConfig) -> Engine[Segments]:
     """What updates the autoencoder, which is already where it trains; with discriminators if they are on."""
-    schedule = learning_rate(config.optimizer, steps=config.steps)
+    schedule = learning_rate(
+        config.optimizer,
+        steps=config.steps,
+        fresh=part_starts(config),
+        later_share=config.video_objective.later_rate,
+    )
     if config.adversarial.enabled:
         assert isinstance(vae, AudioVAE), "the settings refuse discriminators of pictures"
         return adversarial_engine(

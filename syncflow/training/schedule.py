@@ -1,6 +1,7 @@
 """Learning rate of each step, and the optimizer's parameter groups."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import nn
@@ -11,10 +12,23 @@ from syncflow.training.engine import Schedule
 FLOOR = 0.01  # of the learning rate, at the end of a cosine
 
 
-def learning_rate(config: OptimizerConfig, *, steps: int) -> Schedule:
-    """Learning rate by step, from 0: warm-up, then constant or a half cosine that ends at `steps`."""
+def learning_rate(
+    config: OptimizerConfig, *, steps: int, fresh: Sequence[int] = (), later_share: float = 1.0
+) -> Schedule:
+    """Learning rate by step, from 0: warm-up, then constant or a half cosine that ends at `steps`.
+
+    Parameters that begin to train at a step of `fresh` get a warm-up of their own, up to a share of the rate:
+    Adam's first updates are as large as the rate, whatever the gradient, and would undo good first weights.
+    """
 
     def rate(step: int) -> float:
+        begun = max((first for first in fresh if first <= step), default=0)
+        if begun:
+            rising = min(1.0, (step - begun + 1) / max(1, config.warmup_steps))
+            return rising * later_share * after_warm_up(step)
+        return after_warm_up(step)
+
+    def after_warm_up(step: int) -> float:
         if step < config.warmup_steps:
             return config.lr * (step + 1) / config.warmup_steps
         if config.decay == "none":

@@ -1,4 +1,4 @@
-"""First weights of a video VAE: before any training it is a linear codec of pictures."""
+"""First weights of a video VAE: before any training it is a linear codec of pictures and of their changes."""
 
 import pytest
 import torch
@@ -58,6 +58,20 @@ def test_the_picture_depends_on_the_latent(new_vae, video) -> None:
     made, _ = new_vae(video)
     of_other, _ = new_vae(video.flip(0))
     assert (made - of_other).std() > 0.2 * made.std()
+
+
+@torch.no_grad()
+def test_a_light_within_the_frames_of_one_latent_is_seen_at_its_own_frame() -> None:
+    """Latent frame 1 covers frames 1 to 4; the mean over them would give each of these the same share."""
+    settings = {"latent_channels": 8, "temporal_filters": 20, "shift": (0.0,) * 8, "scale": (1.0,) * 8}
+    settings |= {"spatial_block_channels": (8, 16, 24, 24)}
+    vae = VideoVAE(**ROOMY.model_copy(update=settings).model_dump()).eval()
+    initialise_video_vae(vae, torch.Generator().manual_seed(0))
+    for frame in (1, 2, 3, 4):
+        lit = torch.full((1, 3, 9, 32, 32), -0.3)
+        lit[:, :, frame] += 0.6
+        brightness = vae(lit)[0].mean((0, 1, 3, 4))
+        assert int(brightness[1:5].argmax()) + 1 == frame
 
 
 def test_the_generator_decides(new_vae) -> None:

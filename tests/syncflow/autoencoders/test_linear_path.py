@@ -35,6 +35,22 @@ def test_the_path_is_the_product_of_its_kernels(groups: int, last_has_bias: bool
 
 
 @torch.no_grad()
+def test_channels_that_are_written_next_to_each_other_have_kernels_of_their_own() -> None:
+    first, out, norm = nn.Conv2d(3, 16, 1), nn.Conv2d(8, 3, 1), nn.GroupNorm(1, 8)
+    last = nn.Conv2d(8, 8, 1)
+    parts = torch.stack((torch.eye(3), 2 * torch.eye(3)), dim=1)[..., None, None]  # o r c 1 1
+    links = [
+        Link(conv=first, kernel=parts, repeats=2),
+        Link(conv=last, kernel=at(last, torch.eye(3), (0, 0))),
+    ]
+    set_linear_path(links, norm=norm, out=out, kernel=at(out, torch.eye(3), (0, 0)))
+    x = noise(1, 3, 8, 8)
+    pairs = first(x).unflatten(1, (-1, 2))  # b c r h w
+    assert torch.allclose(pairs[:, :3, 0], x) and torch.allclose(pairs[:, :3, 1], 2 * x)
+    assert torch.equal(pairs[:, 3], torch.ones(1, 2, 8, 8))
+
+
+@torch.no_grad()
 def test_a_picture_of_half_the_contrast_comes_out_with_half_of_it() -> None:
     """The norm alone would take away how strong a picture is."""
     conv, norm, out = nn.Conv2d(3, 8, 1), nn.GroupNorm(1, 8), nn.Conv2d(8, 3, 1)

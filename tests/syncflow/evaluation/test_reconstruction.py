@@ -73,15 +73,15 @@ def test_si_sdr_knows_no_scale_and_measures_noise() -> None:
 
 def test_an_error_of_one_level_everywhere_is_48_db() -> None:
     frames = np.full((3, 16, 16, 3), 100, dtype=np.uint8)
-    found = summarise_video([score_video(frames, frames + np.uint8(1))])
+    found = summarise_video([score_video(frames, frames + np.uint8(1), fps=16)])
     assert found.psnr_db == pytest.approx(20 * math.log10(255), abs=1e-3) and found.windows == 1
 
 
 def test_equal_pictures_have_the_highest_figures_and_noise_lower_ones() -> None:
     frames = np.random.default_rng(0).integers(0, 200, (2, 32, 32, 3), dtype=np.uint8)
-    same = score_video(frames, frames)
+    same = score_video(frames, frames, fps=16)
     noise = np.random.default_rng(1).integers(0, 30, frames.shape, dtype=np.uint8)
-    noisy = score_video(frames, frames + noise)
+    noisy = score_video(frames, frames + noise, fps=16)
     assert same.ssim == pytest.approx(1.0) and same.psnr_db == 100.0
     assert noisy.ssim < same.ssim and noisy.psnr_db < 30
 
@@ -91,3 +91,25 @@ def test_offsets_are_weighted_by_the_onsets_that_were_kept() -> None:
     on_time, silent = (hits(0.5), hits(0.5)), (hits(), hits())
     found = audio_reconstruction(late, on_time, silent)
     assert found.onset_offset_ms == pytest.approx(4.0, abs=0.5) and found.windows == 3
+
+
+def strokes(*frames: int) -> np.ndarray:
+    """A clip in which a square lights up at some frames and fades: `f h w c`."""
+    clip = np.full((32, 32, 32, 3), 40, dtype=np.uint8)
+    for first in frames:
+        for after in range(min(6, 32 - first)):
+            clip[first + after, 8:20, 8:20] = 40 + round(180 * math.exp(-after / 2))
+    return clip
+
+
+def test_a_picture_that_stands_still_in_the_copy_keeps_no_motion_peak_whatever_its_psnr() -> None:
+    moving = strokes(8, 20)
+    still = np.repeat(moving.mean(0, keepdims=True).astype(np.uint8), 32, axis=0)
+    found = summarise_video([score_video(moving, still, fps=16)])
+    assert found.psnr_db > 18 and (found.peaks, found.motion_f1) == (2, 0.0)
+
+
+@pytest.mark.parametrize(("late", "f1"), [(0, 1.0), (1, 1.0), (2, 0.0)])
+def test_motion_peaks_are_kept_within_a_frame(late: int, f1: float) -> None:
+    score = score_video(strokes(8, 20), strokes(8 + late, 20 + late), fps=16)
+    assert summarise_video([score]).motion_f1 == f1

@@ -15,7 +15,7 @@ CLIP = {"fps": 16.0, "height": 64, "width": 64}
 
 
 def settings(
-    *, video: dict | None = None, audio: dict | None = None, adaptor: str = "attention"
+    *, video: dict | None = None, audio: dict | None = None, adaptor: str = "attention", tokens: int = 1
 ) -> DualDiTConfig:
     return DualDiTConfig(
         video=VideoTowerConfig(
@@ -27,7 +27,7 @@ def settings(
             | {"text_dim": 16, "max_text_tokens": 12}
             | (audio or {})
         ),
-        adaptor=AdaptorConfig(kind=adaptor, num_heads=4),
+        adaptor=AdaptorConfig(kind=adaptor, num_heads=4, tokens=tokens),
     )
 
 

@@ -14,6 +14,7 @@ from syncflow.model.config import DualDiTConfig, InspectConfig
         ({"video": {"hidden_size": 1142}}, "video hidden_size 1142 with 16 heads"),
         ({"video": {"depth": 27}}, "video.depth 27 and audio.depth 28"),
         ({"adaptor": {"kind": "none"}, "audio": {"hidden_size": 768}}, "adaptor.kind none"),
+        ({"adaptor": {"kind": "none", "tokens": 4}}, "adaptor.tokens 4 with kind none"),
         ({"audio": {"contxt": "text"}}, "did you mean 'audio.context'"),
         ({"frame_spans": [[0, 1], [3, 4]]}, "frame_spans"),
     ],
