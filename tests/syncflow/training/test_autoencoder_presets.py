@@ -1,10 +1,12 @@
 """The shipped autoencoder presets: they are valid, and say what they claim."""
 
+import json
 from pathlib import Path
 
 import pytest
 
 from syncflow.config import load_config
+from syncflow.model.config import InspectConfig
 from syncflow.training.autoencoder_config import AutoencoderTrainConfig
 
 PRESETS = [f"{size}/{kind}_vae.yaml" for size in ("tiny", "vggsound") for kind in ("audio", "video")]
@@ -20,7 +22,16 @@ def test_presets_are_valid_and_of_their_kind(preset: str, repository: Path) -> N
 def test_the_tiny_latents_are_those_of_the_tiny_models(repository: Path) -> None:
     folder = repository / "pipelines/configs/tiny"
     audio, video = (load_config(AutoencoderTrainConfig, folder / f"{k}_vae.yaml") for k in ("audio", "video"))
-    assert audio.audio.latent_dim == 32 and video.video.latent_channels == 4
+    model = load_config(InspectConfig, folder / "inspect.yaml").model
+    assert audio.audio.latent_dim == model.audio.latent_dim
+    assert video.video.latent_channels == model.video.in_channels
+
+
+def test_the_shipped_tiny_video_vae_keeps_the_instants_of_strokes(repository: Path) -> None:
+    """Its own figures, as `train_autoencoder.py` wrote them: PSNR alone did not see that they were lost."""
+    shipped = repository / "pipelines/configs/tiny/weights/video_vae/reconstruction.json"
+    figures = json.loads(shipped.read_text(encoding="utf-8"))
+    assert figures["motion_f1"] > 0.7 and figures["psnr_db"] > 28
 
 
 def test_the_large_audio_vae_is_the_papers(repository: Path) -> None:
