@@ -1,5 +1,6 @@
 """The audio tower: transformer layers after AudioBox over a context a layer (Section 3.2, Figure 2)."""
 
+import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -44,6 +45,8 @@ class NormOfResidual(nn.Module):
     def forward(self, x: Tensor, update: Tensor) -> Tensor:
         return self.norm(x + update)
 
+
+SPAN_S = 2.0  # of the lags that `own_time` tells apart
 
 JOINS = {"output": NormOfOutput, "residual": NormOfResidual}
 
@@ -93,6 +96,7 @@ class AudioTower(ModelMixin, ConfigMixin):
         mlp_ratio: float,
         norm: Literal["output", "residual"],
         context: AudioContext,
+        own_time: float,
         text_dim: int,
         max_text_tokens: int,
     ) -> None:
@@ -123,6 +127,24 @@ class AudioTower(ModelMixin, ConfigMixin):
         for linear in (self.time_embedding.expand, self.time_embedding.contract):
             nn.init.normal_(linear.weight, std=0.02, generator=generator)
         nn.init.zeros_(self.head.weight)
+        if self.reads_video:
+            for block in self.blocks:
+                self._look_at_own_time(block.cross_attention)  # type: ignore[union-attr]
+
+    def _look_at_own_time(self, attention: CrossAttention) -> None:
+        """Biases of query and key that agree: turned by their times, their product is largest at no lag.
+
+        The logit is `own_time * mean(cos(frequency * lag))` over the frequencies of periods up to `SPAN_S`.
+        """
+        config, heads = self.config, attention.num_heads
+        head_dim = config.hidden_size // heads
+        cpu = torch.device("cpu")  # weights may be on `meta` while a saved model is read
+        chosen = rotary_frequencies(head_dim, device=cpu) * config.latent_rate >= 2 * math.pi / SPAN_S
+        pattern = torch.zeros(heads, head_dim // 2, 2, device=cpu)
+        size = math.sqrt(config.own_time * math.sqrt(head_dim) / int(chosen.sum()))
+        pattern[: heads // 2, :, 0] = size * chosen
+        attention.query.bias.copy_(pattern.flatten())
+        attention.key_value.bias[: config.hidden_size].copy_(pattern.flatten())
 
     @property
     def reads_video(self) -> bool:

@@ -81,6 +81,10 @@ class AudioTowerConfig(Config):
     context: AudioContext = "video"
     """What cross-attention reads beside the flow time: the video features (the paper), the text alone
     (its text-to-audio ablation), or both."""
+    own_time: float = Field(default=0.0, ge=0)
+    """How much more, at first, half of the cross-attention's heads attend to a feature of their own time than
+    to one far off, as a difference of logits: 6 makes synchrony a matter of what is seen then, where 0 leaves
+    it to training to find out where to look. It sets first weights alone."""
     text_dim: int = 4096
     """Width of the text encoder's tokens (used when the context has text)."""
     max_text_tokens: int = 300

@@ -1,6 +1,10 @@
 import pytest
 import torch
 
+from syncflow.model.attention import rotary_frequencies, rotate, rotation
+from syncflow.model.audio_tower import AudioTower
+from syncflow.model.config import AudioTowerConfig
+
 
 @pytest.mark.parametrize("norm", ["output", "residual"])
 @torch.no_grad()
@@ -33,3 +37,21 @@ def test_when_a_picture_happens_matters_and_not_where_it_stands_in_the_list(tool
     same(moved, found)
     late = tower(x, t, video=video, video_positions=times + 3, text=None)
     assert not torch.allclose(late, found, atol=1e-3)
+
+
+@torch.no_grad()
+def test_own_time_gives_new_heads_a_logit_that_is_largest_at_no_lag():
+    """Of the biases alone: the content of queries and keys is set to nothing."""
+    settings = AudioTowerConfig(latent_dim=6, hidden_size=128, depth=1, num_heads=4, own_time=6.0)
+    attention = AudioTower(**settings.model_dump()).blocks[0].cross_attention
+    positions = torch.arange(100.0)
+    turn = rotation(positions, rotary_frequencies(32))
+    shape = (1, 100, 4, 32)
+    query = rotate(attention.query.bias.view(4, 32).expand(shape), turn)
+    key = rotate(attention.key_value.bias[:128].view(4, 32).expand(shape), turn)
+    logits = torch.einsum("bnhd,blhd->hnl", query, key) / 32**0.5
+    own = logits.diagonal(dim1=1, dim2=2)
+    torch.testing.assert_close(own[:2], torch.full((2, 100), 6.0))
+    lag = (positions[:, None] - positions).abs()
+    assert float(logits[:2, lag >= 2].max()) < 5.5 and abs(float(logits[:2, lag > 12].mean())) < 1.0
+    assert not logits[2:].any()  # the other heads look anywhere
