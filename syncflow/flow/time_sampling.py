@@ -35,3 +35,14 @@ def sample_times(uniform: Tensor, *, config: TimeConfig, ratio: float = 1.0) -> 
             uniform.dtype
         )
     return shift_times(t, ratio) if config.shift == "resolution" else t
+
+
+def video_times(t: Tensor, uniform: Tensor, *, ahead: float) -> Tensor:
+    """Flow times `b` of the pictures of samples at `t`: for a share `ahead` of them between t and 1, else t.
+
+    `uniform` draws `b` in [0, 1) say both which these are and how far along they are.
+    """
+    if not ahead:
+        return t
+    share = (uniform / ahead).to(t)
+    return torch.where(share < 1, t + (1 - t) * share, t)

@@ -11,7 +11,7 @@ from syncflow.flow.latents import rows_like
 from syncflow.flow.loss import FlowLoss, bucket_means, flow_loss
 from syncflow.flow.noise import keyed_noise, keyed_uniform
 from syncflow.flow.path import sample_path
-from syncflow.flow.time_sampling import sample_times, shift_ratio
+from syncflow.flow.time_sampling import sample_times, shift_ratio, video_times
 from syncflow.model.dual_dit import DualDiT
 from syncflow.model.video_tower import VideoOutput
 from syncflow.records import AVLatents, ClipSpec, LatentBatch, PathSample, TextBatch
@@ -80,20 +80,23 @@ class FlowObjective(nn.Module):
         """Points on the paths from noise to the batch."""
         x_1, draws = self.data(batch), self.flow.audio_draws if self.training else 1
         x_0 = keyed_noise(x_1, seed=self.seed, index=batch.noise_index, audio_draws=draws)
+        t = self._times(batch, frames=1 if x_1.video is None else x_1.video.shape[2])
+        further = keyed_uniform(stream="video_ahead", seed=self.seed, index=batch.index)
+        ahead = self.flow.time.video_ahead if self.stage.name == "audio" else 0.0
+        return sample_path(x_1, x_0, t, video_times(t, further.to(t.device), ahead=ahead))
+
+    def _times(self, batch: LatentBatch, *, frames: int) -> Tensor:
         if not self.training:
             buckets = self.flow.loss.time_buckets
-            t = (batch.index % buckets + 0.5) / buckets
-            return sample_path(x_1, x_0, t.float())
+            return ((batch.index % buckets + 0.5) / buckets).float()
         uniform = keyed_uniform(stream="time", seed=self.seed, index=batch.index)
-        frames = 1 if x_1.video is None else x_1.video.shape[2]
         ratio = shift_ratio(height=self.spec.height, width=self.spec.width, latent_frames=frames)
-        t = sample_times(uniform, config=self.flow.time, ratio=ratio).to(batch.index.device)
-        return sample_path(x_1, x_0, t)
+        return sample_times(uniform, config=self.flow.time, ratio=ratio).to(batch.index.device)
 
     def velocities(self, path: PathSample, text: TextBatch) -> AVLatents:
         """What the model predicts; a frozen video tower builds no graph."""
         x_t, t = path.x_t, path.t
-        video = None if x_t.video is None else self._see(x_t.video, t, text)
+        video = None if x_t.video is None else self._see(x_t.video, path.video_t, text)
         velocity = None if video is None else video.velocity
         if x_t.audio is None:
             return AVLatents(video=velocity, audio=None)
@@ -119,8 +122,8 @@ class FlowObjective(nn.Module):
         x_1, text = AVLatents(video=latents.roll(1, 0), audio=None), batch.text
         x_0 = keyed_noise(x_1, seed=self.seed, index=batch.index)
         seen = self._see(
-            sample_path(x_1, x_0, path.t).x_t.video,
-            path.t,
+            sample_path(x_1, x_0, path.video_t).x_t.video,
+            path.video_t,
             TextBatch(
                 tokens=text.tokens.roll(1, 0), mask=text.mask.roll(1, 0), dropped=text.dropped.roll(1, 0)
             ),

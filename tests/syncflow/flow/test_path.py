@@ -49,3 +49,11 @@ def test_several_draws_share_the_data_and_the_time_of_their_sample() -> None:
         alone = sample_path(sound, AVLatents(video=None, audio=noise), t)
         assert torch.equal(sample.x_t.audio[k::2], alone.x_t.audio)
         assert torch.equal(sample.velocity.audio[k::2], alone.velocity.audio)
+
+
+def test_a_picture_ahead_of_its_sound_is_at_its_own_time_and_has_the_same_velocity() -> None:
+    t, ahead = torch.tensor([0.1, 0.5, 0.9]), torch.tensor([0.1, 0.7, 1.0])
+    both, own = sample_path(pair(1), pair(0), t), sample_path(pair(1), pair(0), t, ahead)
+    assert torch.equal(own.x_t.audio, both.x_t.audio) and torch.equal(own.t, t)
+    assert torch.equal(own.x_t.video, sample_path(pair(1), pair(0), ahead).x_t.video)
+    assert torch.equal(own.video_t, ahead) and torch.equal(own.velocity.video, both.velocity.video)

@@ -1,5 +1,7 @@
 """The objective of a stage: what a step draws, and what several audio draws share."""
 
+import dataclasses
+
 import pytest
 import torch
 
@@ -41,7 +43,7 @@ def test_k_draws_run_the_video_tower_once_and_average_k_single_draws(settings, m
     losses = []
     for k in range(3):
         x_t = type(path.x_t)(video=path.x_t.video, audio=path.x_t.audio[k::3])
-        one = type(path)(x_t=x_t, velocity=path.velocity, t=path.t)
+        one = dataclasses.replace(path, x_t=x_t)
         error = objective.velocities(one, batch.text).audio - path.velocity.audio[k::3]
         losses.append(error.square().mean())
     (sum(losses) / 3).backward()
@@ -101,3 +103,20 @@ def test_a_coupling_that_needs_an_absent_modality_is_refused(settings) -> None:
     audio = {"latent_dim": 8, "hidden_size": 16, "depth": 2, "num_heads": 2, "text_dim": 6, "context": "text"}
     with pytest.raises(UserError, match=r"flow\.coupling\.score video.*set it to audio"):
         settings("audio", model={"audio": audio}, flow={"coupling": {"score": "video"}})
+
+
+@pytest.mark.parametrize(("stage", "ahead"), [("audio", True), ("joint", False)])
+def test_the_video_tower_sees_the_picture_at_the_time_that_it_is_noised_to(
+    settings, monkeypatch, stage: str, ahead: bool
+) -> None:
+    config = settings(stage, initialise_from="none", flow={"time": {"video_ahead": 1.0}})
+    objective, batch, seen = objective_of(config), batch_of(config), []
+    run = objective.model.video_tower.forward
+    monkeypatch.setattr(
+        objective.model.video_tower, "forward", lambda *a, **k: seen.append(a[:2]) or run(*a, **k)
+    )
+    objective(batch)
+    path = objective.draw(batch)
+    x_t, t = seen[0]
+    assert torch.equal(t, path.video_t) and torch.equal(x_t, path.x_t.video)
+    assert bool((path.video_t > path.t).all()) == ahead and bool((path.video_t == path.t).all()) != ahead
