@@ -73,6 +73,6 @@ def log_figures(config: TrainConfig, figures: Mapping[str, float]) -> None:
         print(f"MLflow at {config.tracking} does not answer ({short(error)}); figures not sent", flush=True)
 
 
-def tracker(config: TrainConfig, run: TrackedRun) -> MlflowCallback:
-    """What sends a worker's points; for rank 0."""
+def tracker(config: TrainConfig, run: TrackedRun | None) -> MlflowCallback:
+    """What sends a worker's points, or keeps them where the store did not answer; for rank 0."""
     return MlflowCallback(run, spill=config.folder / "unsent_points.jsonl")

@@ -21,7 +21,7 @@ class StageJob:
     """What a worker is given."""
 
     config: TrainConfig
-    tracked: TrackedRun | None
+    tracked: TrackedRun | None  # None: nothing is tracked, or the store did not answer
 
 
 def train_stage(config: TrainConfig) -> Path | None:
@@ -68,7 +68,7 @@ def train_worker(job: StageJob) -> None:
     from syncflow.training.stage_run import run_stage, torch_engine
 
     config, callbacks = job.config, []
-    if job.tracked is not None and rank() == 0:
+    if config.tracking and rank() == 0:
         callbacks.append(tracker(config, job.tracked))
     if config.engine.kind == "deepspeed":
         from infra.zero import zero_engine  # seconds to import

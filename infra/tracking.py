@@ -82,7 +82,7 @@ def open_run(
 ) -> TrackedRun | None:
     """The child run of a stage under the parent of its pipeline; found again when the stage goes on.
 
-    Returns None, and says so, when the store does not answer: training goes on without it.
+    Returns None, and says so, when the store does not answer: training goes on, and its points wait.
     """
     try:
         store = client(uri)

@@ -1,10 +1,11 @@
-"""Points to MLflow beside training: through a queue and a thread, each sent once.
+"""Points to MLflow beside training: through a thread, each sent once.
 
-What the store does not take (it is down, or locked) waits in a file and is sent with the next points that it
-takes, or at the start of the next attempt. Before a name is sent for the first time, and after every
-failure, the store is asked for its last step, so that no point arrives twice.
+Every point lies in a file until the store has taken it, so neither a store that is down or locked nor a kill
+loses one. What waits is sent with the next points, or when the stage is run again. Before a name is sent for
+the first time, and after every failure, the store is asked for its last step, so that none arrives twice.
 """
 
+import contextlib
 import json
 import queue
 import threading
@@ -26,96 +27,107 @@ class MlflowCallback(Callback):
     """Sends what is logged; at one worker, rank 0.
 
     Args:
-        run: where to.
-        spill: a file for the points that the store did not take; they are sent with the next ones that
-            it takes, or at the start of the next attempt.
+        run: where to; None where the store did not answer when the stage began: all points wait.
+        spill: the file of the points that the store has not taken yet.
     """
 
-    def __init__(self, run: TrackedRun, *, spill: Path) -> None:
+    def __init__(self, run: TrackedRun | None, *, spill: Path) -> None:
         self.run, self.spill = run, spill
-        self._queue: queue.Queue[list[Point] | None] = queue.Queue()
+        self._lock = threading.Lock()
+        self._waiting: list[Point] = []  # what the file holds
+        self._calls: queue.Queue[bool] = queue.Queue()  # False: the last one
         self._thread = threading.Thread(target=self._work, name="mlflow", daemon=True)
+        self._store: Any = None
         self._known: dict[str, int] = {}  # last step of each metric that the store has
-        self._warned = False
+        self._warned = run is None
 
     def on_start(self, *, start_step: int, steps: int) -> None:
+        """Points beyond the restored step are dropped: this attempt makes them again."""
         del steps
-        self._trim_spill(start_step)
+        self._waiting = [point for point in self._read_spill() if point[3] <= start_step]
+        self._write_spill()
         self._thread.start()
 
     def on_log(self, step: int, metrics: Mapping[str, float]) -> None:
         now = int(time.time() * 1000)
         if "steps_per_second" in metrics:
             metrics = {**metrics, **machine_load()}
-        self._queue.put([(name, value, now, step) for name, value in metrics.items() if value == value])
+        points = [(name, value, now, step) for name, value in metrics.items() if value == value]
+        with self._lock:
+            self._waiting += points
+            self.spill.parent.mkdir(parents=True, exist_ok=True)
+            with self.spill.open("a", encoding="utf-8") as stream:
+                stream.writelines(json.dumps(point) + "\n" for point in points)
+        self._calls.put(True)
 
     def on_end(self, step: int) -> None:
-        self._queue.put(None)
+        self._calls.put(False)
         self._thread.join(timeout=60)
-        if self._thread.is_alive() or self.spill.exists():
+        if self.spill.exists():
             print(
                 f"MLflow: points wait in {self.spill}; they are sent when the stage is run again", flush=True
             )
 
     def _work(self) -> None:
-        store, waiting = None, self._read_spill()
-        while True:
-            points = self._queue.get()
-            waiting += points or []
-            while points is not None and not self._queue.empty():
-                points = self._queue.get_nowait()
-                waiting += points or []
-            try:
-                if store is None:
-                    store = tracking.client(self.run.uri)
-                    store.get_run(self.run.run_id)
-                self._send(store, waiting)
-                waiting = []
-                self.spill.unlink(missing_ok=True)
-            except Exception as error:
-                store = None
-                self._known.clear()  # it may have taken a part
-                self._write_spill(waiting)
-                if not self._warned:
-                    self._warned = True
-                    print(f"MLflow does not answer ({short(error)}); points wait in {self.spill}", flush=True)
-            if points is None:
-                return
+        goes_on = True
+        while goes_on:
+            goes_on = self._calls.get()
+            while goes_on and not self._calls.empty():
+                goes_on = self._calls.get_nowait()
+            if self.run is not None:
+                self._try_to_send(self.run)
 
-    def _send(self, store: Any, waiting: list[Point]) -> None:
+    def _try_to_send(self, run: TrackedRun) -> None:
+        with self._lock:
+            points = list(self._waiting)
+        try:
+            if self._store is None:
+                self._store = tracking.client(run.uri)
+                self._store.get_run(run.run_id)
+            self._send(self._store, run.run_id, points)
+        except Exception as error:
+            self._store = None
+            self._known.clear()  # it may have taken a part
+            if not self._warned:
+                self._warned = True
+                print(f"MLflow does not answer ({short(error)}); points wait in {self.spill}", flush=True)
+            return
+        with self._lock:
+            self._waiting = self._waiting[len(points) :]
+            self._write_spill()
+
+    def _send(self, store: Any, run_id: str, waiting: list[Point]) -> None:
         from mlflow.entities import Metric
 
-        fresh = [point for point in waiting if point[3] > self._last_known(store, point[0])]
+        fresh = [point for point in waiting if point[3] > self._last_known(store, run_id, point[0])]
         for start in range(0, len(fresh), BATCH):
             part = fresh[start : start + BATCH]
             metrics = [Metric(name, value, when, step) for name, value, when, step in part]
-            store.log_batch(self.run.run_id, metrics=metrics)
+            store.log_batch(run_id, metrics=metrics)
             for name, _, _, step in part:
                 self._known[name] = max(self._known[name], step)
 
-    def _last_known(self, store: Any, name: str) -> int:
+    def _last_known(self, store: Any, run_id: str, name: str) -> int:
         """The last step of a metric in the store: an attempt before this one may have sent more."""
         if name not in self._known:
-            history = store.get_metric_history(self.run.run_id, name)
+            history = store.get_metric_history(run_id, name)
             self._known[name] = max((point.step for point in history), default=-1)
         return self._known[name]
 
     def _read_spill(self) -> list[Point]:
         if not self.spill.exists():
             return []
-        lines = self.spill.read_text(encoding="utf-8").splitlines()
-        return [tuple(json.loads(line)) for line in lines]
+        points = []
+        for line in self.spill.read_text(encoding="utf-8").splitlines():
+            with contextlib.suppress(ValueError):  # the last line, where a kill cut it
+                points.append(tuple(json.loads(line)))
+        return points
 
-    def _write_spill(self, points: list[Point]) -> None:
-        self.spill.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self.spill.with_suffix(".tmp")
-        temporary.write_text("".join(json.dumps(point) + "\n" for point in points), encoding="utf-8")
-        temporary.replace(self.spill)
-
-    def _trim_spill(self, start_step: int) -> None:
-        """Drop points beyond the restored step: the attempt makes them again."""
-        kept = [point for point in self._read_spill() if point[3] <= start_step]
-        if kept:
-            self._write_spill(kept)
-        else:
+    def _write_spill(self) -> None:
+        """The file holds what waits; none where nothing does."""
+        if not self._waiting:
             self.spill.unlink(missing_ok=True)
+            return
+        temporary = self.spill.with_suffix(".tmp")
+        temporary.write_text("".join(json.dumps(point) + "\n" for point in self._waiting), encoding="utf-8")
+        temporary.replace(self.spill)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from syncflow.flow.latents import per_sample
+from syncflow.model.attention import rotary_frequencies, rotation
 from syncflow.model.dual_dit import DualDiT, DualText, FrameSpans
 from syncflow.model.text import PreparedText
 from syncflow.model.video_tower import VideoOutput
@@ -75,8 +76,9 @@ class GivenVideo:
 class SoundVelocity:
     """Velocity of the sound alone, under the features of a given video (a `TextVelocity`).
 
-    The features do not depend on the sound, so those of several coming flow times are computed in one
-    forward of the video tower, and those of a time that is asked for twice only once.
+    The features and what the adaptors make of them do not depend on the sound, so those of several coming
+    flow times are computed in one forward of the video tower and of each adaptor, and those of a time that
+    is asked for twice only once.
     """
 
     def __init__(
@@ -97,25 +99,32 @@ class SoundVelocity:
 
     def __call__(self, x_t: AVLatents, t: Tensor, text: DualText) -> AVLatents:
         assert x_t.audio is not None, "the sound is what is made"
-        model, features = self.clip.model, None
-        if model.audio_tower.reads_video:
-            features = self._features(float(t[0]), text, copies=x_t.audio.shape[0] // len(self.video.x_1))
-        audio = model.audio(x_t.audio, t, text, features, frame_spans=self.clip.frame_spans)
+        tower = self.clip.model.audio_tower
+        if not tower.reads_video:
+            return AVLatents(video=None, audio=self.clip.model.audio(x_t.audio, t, text, None))
+        times, batch = x_t.audio.shape[1], x_t.audio.shape[0]
+        adapted = self._adapted(float(t[0]), text, copies=batch // len(self.video.x_1), audio_latents=times)
+        positions = self._positions(adapted[0].shape[1], times)
+        audio = tower(x_t.audio, t, video=adapted, video_positions=positions, text=text.audio)
         return AVLatents(video=None, audio=audio)
 
-    def _features(self, t: float, text: DualText, *, copies: int) -> Features:
+    def _adapted(self, t: float, text: DualText, *, copies: int, audio_latents: int) -> Features:
+        """What each audio layer reads of the video at time `t`, `b k e`."""
         if text is not self.text:
             self.text, self.known = text, {}
         if t not in self.known:
             later = [each for each in self.times if each > t and self.alike(each) == self.alike(t)]
-            self.known = self._compute([t, *later[: self.per_batch - 1]], text, copies=copies)
+            times = [t, *later[: self.per_batch - 1]]
+            self.known = self._compute(times, text, copies=copies, audio_latents=audio_latents)
         return self.known[t]
 
-    def _compute(self, times: list[float], text: DualText, *, copies: int) -> dict[float, Features]:
+    def _compute(
+        self, times: list[float], text: DualText, *, copies: int, audio_latents: int
+    ) -> dict[float, Features]:
         batch, device = len(self.video.x_1), self.video.x_1.device
         each = [torch.full((batch,), t, device=device) for t in times]
-        spec = self.clip.spec
-        found = self.clip.model.video(
+        spec, model = self.clip.spec, self.clip.model
+        found = model.video(
             torch.cat([self.video.at(t) for t in each for _ in range(copies)]),
             torch.cat([t for t in each for _ in range(copies)]),
             DualText(video=_tiled(text.video, len(times)), audio=None),
@@ -123,8 +132,19 @@ class SoundVelocity:
             height=spec.height,
             width=spec.width,
         ).features
-        parts = zip(*(layer.chunk(len(times)) for layer in found), strict=True)
+        layers = [layer.flatten(1, 2) for layer in found]  # b k e
+        head_dim = model.settings.video.hidden_size // model.settings.adaptor.num_heads
+        positions = self._positions(layers[0].shape[1], audio_latents)
+        turn = rotation(positions, rotary_frequencies(head_dim, device=device))
+        adapted = [adaptor(layer, turn) for adaptor, layer in zip(model.adaptors, layers, strict=True)]
+        parts = zip(*(layer.chunk(len(times)) for layer in adapted), strict=True)
         return dict(zip(times, parts, strict=True))
+
+    def _positions(self, features: int, audio_latents: int) -> Tensor:
+        """Where each of a clip's features stands on the axis of its audio latents."""
+        spans = self.clip.frame_spans
+        places = self.clip.model.feature_positions(len(spans), audio_latents, spans)
+        return places.to(self.video.x_1.device).repeat_interleave(features // len(spans))
 
 
 def _tiled(text: PreparedText, times: int) -> PreparedText:

@@ -19,11 +19,12 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from syncflow.errors import UserError
-from syncflow.hashing import file_sha256
+from syncflow.hashing import file_sha256, settings_sha256
 from syncflow.training.distributed import all_sum, barrier, device, owner, rank, world_size
 from syncflow.training.loop import Callback
 
 MANIFEST = "manifest.json"
+NAMES = {"step", "workers", "settings", "files"}  # in it; and `sha256` of these, but in early ones
 
 
 class Stateful(Protocol):
@@ -87,6 +88,8 @@ def save_state(
             note.unlink()
         assert len(files) == world_size(), f"{temporary}: {len(files)} parts of {world_size()} workers"
         manifest = {"step": step, "workers": world_size(), "settings": dict(settings), "files": files}
+        manifest = json.loads(json.dumps(manifest))  # as it will be read
+        manifest["sha256"] = settings_sha256(manifest)
         (temporary / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
         _sync(temporary / MANIFEST)
         shutil.rmtree(final, ignore_errors=True)
@@ -104,7 +107,10 @@ def saved_steps(folder: Path) -> list[Path]:
 def find_fault(state: Path) -> str:
     """What is wrong with a state; empty when every byte is as it was written."""
     try:
-        files = json.loads((state / MANIFEST).read_text(encoding="utf-8"))["files"]
+        manifest = json.loads((state / MANIFEST).read_text(encoding="utf-8"))
+        own, files = manifest.pop("sha256", None), manifest["files"]
+        if set(manifest) != NAMES or own not in (None, settings_sha256(manifest)):
+            return f"{MANIFEST} has changed since it was written"
         for name, expected in files.items():
             if file_sha256(state / name) != expected:
                 return f"{name} has changed since it was written"

@@ -12,7 +12,9 @@ def opened(uri: str, pipeline: str, stage: str = "video", **params: object) -> T
     return run
 
 
-def send(run: TrackedRun, points: dict[int, float], *, spill: Path, start_step: int = 0) -> MlflowCallback:
+def send(
+    run: TrackedRun | None, points: dict[int, float], *, spill: Path, start_step: int = 0
+) -> MlflowCallback:
     callback = MlflowCallback(run, spill=spill)
     callback.on_start(start_step=start_step, steps=100)
     for step, loss in points.items():

@@ -1,0 +1,106 @@
+"""Saved states: whatever is wrong with one is found before use, and the one before it is taken."""
+
+import json
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from syncflow.errors import UserError
+from syncflow.training.resume import MANIFEST, find_fault, latest_state, save_state, saved_steps
+
+PART = "part_00000.safetensors"
+
+
+class Numbers:
+    """A run's state: some tensors that follow from the step."""
+
+    def __init__(self, step: int) -> None:
+        self.step = step
+
+    def state(self) -> Iterator[tuple[str, torch.Tensor]]:
+        yield "weight/a", torch.full((3, 5), float(self.step))
+        yield "step/a", torch.tensor(float(self.step))
+
+    def restore(self, state: Mapping[str, torch.Tensor]) -> None:
+        raise NotImplementedError
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    for step in (2, 4):
+        save_state(tmp_path, [Numbers(step)], step=step, settings={"lr": 1e-3, "of": ["a"]}, keep=2)
+    return tmp_path
+
+
+def cut(path: Path, share: float) -> None:
+    content = path.read_bytes()
+    path.write_bytes(content[: int(len(content) * share)])
+
+
+def assert_the_one_before_is_taken(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    state = latest_state(folder)
+    assert state is not None and state.step == 2 and torch.equal(state["step/a"], torch.tensor(2.0))
+    assert "step_00000004: damaged" in capsys.readouterr().out
+
+
+def test_an_intact_state_has_no_fault(folder: Path) -> None:
+    state = latest_state(folder)
+    assert state is not None and state.step == 4 and not find_fault(state.folder)
+    assert set(state) == {"weight/a", "step/a"}
+
+
+@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 0.99])
+@pytest.mark.parametrize("name", [PART, MANIFEST])
+def test_a_truncated_file_is_found(folder: Path, name: str, share: float, capsys) -> None:
+    cut(folder / "step_00000004" / name, share)
+    assert_the_one_before_is_taken(folder, capsys)
+
+
+@pytest.mark.parametrize("name", [PART, MANIFEST])
+def test_a_missing_file_is_found(folder: Path, name: str, capsys) -> None:
+    (folder / "step_00000004" / name).unlink()
+    assert_the_one_before_is_taken(folder, capsys)
+
+
+@pytest.mark.parametrize("name", [PART, MANIFEST])
+def test_every_one_of_two_hundred_flipped_bits_is_found(folder: Path, name: str) -> None:
+    path, draw = folder / "step_00000004" / name, np.random.default_rng(0)
+    content = path.read_bytes()
+    for bit in draw.integers(0, 8 * len(content), 200):
+        changed = bytearray(content)
+        changed[bit // 8] ^= 1 << (bit % 8)
+        path.write_bytes(changed)
+        same = name == MANIFEST and means_the_same(bytes(changed), content)
+        assert same or find_fault(path.parent), f"bit {bit} of {name}"
+
+
+def means_the_same(one: bytes, other: bytes) -> bool:
+    """JSON has room for white space: a line's end may become another kind of it."""
+    try:
+        return json.loads(one) == json.loads(other)
+    except ValueError:
+        return False
+
+
+def test_files_that_stand_for_a_manifest_are_none(folder: Path, capsys) -> None:
+    for content in ("[]", "3", "null", "{}", '{"files": []}', '{"files": {"../x": 1}}'):
+        (folder / "step_00000004" / MANIFEST).write_text(content)
+        assert_the_one_before_is_taken(folder, capsys)
+
+
+def test_where_no_state_is_intact_it_is_one_line(folder: Path) -> None:
+    for state in saved_steps(folder):
+        cut(state / PART, 0.5)
+    with pytest.raises(UserError, match="no state is intact; remove this folder to begin again"):
+        latest_state(folder)
+
+
+def test_the_last_ones_are_kept_and_half_written_ones_go(folder: Path) -> None:
+    half = folder / ".step_00000005.partial"
+    half.mkdir()
+    save_state(folder, [Numbers(6)], step=6, settings={}, keep=2)
+    assert [path.name for path in saved_steps(folder)] == ["step_00000006", "step_00000004"]
+    assert not half.exists()
