@@ -2,17 +2,23 @@
 
     OMP_NUM_THREADS=1 PYTHONPATH=. python benchmarks/check_resume.py --kills 10 --output /tmp/check_resume
 
-Stage `audio` of a small model on random latents, two Ray workers, DeepSpeed. Workers and the driver are
-ended by SIGKILL. The final weights must be the same bit for bit; after 2 -> 1 -> 2 workers, at another ZeRO
-stage each, within 1e-5. Every process starts from another global seed, so that a frozen tower which was not
-read from its checkpoint would show.
+Stage `audio` of a small model on random latents, two workers, DeepSpeed. Workers and the driver are ended by
+SIGKILL. The final weights must be the same bit for bit; after 2 -> 1 -> 2 workers, at another ZeRO stage
+each, within 1e-5. Every process starts from another global seed, so that a frozen tower not read from its
+checkpoint would show.
+
+`--launcher ray` starts workers as `train_stage.py` does (20 s and more a start); `fork` from a process that
+has imported everything, in a second: the same training, states and kills without Ray's restarts.
 """
 
+import contextlib
 import copy
+import ctypes
 import json
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -20,11 +26,13 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 import tyro
 from safetensors.torch import load_file
 
+from infra.deepspeed_setup import prepare_deepspeed
 from infra.local_cluster import cluster
 from infra.ray_train import run_workers
 from infra.zero import zero_engine
@@ -37,7 +45,9 @@ from syncflow.training.stage_run import run_stage
 from tests.syncflow.training.small import SMALL, write_dataset
 
 DRIVER = -1
-SETTLED = 5.0  # seconds after which Ray counts a worker's death as one that it may repair
+SETTLED = {"ray": 5.0, "fork": 0.0}  # seconds after which a worker's death counts as one to repair
+PR_SET_PDEATHSIG = 1
+Launcher = Literal["ray", "fork"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +60,7 @@ class Kill:
 @dataclass(frozen=True, kw_only=True)
 class Job:
     config: TrainConfig
+    launcher: Launcher
     kills: tuple[Kill, ...] = ()
     driver: int = 0  # its process
 
@@ -65,7 +76,7 @@ class Reaper(Callback):
             mark = self.job.config.output / f"killed_{number}"
             if kill.step != step or rank() != max(kill.victim, 0) or mark.exists():
                 continue
-            time.sleep(max(0.0, SETTLED - (time.monotonic() - self.began)))
+            time.sleep(max(0.0, SETTLED[self.job.launcher] - (time.monotonic() - self.began)))
             mark.touch()
             process = self.job.driver if kill.victim == DRIVER else os.getpid()
             threading.Timer(kill.delay, os.kill, (process, signal.SIGKILL)).start()
@@ -82,9 +93,39 @@ def work(job: Job) -> None:
 def train(job: Job) -> None:
     config = job.config
     config.output.mkdir(parents=True, exist_ok=True)
-    run_workers(
-        work, job, workers=config.workers, storage=config.folder / "ray", max_failures=len(job.kills) + 1
-    )
+    failures = len(job.kills) + 1
+    if job.launcher == "ray":
+        run_workers(work, job, workers=config.workers, storage=config.folder / "ray", max_failures=failures)
+    else:
+        fork_workers(job, max_failures=failures)
+
+
+def fork_workers(job: Job, *, max_failures: int) -> None:
+    """All workers, and all of them again when one has died."""
+    workers = job.config.workers
+    for attempt in range(max_failures + 1):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        try:
+            torch.multiprocessing.start_processes(
+                work_forked, args=(job, port), nprocs=workers, start_method="fork"
+            )
+            return
+        except torch.multiprocessing.ProcessExitedException:
+            if attempt == max_failures:
+                raise
+
+
+def work_forked(number: int, job: Job, port: int) -> None:
+    """One worker; it ends with its driver."""
+    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "RANK": str(number)}
+    os.environ |= {"LOCAL_RANK": str(number), "WORLD_SIZE": str(job.config.workers)}
+    torch.set_num_threads(1)
+    torch.distributed.init_process_group("gloo", rank=number, world_size=job.config.workers)
+    work(job)
+    torch.distributed.destroy_process_group()
 
 
 @dataclass
@@ -99,6 +140,8 @@ class Settings:
     """Updates of the run."""
     state_every: int = 4
     """Updates between states."""
+    launcher: Launcher = "ray"
+    """What starts the workers."""
     seed: int = 0
     """Of the kills."""
     drive: str = ""
@@ -135,21 +178,26 @@ def planned(settings: Settings) -> tuple[Kill, ...]:
 
 def drive(settings: Settings) -> None:
     """One driver process: the run that is killed, or all others one after the other under one Ray."""
+    launcher = settings.launcher
     if settings.drive == "killed":
-        train(Job(config=config_of(settings, "killed"), kills=planned(settings), driver=os.getpid()))
+        config = config_of(settings, "killed")
+        train(Job(config=config, launcher=launcher, kills=planned(settings), driver=os.getpid()))
         return
-    with cluster(num_cpus=2):
-        train(Job(config=config_of(settings, "whole")))
-        third = settings.steps // 3
-        train(Job(config=config_of(settings, "moved", zero=1, steps=third)))
-        train(Job(config=config_of(settings, "moved", workers=1, zero=3, steps=2 * third)))
-        train(Job(config=config_of(settings, "moved", zero=2)))
+    third = settings.steps // 3
+    with cluster(num_cpus=2) if launcher == "ray" else contextlib.nullcontext():
+        for config in (
+            config_of(settings, "whole"),
+            config_of(settings, "moved", zero=1, steps=third),
+            config_of(settings, "moved", workers=1, zero=3, steps=2 * third),
+            config_of(settings, "moved", zero=2),
+        ):
+            train(Job(config=config, launcher=launcher))
 
 
 def call(settings: Settings, name: str) -> int:
     flags = [f"--output={settings.output}", f"--kills={settings.kills}", f"--steps={settings.steps}"]
     flags += [f"--driver-kills={settings.driver_kills}", f"--state-every={settings.state_every}"]
-    flags += [f"--seed={settings.seed}", f"--drive={name}"]
+    flags += [f"--seed={settings.seed}", f"--drive={name}", f"--launcher={settings.launcher}"]
     return subprocess.run([sys.executable, __file__, *flags]).returncode
 
 
@@ -161,6 +209,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     settings = tyro.cli(Settings, description=__doc__, args=arguments)
     settings.output = settings.output.resolve()
     if settings.drive:
+        prepare_deepspeed()
         drive(settings)
         return 0
     settings.output.mkdir(parents=True)

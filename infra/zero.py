@@ -5,39 +5,21 @@ itself drops frozen weights and depends on the number of workers; so it saves no
 comes and goes as whole tensors by name, in the same form as the plain torch engine's.
 """
 
-import contextlib
-import logging
-import os
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from infra.deepspeed_setup import deepspeed_config, prepare_deepspeed, silent
 from syncflow.training.config import TrainConfig
-from syncflow.training.distributed import device, world_size
+from syncflow.training.distributed import device
 from syncflow.training.engine import Metrics, Schedule, check_shape, mean_of
 from syncflow.training.objective import FlowObjective
 from syncflow.training.schedule import adamw, learning_rate
 from syncflow.training.shares import passes_of
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
-
-
-def prepare_deepspeed() -> Any:
-    """Import DeepSpeed, quiet, and on CPU without compiling its shared-memory operations."""
-    if not torch.cuda.is_available():
-        os.environ.setdefault("DS_ACCELERATOR", "cpu")
-    os.environ.setdefault("DEEPSPEED_LOG_LEVEL", "error")
-    with warnings.catch_warnings(), _silent():
-        warnings.simplefilter("ignore")
-        import deepspeed
-    logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
-    # on first use it would compile for a minute, in all workers at once, and a race there may crash
-    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
-    return deepspeed
 
 
 class ZeroEngine:
@@ -70,7 +52,7 @@ class ZeroEngine:
         if frozen:
             raise ValueError(f"{frozen[0]} is frozen; keep frozen parameters outside the engine's module")
         deepspeed = prepare_deepspeed()
-        with _silent():
+        with silent():
             if not torch.distributed.is_initialized():
                 deepspeed.init_distributed(dist_backend="nccl" if torch.cuda.is_available() else "gloo")
             self.engine, *_ = deepspeed.initialize(
@@ -223,26 +205,6 @@ class ZeroEngine:
         return torch.autocast(device().type, dtype=torch.bfloat16, enabled=self.bf16)
 
 
-def deepspeed_config(
-    *, zero_stage: int, micro_batch: int, accumulate: int, clip_norm: float
-) -> dict[str, Any]:
-    """DeepSpeed's settings; the optimizer and its schedule are ours."""
-    return {
-        "train_micro_batch_size_per_gpu": micro_batch,
-        "gradient_accumulation_steps": accumulate,
-        "train_batch_size": micro_batch * accumulate * world_size(),
-        "gradient_clipping": clip_norm,
-        "zero_optimization": {
-            "stage": zero_stage,
-            "contiguous_gradients": True,
-            "overlap_comm": torch.cuda.is_available() and zero_stage > 0,
-        },
-        "zero_allow_untested_optimizer": True,
-        "steps_per_print": 2**31,
-        "wall_clock_breakdown": False,
-    }
-
-
 def zero_engine(objective: FlowObjective, config: TrainConfig) -> ZeroEngine:
     """The engine that a stage's settings ask for."""
     return ZeroEngine(
@@ -255,14 +217,3 @@ def zero_engine(objective: FlowObjective, config: TrainConfig) -> ZeroEngine:
         clip_norm=config.optimizer.clip_norm,
         bf16=config.engine.bf16,
     )
-
-
-@contextlib.contextmanager
-def _silent() -> Iterator[None]:
-    """DeepSpeed prints and logs while it is imported and set up; errors are raised, not printed."""
-    logging.disable(logging.WARNING)
-    try:
-        with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):
-            yield
-    finally:
-        logging.disable(logging.NOTSET)

@@ -1,5 +1,6 @@
 """Prompts of a request -> the text that the towers read, as precompute embeds captions."""
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ from syncflow.errors import UserError
 from syncflow.records import TextBatch
 from syncflow.systems.request import check_prompts
 
+LOG = logging.getLogger(__name__)
 NULL_TOKENS = 32
 """Length of the learned null prompt where there is no prompt whose length it could take."""
 
@@ -45,7 +47,12 @@ class PromptEncoder:
     device: torch.device
 
     def encode(self, lines: Sequence[str]) -> TextBatch:
-        """Prompts padded on the right to the longest: tokens float32 `b l e`."""
+        """Prompts padded on the right to the longest: tokens float32 `b l e`.
+
+        One that is longer than the encoder reads is cut there, with a warning.
+        """
+        for line in dict.fromkeys(lines):
+            self._warn_if_cut(line)
         rows = [self._encode_one(line) for line in lines]
         tokens = torch.nn.utils.rnn.pad_sequence(rows, batch_first=True)
         lengths = torch.tensor([len(row) for row in rows], device=self.device)
@@ -94,6 +101,17 @@ class PromptEncoder:
             )
         times = batch if len(against) == 1 else per_prompt
         return Prompts(text=text, negative=self.encode([line for line in against for _ in range(times)]))
+
+    def _warn_if_cut(self, line: str) -> None:
+        found = self.tokenizer(line, verbose=False).input_ids
+        if len(found) > self.max_tokens:
+            heard = self.tokenizer.decode(found[: self.max_tokens - 1], skip_special_tokens=True)
+            LOG.warning(
+                "prompt of %d tokens: the text encoder reads the first %d, up to %r; shorten it",
+                len(found),
+                self.max_tokens,
+                heard[-30:],
+            )
 
     @torch.inference_mode()
     def _encode_one(self, line: str) -> Tensor:

@@ -16,7 +16,8 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
-from infra.zero import prepare_deepspeed, zero_engine
+from infra.deepspeed_setup import prepare_deepspeed
+from infra.zero import zero_engine
 from syncflow.config import load_config
 from syncflow.training.config import TrainConfig
 from syncflow.training.loop import Callback

@@ -1,5 +1,7 @@
 """A whole pipeline of small random parts, of the real classes."""
 
+from pathlib import Path
+
 import pytest
 import torch
 
@@ -92,3 +94,11 @@ def other_pipeline() -> SyncFlowPipeline:
 @pytest.fixture(scope="session")
 def text_config() -> TextConfig:
     return TEXT
+
+
+@pytest.fixture(scope="session")
+def saved(pipeline: SyncFlowPipeline, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the saved pipeline."""
+    folder = tmp_path_factory.mktemp("saved")
+    pipeline.save_pretrained(folder)
+    return folder

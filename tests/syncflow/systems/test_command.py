@@ -7,16 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from syncflow.systems.syncflow import SyncFlowPipeline
-
 FLAGS = ("--clip.seconds", "0.5", "--clip.height", "32", "--clip.width", "32", "--solver.steps", "2")
-
-
-@pytest.fixture(scope="module")
-def saved(pipeline: SyncFlowPipeline, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("saved")
-    pipeline.save_pretrained(folder)
-    return folder
 
 
 def generate(monkeypatch: pytest.MonkeyPatch, repository: Path, *arguments: object) -> int:

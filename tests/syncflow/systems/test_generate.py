@@ -1,56 +1,22 @@
+"""A folder of generated clips: what is in it, what a second run adds, and where a clip comes from."""
+
 import csv
-import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from syncflow.errors import UserError
-from syncflow.flow.config import SolverConfig
-from syncflow.hashing import tensors_sha256
 from syncflow.media import decode_picture, decode_window, probe, write_clip
-from syncflow.records import ClipSpec
 from syncflow.systems.config import GenerateConfig
-from syncflow.systems.generate import generate_clips
-from syncflow.systems.loading import load_pipeline
 from syncflow.systems.plan import make_plan, plan_clips
 from syncflow.systems.reproduce import reproduce_clip, settings_to_reproduce
 from syncflow.systems.rows import read_rows
 from syncflow.systems.sidecar import Sidecar
 from syncflow.systems.syncflow import SyncFlowPipeline
-from syncflow.text import TextEncoder
-from syncflow.text_config import TextConfig
+from tests.syncflow.systems.generate_case import PROMPTS, SPEC, latents, make, settings
 
-PROMPTS = ("wood is hit", "metal rings, loudly", "cloth")
 HALVES = (slice(0, 20_000), slice(28_000, 48_000))  # well before and after the middle of a second
-SPEC = ClipSpec(seconds=1.0, height=32, width=48)
-
-
-@pytest.fixture(scope="module")
-def saved(pipeline: SyncFlowPipeline, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("saved")
-    pipeline.save_pretrained(folder)
-    return folder
-
-
-def settings(saved: Path, output: Path, **changes: object) -> GenerateConfig:
-    values = {
-        "prompt": PROMPTS,
-        "clip": SPEC,
-        "solver": SolverConfig(steps=2),
-        "device": "cpu",
-        "strip": False,
-    }
-    return GenerateConfig(checkpoint=saved, output=output, **{**values, **changes})
-
-
-def make(config: GenerateConfig, score=None) -> list:
-    clips = plan_clips(read_rows(config), per_prompt=config.per_prompt)
-    return generate_clips(clips, config, score=score)
-
-
-def latents(folder: Path) -> list[dict[str, str]]:
-    return [Sidecar.read(path).latents for path in sorted(folder.glob("*.json"))]
 
 
 def times(folder: Path) -> dict[str, int]:
@@ -210,70 +176,3 @@ def test_text_to_sound_writes_wav(text_to_audio: SyncFlowPipeline, tmp_path: Pat
     text_to_audio.save_pretrained(tmp_path / "saved")
     make(settings(tmp_path / "saved", tmp_path / "out", modalities="audio", prompt=PROMPTS[:1]))
     assert (tmp_path / "out" / "00000-0.wav").stat().st_size == 44 + 2 * 48_000
-
-
-def handed_over(pipeline: SyncFlowPipeline, text_config: TextConfig, folder: Path, *, stage: str) -> Path:
-    """A checkpoint folder as training writes it, beside the encoders of its dataset."""
-    text = TextEncoder(text_config)
-    pipeline.video_vae.save_pretrained(folder / "video_vae")
-    pipeline.audio_vae.save_pretrained(folder / "audio_vae")
-    pipeline.dual_dit.save_pretrained(folder / "checkpoint")
-
-    def weights(name: str) -> dict[str, str]:
-        sha256 = tensors_sha256(getattr(pipeline, name).state_dict())
-        return {"sha256": sha256, "location": str(folder / name)}
-
-    manifest = {
-        "stage": stage,
-        "model_sha256": weights("dual_dit")["sha256"],
-        "spec": SPEC.model_dump(),
-        "video_vae": weights("video_vae"),
-        "audio_vae": weights("audio_vae"),
-        "text_encoder": {"sha256": text.sha256, "location": ""},
-        "dataset_config": {"encode": {"dtype": "float32", "text": text_config.model_dump()}},
-    }
-    (folder / "checkpoint" / "manifest.json").write_text(json.dumps(manifest))
-    return folder / "checkpoint"
-
-
-def test_a_training_checkpoint_makes_what_the_saved_pipeline_makes(
-    saved: Path, pipeline: SyncFlowPipeline, text_config: TextConfig, tmp_path: Path
-) -> None:
-    checkpoint = handed_over(pipeline, text_config, tmp_path, stage="joint")
-    for folder, name in ((saved, "saved"), (checkpoint, "trained")):
-        make(settings(folder, tmp_path / name, prompt=PROMPTS[:1]))
-    assert latents(tmp_path / "saved") == latents(tmp_path / "trained")
-
-
-def test_a_wrong_checkpoint_gets_one_line(
-    pipeline: SyncFlowPipeline, other_pipeline: SyncFlowPipeline, text_config: TextConfig, tmp_path: Path
-) -> None:
-    stage = handed_over(pipeline, text_config, tmp_path / "video", stage="video")
-    swapped = handed_over(pipeline, text_config, tmp_path / "swapped", stage="joint")
-    other_pipeline.audio_vae.save_pretrained(tmp_path / "swapped" / "audio_vae")
-    foreign = tmp_path / "foreign"
-    foreign.mkdir()
-    (foreign / "model_index.json").write_text(json.dumps({"dual_dit": ["os", "system"]}))
-    (tmp_path / "empty").mkdir()
-    cases = [
-        (Path(), "checkpoint: not set"),
-        (tmp_path / "none", "no such folder"),
-        (tmp_path / "empty", r"no manifest\.json in it"),
-        (stage, "of stage video, its audio tower is not trained"),
-        (swapped, "made with audio_vae"),
-        (foreign, r"names \['os', 'system'\] as dual_dit"),
-    ]
-    for folder, message in cases:
-        with pytest.raises(UserError, match=message) as caught:
-            load_pipeline(settings(folder, tmp_path / "out"))
-        assert "\n" not in str(caught.value)
-    assert not (tmp_path / "out").exists()
-
-
-def test_rates_that_the_checkpoint_does_not_know_are_refused(saved: Path, tmp_path: Path) -> None:
-    for changes, message in (
-        ({"fps": 24}, r"clip\.fps: 24.*trained at 16"),
-        ({"sample_rate": 16_000}, "48000"),
-    ):
-        with pytest.raises(UserError, match=message):
-            load_pipeline(settings(saved, tmp_path, clip=SPEC.model_copy(update=changes)))
