@@ -81,7 +81,14 @@ def measure(
     pipeline = load_pipeline(GenerateConfig(checkpoint=folder, output=settings.output)).pipeline
     scores: list[ClipScore] = []
     for draw in range(config.draws):
-        sounds = make_sound(pipeline, pictures, seed=draw, solver=config.solver, guidance=config.guidance)
+        sounds = make_sound(
+            pipeline,
+            pictures,
+            seed=draw,
+            solver=config.solver,
+            guidance=config.guidance,
+            clean_video=config.clean_video,
+        )
         scores += score_sounds(
             pictures,
             sounds,

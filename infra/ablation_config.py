@@ -31,6 +31,8 @@ class AblationConfig(Config):
     """How sound is made."""
     guidance: float = Field(default=1.0, ge=0)
     """Guidance weight of the sound; 1 is the plain conditional velocity."""
+    clean_video: bool = False
+    """Sound is made for the picture as it is, not noised to the sound's flow time."""
     validation_passes: int = Field(default=4, ge=1)
     """Times that the held-out windows are gone through for the loss, each with noise and times of its own."""
     tolerance_s: float = Field(default=0.1, gt=0, le=1)

@@ -59,6 +59,7 @@ def make_sound(
     seed: int,
     solver: SolverConfig,
     guidance: float,
+    clean_video: bool = False,
 ) -> np.ndarray:
     """Zero-shot video to sound (Section 5): float32 `b m`, one sound a picture, noise keyed by its place."""
     made = []
@@ -70,6 +71,7 @@ def make_sound(
             video=np.stack([picture.frames for picture in part]),
             guidance_scale=guidance,
             solver=solver,
+            clean_video=clean_video,
             seed=seed,
             index=range(start, start + len(part)),
             output_type="latent",

@@ -31,6 +31,13 @@ class DualText(NamedTuple):
     audio: PreparedText | None  # None: the audio tower reads no text
 
 
+class AdaptedFeatures(NamedTuple):
+    """What the adaptors make of the features of a clip (`DualDiT.adapt`)."""
+
+    layers: tuple[Tensor, ...]  # b k e, one an audio layer
+    positions: Tensor  # k, on the axis of the audio latents
+
+
 class DualDiT(ModelMixin, ConfigMixin):
     """`u(z_t^V, z_t^A, t, s)` of Equation 3. Fields: `DualDiTConfig`, its groups as plain mappings."""
 
@@ -119,17 +126,24 @@ class DualDiT(ModelMixin, ConfigMixin):
             return self.audio_tower(z_a, t, video=None, video_positions=None, text=prompts)
         if features is None:
             raise ValueError("features None: this audio tower reads the video; pass those of DualDiT.video")
+        heard = self.adapt(features, z_a.shape[1], frame_spans=frame_spans)
+        return self.audio_tower(z_a, t, video=heard.layers, video_positions=heard.positions, text=prompts)
+
+    def adapt(
+        self, features: Sequence[Tensor], n: int, *, frame_spans: FrameSpans | None = None
+    ) -> AdaptedFeatures:
+        """What the audio layers read beside `n` audio latents; it does not depend on these."""
         frames, each = features[0].shape[1:3]
-        place = partial(self.feature_positions, frames, z_a.shape[1], frame_spans)
-        positions = place().to(z_a.device).repeat_interleave(each)
+        place = partial(self.feature_positions, frames, n, frame_spans)
+        device = features[0].device
+        positions = place().to(device).repeat_interleave(each)
         head_dim = self.settings.video.hidden_size // self.settings.adaptor.num_heads
-        turn = rotation(positions, rotary_frequencies(head_dim, device=z_a.device))
-        adapted = [
+        turn = rotation(positions, rotary_frequencies(head_dim, device=device))
+        layers = tuple(
             adaptor(layer.flatten(1, 2), turn) for adaptor, layer in zip(self.adaptors, features, strict=True)
-        ]
-        parts = place(parts=self.adaptors[0].tokens).to(z_a.device)  # type: ignore[arg-type]
-        parts = parts.unflatten(0, (frames, 1, -1)).expand(-1, each, -1).flatten()
-        return self.audio_tower(z_a, t, video=adapted, video_positions=parts, text=prompts)
+        )
+        parts = place(parts=self.adaptors[0].tokens).to(device)  # type: ignore[arg-type]
+        return AdaptedFeatures(layers, parts.unflatten(0, (frames, 1, -1)).expand(-1, each, -1).flatten())
 
     def prepare_text(self, text: TextBatch | DualText) -> DualText:
         """Embed prompts for both towers; a sampler does it once for all steps."""

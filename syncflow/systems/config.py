@@ -51,6 +51,10 @@ class GenerateConfig(Config):
     """What of the given picture is kept: all, none, or spans in seconds as 0-1 or 0-0.5,1.5-2."""
     keep_audio: str = "none"
     """What of the given sound is kept, likewise."""
+    clean_video: bool = False
+    """For a picture that is kept whole: the audio tower sees the picture as it is from the first step on,
+    and not noised to the sound's flow time (the paper); its features are then computed once. For checkpoints
+    whose stage audio had flow.time.video_ahead."""
     strength: float = Field(default=1.0, gt=0, le=1)
     """How far what is given and not kept is changed: it is noised up to flow time 1 - strength and solved
     from there (editing). At 1 it is made anew from noise."""

@@ -61,6 +61,7 @@ def sample(
     video_steps_per_batch: int,
     callback: Callback,
     video_every: int = 1,
+    clean_video: bool = False,
 ) -> AVLatents:
     """Latents at t = 1 of every clip, the given ones in their places.
 
@@ -91,7 +92,7 @@ def sample(
     if not given.holds_video:
         return follow(towers, noise)
     assert noise.video is not None and given.latents.video is not None
-    video = GivenVideo(x_0=noise.video, x_1=given.latents.video)
+    video = GivenVideo(x_0=noise.video, x_1=given.latents.video, clean=clean_video)
     velocity = SoundVelocity(
         clip,
         video,

@@ -58,6 +58,7 @@ class SyncFlowPipeline(SyncFlowParts):
         audio_latents: Tensor | None = None,
         video_steps_per_batch: int = 1,
         video_every: int = 1,
+        clean_video: bool = False,
         output_type: OutputType = "np",
         callback_on_step_end: Callback | None = None,
         return_dict: bool = True,
@@ -90,6 +91,9 @@ class SyncFlowPipeline(SyncFlowParts):
                 computed in one forward; the same sound up to rounding.
             video_every: run the video tower at every so many evaluations only, and reuse its velocity and
                 its features in between; faster and less exact. Not with a video that is kept whole.
+            clean_video: with a video that is kept whole, the audio tower sees it as it is from the first step
+                on, not noised to the sound's flow time; its features are then computed once. For checkpoints
+                whose stage audio had `flow.time.video_ahead`.
             output_type: see `SyncFlowOutput`.
             callback_on_step_end: called with (pipeline, step, flow time, {"latents", "audio_latents"})
                 after each step; latents in a mapping that it returns replace the state.
@@ -159,6 +163,7 @@ class SyncFlowPipeline(SyncFlowParts):
                 strength=strength,
                 video_steps_per_batch=video_steps_per_batch,
                 video_every=video_every,
+                clean_video=clean_video,
                 callback=after,
             )
         made = AVLatents(video=x_1.video if "video" in makes else None, audio=x_1.audio)

@@ -7,13 +7,10 @@ import torch
 from torch import Tensor
 
 from syncflow.flow.latents import per_sample
-from syncflow.model.attention import rotary_frequencies, rotation
-from syncflow.model.dual_dit import DualDiT, DualText, FrameSpans
+from syncflow.model.dual_dit import AdaptedFeatures, DualDiT, DualText, FrameSpans
 from syncflow.model.text import PreparedText
 from syncflow.model.video_tower import VideoOutput
 from syncflow.records import AVLatents, ClipSpec
-
-Features = tuple[Tensor, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,13 +59,18 @@ class ReusedVideo:
 
 @dataclass(frozen=True, kw_only=True)
 class GivenVideo:
-    """A whole given video on its noised path (Section 5)."""
+    """A whole given video on its noised path (Section 5), or as it is whatever the sound's flow time."""
 
     x_0: Tensor  # noise, b c t h w
     x_1: Tensor  # its latents
+    clean: bool = False
+
+    def time(self, t: float) -> float:
+        """Its own flow time when the sound is at `t`."""
+        return 1.0 if self.clean else t
 
     def at(self, t: Tensor) -> Tensor:
-        """(1 - t) x_0 + t x_1 at times `b`."""
+        """(1 - t) x_0 + t x_1 at its own times `b`."""
         time = per_sample(t, self.x_1).to(self.x_1.dtype)
         return (1 - time) * self.x_0 + time * self.x_1
 
@@ -94,7 +96,7 @@ class SoundVelocity:
         for which `alike` is the same (guidance acts at both, or at neither)."""
         self.clip, self.video, self.per_batch, self.alike = clip, video, per_batch, alike
         self.times = torch.tensor(times, dtype=torch.float32).tolist()  # as the solver hands them over
-        self.known: dict[float, Features] = {}
+        self.known: dict[float, AdaptedFeatures] = {}
         self.text: DualText | None = None  # whose features `known` holds
 
     def __call__(self, x_t: AVLatents, t: Tensor, text: DualText) -> AVLatents:
@@ -102,25 +104,26 @@ class SoundVelocity:
         tower = self.clip.model.audio_tower
         if not tower.reads_video:
             return AVLatents(video=None, audio=self.clip.model.audio(x_t.audio, t, text, None))
-        times, batch = x_t.audio.shape[1], x_t.audio.shape[0]
-        adapted = self._adapted(float(t[0]), text, copies=batch // len(self.video.x_1), audio_latents=times)
-        positions = self._positions(adapted[0].shape[1], times)
-        audio = tower(x_t.audio, t, video=adapted, video_positions=positions, text=text.audio)
+        batch, audio_latents = x_t.audio.shape[:2]
+        copies = batch // len(self.video.x_1)
+        heard = self._adapted(float(t[0]), text, copies=copies, audio_latents=audio_latents)
+        audio = tower(x_t.audio, t, video=heard.layers, video_positions=heard.positions, text=text.audio)
         return AVLatents(video=None, audio=audio)
 
-    def _adapted(self, t: float, text: DualText, *, copies: int, audio_latents: int) -> Features:
-        """What each audio layer reads of the video at time `t`, `b k e`."""
+    def _adapted(self, t: float, text: DualText, *, copies: int, audio_latents: int) -> AdaptedFeatures:
+        """What the audio layers read of the video when the sound is at time `t`."""
         if text is not self.text:
             self.text, self.known = text, {}
-        if t not in self.known:
+        own = self.video.time(t)
+        if own not in self.known:
             later = [each for each in self.times if each > t and self.alike(each) == self.alike(t)]
-            times = [t, *later[: self.per_batch - 1]]
+            times = list(dict.fromkeys(self.video.time(each) for each in [t, *later[: self.per_batch - 1]]))
             self.known = self._compute(times, text, copies=copies, audio_latents=audio_latents)
-        return self.known[t]
+        return self.known[own]
 
     def _compute(
         self, times: list[float], text: DualText, *, copies: int, audio_latents: int
-    ) -> dict[float, Features]:
+    ) -> dict[float, AdaptedFeatures]:
         batch, device = len(self.video.x_1), self.video.x_1.device
         each = [torch.full((batch,), t, device=device) for t in times]
         spec, model = self.clip.spec, self.clip.model
@@ -132,19 +135,9 @@ class SoundVelocity:
             height=spec.height,
             width=spec.width,
         ).features
-        layers = [layer.flatten(1, 2) for layer in found]  # b k e
-        head_dim = model.settings.video.hidden_size // model.settings.adaptor.num_heads
-        positions = self._positions(layers[0].shape[1], audio_latents)
-        turn = rotation(positions, rotary_frequencies(head_dim, device=device))
-        adapted = [adaptor(layer, turn) for adaptor, layer in zip(model.adaptors, layers, strict=True)]
-        parts = zip(*(layer.chunk(len(times)) for layer in adapted), strict=True)
-        return dict(zip(times, parts, strict=True))
-
-    def _positions(self, features: int, audio_latents: int) -> Tensor:
-        """Where each of a clip's features stands on the axis of its audio latents."""
-        spans = self.clip.frame_spans
-        places = self.clip.model.feature_positions(len(spans), audio_latents, spans)
-        return places.to(self.video.x_1.device).repeat_interleave(features // len(spans))
+        heard = model.adapt(found, audio_latents, frame_spans=self.clip.frame_spans)
+        parts = zip(*(layer.chunk(len(times)) for layer in heard.layers), strict=True)
+        return {t: AdaptedFeatures(layers, heard.positions) for t, layers in zip(times, parts, strict=True)}
 
 
 def _tiled(text: PreparedText, times: int) -> PreparedText:

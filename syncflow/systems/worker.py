@@ -127,6 +127,7 @@ class ClipWorker:
             index=[clip.noise_index(candidate) for clip in clips],
             video_steps_per_batch=config.speed.video_steps_per_batch,
             video_every=config.speed.video_every,
+            clean_video=config.clean_video,
             output_type="latent",
             callback_on_step_end=stepped,
         )

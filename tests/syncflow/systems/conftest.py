@@ -30,7 +30,7 @@ def tiny_dual_dit(context: str = "video") -> DualDiT:
             max_text_tokens=40,
             context=context,  # type: ignore[arg-type]
         ),
-        adaptor=AdaptorConfig(num_heads=2),
+        adaptor=AdaptorConfig(num_heads=2, tokens=2),
     )
     model = DualDiT(**config.model_dump())
     generator = torch.Generator().manual_seed(0)

@@ -68,6 +68,20 @@ def test_features_ahead_are_those_of_the_pass_that_asks_for_them(
     close(alone, ahead)
 
 
+def test_a_clean_picture_is_seen_once_and_heard_at_every_step(
+    pipeline: SyncFlowPipeline, video: torch.Tensor
+) -> None:
+    """The sound does not depend on the picture's noise then, and is another one than the noised path's."""
+    counted = Counted(pipeline.dual_dit.video_tower)
+    clean = make(pipeline, video=video, clean_video=True, video_steps_per_batch=4)
+    counted.handle.remove()
+    assert counted.batches == [2]  # both passes of guidance
+    noise = torch.randn(video.shape, generator=torch.Generator().manual_seed(9))
+    close(make(pipeline, video=video, clean_video=True, latents=noise).audio, clean.audio)
+    assert not torch.allclose(make(pipeline, video=video).audio, clean.audio, atol=1e-3)
+    assert torch.equal(clean.frames, video)
+
+
 def test_the_sound_of_a_whole_video_is_that_of_holding_every_latent_frame(
     pipeline: SyncFlowPipeline, video: torch.Tensor
 ) -> None:
