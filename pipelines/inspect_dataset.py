@@ -14,17 +14,32 @@ def main() -> int:
     card = dataset_card(config.dataset)
     print(card)
     if config.card:
-        (config.dataset / "README.md").write_text(card, encoding="utf-8")
+        write_card(config.dataset, card)
     if config.sample:
         decode_sample(config)
     return verify(config.dataset) if config.verify else 0
 
 
+def write_card(folder: Path, card: str) -> None:
+    """The card and its picture, into the dataset."""
+    from syncflow.data.index import read_windows
+    from syncflow.data.parquet import DatasetManifest
+    from syncflow.data.score_picture import draw_scores
+
+    (folder / "README.md").write_text(card, encoding="utf-8")
+    draw_scores(read_windows(folder, recipe=DatasetManifest.read(folder).recipe), folder / "scores.png")
+
+
 def verify(folder: Path) -> int:
     """Print every fault; exit status 1 when there is one."""
+    from preprocessing.verify_weights import check_weights
+    from syncflow.data.parquet import DatasetManifest
     from syncflow.data.verify import find_faults
 
     faults = list(find_faults(folder))
+    for check in check_weights(DatasetManifest.read(folder)):
+        print(f"weights of the {check.name}: {check.kind} ({check.detail})")
+        faults += [f"weights of the {check.name}: {check.detail}"] if check.kind == "changed" else []
     for fault in faults:
         print(f"fault: {fault}")
     print(f"{folder}: {len(faults)} faults" if faults else f"{folder}: verified, no fault")

@@ -1,9 +1,10 @@
 """Settings of precompute (`pipelines/precompute_latents.py`)."""
 
+import re
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from preprocessing.decode_config import DecodeConfig, FilterConfig, WindowConfig
 from preprocessing.sources.config import SourceConfig
@@ -11,6 +12,7 @@ from syncflow.config import Config
 from syncflow.records import ClipSpec
 from syncflow.text_config import TextConfig
 
+_URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # a Path has one slash where the URL had two
 MODELS = {"git": "microsoft/git-base-vatex", "qwen3-vl": "Qwen/Qwen3-VL-4B-Instruct"}
 
 
@@ -67,7 +69,8 @@ class EncodeConfig(Config):
     batch: int = Field(default=8, ge=1)
     """Windows of one clip that are encoded at once."""
     max_latent: float = Field(default=1000.0, gt=0)
-    """Largest absolute mean of a normalised latent; a clip with one above it fails as huge_latents."""
+    """Largest absolute mean, and deviation, of a normalised latent; a clip with one above it fails as
+    huge_latents."""
     device: Literal["auto", "cpu", "cuda"] = "auto"
     """Where the models run; auto: a GPU where there is one."""
 
@@ -78,7 +81,7 @@ class PrecomputeConfig(Config):
     source: SourceConfig
     """The clips."""
     output: Path
-    """Folder of the dataset; a job that was cut off goes on there."""
+    """Folder of the dataset, local or on a network file system; a job that was cut off goes on there."""
     spec: ClipSpec = ClipSpec()
     """What a window is."""
     windows: WindowConfig = WindowConfig()
@@ -113,3 +116,13 @@ class PrecomputeConfig(Config):
     """Share of the clips that `plan` tries (and no fewer than 8)."""
     only: str = ""
     """Run this one clip id alone."""
+
+    @field_validator("output")
+    @classmethod
+    def _is_a_folder(cls, output: Path) -> Path:
+        if _URL.match(str(output)):
+            raise ValueError(
+                "a URL: a dataset is committed by hard link and rename, which object stores do not have; "
+                "write to a folder that all nodes see, and copy it when the job is done (fsspec, aws s3 sync)"
+            )
+        return output

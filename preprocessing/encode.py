@@ -113,10 +113,11 @@ class EncodeStep:
         assert tuple(mean.shape[1:]) == shape, f"{name}: {list(mean.shape[1:])}, latent_shape says {shape}"
         if not (mean.isfinite().all() and logvar.isfinite().all()):
             raise UnusableLatentsError("nonfinite_latents", f"the {name} autoencoder gives NaN or Inf")
-        largest = mean.abs().max().item()
-        if largest > self.config.max_latent:
-            detail = f"largest {name} mean is {largest:.4g}, over {self.config.max_latent:g}"
-            raise UnusableLatentsError("huge_latents", detail)
+        largest = {"mean": mean.abs().max().item(), "deviation": (logvar.max() / 2).exp().item()}
+        for what, value in largest.items():
+            if value > self.config.max_latent:
+                detail = f"largest {name} {what} is {value:.4g}, over {self.config.max_latent:g}"
+                raise UnusableLatentsError("huge_latents", detail)
         return mean.to(torch.float16).numpy(), logvar.to(torch.float16).numpy()
 
     @torch.inference_mode()

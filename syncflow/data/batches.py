@@ -16,7 +16,8 @@ from syncflow.autoencoders.moments import Moments
 from syncflow.data.config import DataFilters
 from syncflow.data.index import WindowEntry, choose, read_text_index, read_windows
 from syncflow.data.parquet import DatasetManifest
-from syncflow.data.parquet.schema import MOMENTS
+from syncflow.data.parquet.ledger import ledger_sha256
+from syncflow.data.parquet.schema import MAX_LATENT, MOMENTS
 from syncflow.data.store import GroupCache, read_moments, read_tokens
 from syncflow.errors import UserError
 from syncflow.noise import keyed_generator
@@ -35,7 +36,7 @@ class LatentDataset:
         cache_gb: memory for latents and prompts read before, GiB.
 
     Raises:
-        UserError: no finished dataset, damaged shards, or no window is left.
+        UserError: no finished dataset, a damaged ledger or shard, or no window is left.
     """
 
     def __init__(
@@ -48,6 +49,11 @@ class LatentDataset:
     ) -> None:
         self.folder = Path(folder)
         self.manifest = DatasetManifest.read(self.folder)
+        if ledger_sha256(self.folder / "ledger") != self.manifest.ledger_sha256:
+            raise UserError(
+                f"{self.folder / 'ledger'}: damaged, or not the one that dataset.json was written for; run "
+                "precompute_latents.py again"
+            )
         found = read_windows(self.folder, recipe=self.manifest.recipe)
         self.windows = choose(found, manifest=self.manifest, split=split, filters=filters)
         self._texts = read_text_index(self.folder)
@@ -56,6 +62,7 @@ class LatentDataset:
                 raise UserError(f"{self.folder}: {window.name} has no text embedding; precompute again")
         self._moments = GroupCache(read_moments, limit_bytes=int(cache_gb * GIB * 0.8))
         self._tokens = GroupCache(read_tokens, limit_bytes=int(cache_gb * GIB * 0.2))
+        self._largest = float(self.manifest.config.get("encode", {}).get("max_latent", MAX_LATENT))
         self._permutations: OrderedDict[tuple[int, int], list[int]] = OrderedDict()
 
     def __len__(self) -> int:
@@ -120,7 +127,7 @@ class LatentDataset:
             float32 latents, prompts padded to the longest of the whole batch, and the indices.
 
         Raises:
-            UserError: `batch_size` does not divide, or a row holds NaN or Inf (it is named).
+            UserError: `batch_size` does not divide, or a row holds NaN, Inf or a huge number (it is named).
         """
         if batch_size % world_size:
             raise UserError(f"batch size {batch_size} does not divide among {world_size} workers")
@@ -135,7 +142,7 @@ class LatentDataset:
         """The samples `mine` of a run; prompts are padded to the longest of the samples `among`.
 
         Raises:
-            UserError: a row holds NaN or Inf (it is named).
+            UserError: a row holds NaN, Inf or a huge number (it is named).
         """
         longest = max(self._texts[self.sample(g, seed=seed).caption_key].tokens for g in among)
         windows = [self.sample(g, seed=seed) for g in mine]
@@ -171,9 +178,9 @@ class LatentDataset:
         at = window.place.offset
         rows = {name: np.asarray(stored[name][at : at + 1], np.float32) for name in MOMENTS}
         for name, row in rows.items():
-            if not np.isfinite(row).all():
+            if fault := _fault(name, row, largest=self._largest):
                 raise UserError(
-                    f"{window.place.path}: {window.name}: {name} holds NaN or Inf; precompute it again"
+                    f"{window.place.path}: {window.name}: {name} holds {fault}; precompute it again"
                 )
         tensors = {name: torch.from_numpy(row) for name, row in rows.items()}
         video = Moments(mean=tensors["video_mean"], logvar=tensors["video_logvar"])
@@ -192,6 +199,14 @@ class LatentDataset:
             tokens[row, : len(stored)] = torch.from_numpy(stored.astype(np.float32))
             mask[row, : len(stored)] = True
         return TextBatch(tokens=tokens, mask=mask, dropped=torch.tensor(dropped))
+
+
+def _fault(name: str, row: np.ndarray, *, largest: float) -> str:
+    """What is wrong with the moments of a window, if anything."""
+    if not np.isfinite(row).all():
+        return "NaN or Inf"
+    value = np.exp(row.max() / 2) if name.endswith("logvar") else np.abs(row).max()
+    return f"{value:.4g}, over {largest:g}" if value > largest else ""
 
 
 def _draw(purpose: str, seed: int, g: int) -> float:

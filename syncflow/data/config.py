@@ -16,6 +16,9 @@ class DataFilters(Config):
     """Greatest value of a score, by its name."""
     require_caption: bool = False
     """Leave out rows whose caption is empty."""
+    caption_sources: tuple[str, ...] = ()
+    """Only rows whose caption came from one of these (label, manifest, fallback, git, qwen3-vl; the dataset
+    card counts them); empty: from any."""
 
 
 class InspectConfig(Config):
@@ -24,9 +27,10 @@ class InspectConfig(Config):
     dataset: Path
     """Folder that precompute_latents.py wrote."""
     verify: bool = False
-    """Read every shard, and check its checksums, hashes, columns and fingerprints."""
+    """Read every shard, and check its checksums, hashes, columns and fingerprints; load the models that the
+    dataset names, and check the hashes of their weights."""
     card: bool = True
-    """Write a dataset card, README.md, into the dataset."""
+    """Write a dataset card, README.md, and a picture of the scores, scores.png, into the dataset."""
     sample: int = Field(default=0, ge=0, le=100)
     """Windows to decode back to mp4 with the dataset's own autoencoders."""
     output: Path = Path("out/inspect")

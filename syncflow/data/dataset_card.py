@@ -1,5 +1,6 @@
 """The dataset card: what a dataset holds, in Markdown."""
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -31,8 +32,10 @@ def dataset_card(folder: Path) -> str:
         f"{manifest.text_bytes / 1e6:.1f} MB of embeddings.",
         "## Windows",
         _table(("split", "windows", "clips"), _splits(windows)),
+        _table(("caption source", "windows"), sorted(Counter(w.caption_source for w in windows).items())),
         "## Scores",
         _table(("score", *(f"{p} %" for p in PERCENTILES)), _scores(windows)),
+        "![Histograms of the scores](scores.png)",
         "Thresholds on these are settings of training (`filters.min_scores`, `filters.max_scores`).",
         "## Made by",
         _table(("model", "sha256", "location"), _weights(manifest)),

@@ -23,6 +23,7 @@ class WindowEntry:
     split: str
     caption: str
     caption_key: str
+    caption_source: str
     scores: Mapping[str, float]
     place: Place
 
@@ -68,6 +69,7 @@ def _entries(path: Path, keys: set[tuple[str, str]]) -> Iterator[WindowEntry]:
                 split=row["split"],
                 caption=row["caption"],
                 caption_key=row["caption_key"],
+                caption_source=row["caption_source"],
                 scores={k.removeprefix(SCORE): v for k, v in row.items() if k.startswith(SCORE)},
                 place=Place(path=path, row=number),
             )
@@ -92,7 +94,8 @@ def choose(
     """The windows of a split that pass the filters.
 
     Raises:
-        UserError: the dataset is not what its manifest says, a score is unknown, or nothing is left.
+        UserError: the dataset is not what its manifest says, a score or a caption source is unknown, or
+            nothing is left.
     """
     if len(windows) != manifest.windows:
         raise UserError(
@@ -103,6 +106,12 @@ def choose(
     for name in (*filters.min_scores, *filters.max_scores):
         if name not in valid:
             raise UserError(f"filters: no score {name!r} in this dataset; it has {', '.join(valid)}")
+    sources = sorted({w.caption_source for w in windows})
+    for name in filters.caption_sources:
+        if name not in sources:
+            raise UserError(
+                f"filters: no caption of source {name!r} in this dataset; it has {', '.join(sources)}"
+            )
     chosen = [w for w in windows if w.split == split and _passes(w, filters)]
     if not chosen:
         splits = sorted({w.split for w in windows})
@@ -118,4 +127,5 @@ def _passes(window: WindowEntry, filters: DataFilters) -> bool:
         all(window.scores[name] >= least for name, least in filters.min_scores.items())
         and all(window.scores[name] <= most for name, most in filters.max_scores.items())
         and (bool(window.caption) or not filters.require_caption)
+        and (not filters.caption_sources or window.caption_source in filters.caption_sources)
     )

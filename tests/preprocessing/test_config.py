@@ -35,3 +35,10 @@ def test_mistyped_flag_is_answered_with_the_nearest(repository: Path) -> None:
     preset = str(repository / "pipelines/configs/tiny/precompute.yaml")
     with pytest.raises(UserError, match=r"did you mean '--source\.root'"):
         parse_arguments(PrecomputeConfig, description="", argv=["--config", preset, "--source.roots", "x"])
+
+
+def test_an_output_that_is_a_url_is_refused_with_the_remedy(repository: Path) -> None:
+    preset = str(repository / "pipelines/configs/tiny/precompute.yaml")
+    for url in ("s3://bucket/latents", "gs://bucket/latents", "file:///tmp/latents"):
+        with pytest.raises(UserError, match=r"output.*a URL: .*copy it when the job is done"):
+            parse_arguments(PrecomputeConfig, description="", argv=["--config", preset, "--output", url])

@@ -1,7 +1,9 @@
 """Hostile and broken files: one typed error, no request, no hang."""
 
+import contextlib
 import os
 import pickle
+import select
 import socket
 import sys
 import time
@@ -28,25 +30,57 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+# what each demuxer of ffmpeg that opens other files or addresses recognises
 PLAYLISTS = {
-    "hls": "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{url}/a.ts\n#EXT-X-ENDLIST\n",
-    "concat": "ffconcat version 1.0\nfile '{url}/a.mp4'\n",
-    "dash": '<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011"><BaseURL>{url}/</BaseURL></MPD>',
-    "html": "<html><video src='{url}/a.mp4'></video></html>",
+    "hls": "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nhttp://{at}/a.ts\n#EXT-X-ENDLIST\n",
+    "hls_key": '#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXT-X-KEY:METHOD=AES-128,URI="http://{at}/key"\n'
+    "#EXTINF:1,\nfile:///etc/passwd\n#EXT-X-ENDLIST\n",
+    "hls_master": "#EXTM3U\n#EXT-X-STREAM-INF:BANDWIDTH=1\nhttp://{at}/a.m3u8\n",
+    "concat": "ffconcat version 1.0\nfile 'http://{at}/a.mp4'\n",
+    "dash": '<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011"><BaseURL>http://{at}/</BaseURL>'
+    "<Period><AdaptationSet><Representation><SegmentTemplate initialization='i'/></Representation>"
+    "</AdaptationSet></Period></MPD>",
+    "imf": '<?xml version="1.0"?><CompositionPlaylist xmlns="http://www.smpte-ra.org/schemas/2067-3/2016">'
+    "<Id>urn:uuid:0</Id><AssetMap>http://{at}/</AssetMap></CompositionPlaylist>",
+    "sdp": "v=0\no=- 0 0 IN IP4 {host}\ns=x\nc=IN IP4 {host}\nt=0 0\nm=video {port} RTP/AVP 96\n"
+    "a=rtpmap:96 H264/90000\n",
+    "rtsp": "RTSPtext\nrtsp://{at}/a\n",
+    "html": "<html><video src='http://{at}/a.mp4'></video></html>",
+    "address": "http://{at}/a.mp4\n",
 }
 
 
+@pytest.mark.parametrize("suffix", [".mp4", ".m3u8"])
 @pytest.mark.parametrize("kind", PLAYLISTS)
-def test_no_playlist_named_mp4_makes_a_request(tmp_path: Path, kind: str) -> None:
+def test_no_playlist_makes_a_request_whatever_its_name(tmp_path: Path, kind: str, suffix: str) -> None:
+    with socket.socket() as server, socket.socket(type=socket.SOCK_DGRAM) as packets:
+        server.bind(("127.0.0.1", 0))
+        host, port = server.getsockname()
+        packets.bind((host, port))
+        server.listen()
+        path = tmp_path / f"clip{suffix}"
+        path.write_text(PLAYLISTS[kind].format(at=f"{host}:{port}", host=host, port=port))
+        assert reason(path) in ("unknown_format", "undecodable")
+        assert select.select([server, packets], [], [], 0.02)[0] == []
+
+
+def test_a_mov_whose_tracks_lie_elsewhere_makes_no_request(tmp_path: Path, clip: Path) -> None:
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
         server.listen()
-        server.settimeout(0.2)
-        path = tmp_path / "clip.mp4"
-        path.write_text(PLAYLISTS[kind].format(url=f"http://127.0.0.1:{server.getsockname()[1]}"))
-        assert reason(path) in ("unknown_format", "undecodable")
-        with pytest.raises(TimeoutError):
-            server.accept()
+        address = b"http://127.0.0.1:%d/a\0" % server.getsockname()[1]
+        data = clip.read_bytes()
+        elsewhere = (12 + len(address)).to_bytes(4, "big") + b"url " + bytes(4) + address
+        place = data.index(b"url ") - 4  # the data reference of the first track: "in this file"
+        moved = data[:place] + elsewhere + data[place + 12 :]
+        for box in (b"dref", b"dinf", b"minf", b"mdia", b"trak", b"moov"):  # grow the boxes around it
+            at = moved.rindex(box, 0, place + 8) - 4
+            size = int.from_bytes(moved[at : at + 4], "big") + len(elsewhere) - 12
+            moved = moved[:at] + size.to_bytes(4, "big") + moved[at + 4 :]
+        (tmp_path / "clip.mov").write_bytes(moved)
+        with contextlib.suppress(MediaError):
+            probe(tmp_path / "clip.mov")
+        assert select.select([server], [], [], 0.02)[0] == []
 
 
 def test_only_regular_files_are_opened(tmp_path: Path) -> None:

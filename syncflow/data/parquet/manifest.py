@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import syncflow
 from syncflow.config import Config, validate
 from syncflow.data.parquet.files import whole_file
 from syncflow.data.parquet.schema import SCHEMA_VERSION
@@ -95,6 +96,12 @@ class DatasetManifest(Config):
         version = values.get("schema_version") if isinstance(values, dict) else None
         if version != SCHEMA_VERSION:
             raise UserError(f"{path}: schema version {version}, expected {SCHEMA_VERSION}; precompute again")
-        if values.pop(SELF, None) != settings_sha256(values):
+        found = values.pop(SELF, None)
+        if found is None or (found == settings_sha256(values) and values.keys() != cls.model_fields.keys()):
+            raise UserError(
+                f"{path}: written by another version ({values.get('version', 'unknown')}; this is "
+                f"{syncflow.__version__}); run the job again: precompute_latents.py"
+            )
+        if found != settings_sha256(values):
             raise UserError(f"{path}: damaged, or changed by hand; run precompute_latents.py again")
         return validate(cls, values, source=str(path))

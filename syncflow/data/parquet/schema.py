@@ -13,6 +13,7 @@ from syncflow.records import LatentRow, TextEmbedding
 
 SCHEMA_VERSION = 1
 MAX_NUMBERS = 1 << 24  # of one tensor: 32 MB in float16, far above any autoencoder here
+MAX_LATENT = 1000.0  # largest mean, and deviation, of a normalised latent
 SCORE = "score_"
 MOMENTS = ("video_mean", "video_logvar", "audio_mean", "audio_logvar")
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from syncflow.records import LatentRow, TextEmbedding
 
 ROWS_PER_GROUP = 8  # a window is about 0.2 MB at the paper's size: a random read costs 1.6 MB
 MAX_ROWS = 1 << 16
+SLACK = 64 << 20  # bytes that a column's pieces may take beside the numbers of a tensor
+THRIFT = {"thrift_string_size_limit": 64 << 20, "thrift_container_size_limit": 1 << 20}  # of a footer
 FOOTER = b"syncflow"
 
 
@@ -58,7 +61,7 @@ def open_table(path: Path, *, expected: pa.Schema | None = None) -> pq.ParquetFi
         UserError: damaged, of another schema or version, or more rows than a shard may have.
     """
     try:
-        file = pq.ParquetFile(path, page_checksum_verification=True)
+        file = pq.ParquetFile(path, page_checksum_verification=True, **THRIFT)
         columns, raw = file.schema_arrow, (file.metadata.metadata or {}).get(FOOTER)
         footer = json.loads(raw) if raw else {}
     except (OSError, ValueError, pa.ArrowException) as error:
@@ -92,16 +95,40 @@ def read_table(
     """Columns (all) and row groups (all) of a shard, verified.
 
     Raises:
-        UserError: as `open_table`, and for a page that does not match its checksum.
+        UserError: as `open_table`, for a row group too large, or a page that does not match its checksum.
     """
     file = open_table(path, expected=expected)
     try:
         chosen = range(file.num_row_groups) if groups is None else groups
+        check_sizes(file, chosen, where=str(path))
         return file.read_row_groups(list(chosen), columns=None if columns is None else list(columns))
     except (OSError, ValueError, pa.ArrowException) as error:
         raise damaged(path, error) from None
     finally:
         file.close()
+
+
+def check_sizes(file: pq.ParquetFile, groups: Iterable[int], *, where: str) -> None:
+    """Refuse row groups of more bytes than their columns can need: a small file may unpack to many GB.
+
+    Raises:
+        UserError: more rows in a group than the file may have, or a column of more bytes than its rows need.
+    """
+    numbers = {
+        field.name: math.prod(field.type.shape)
+        for field in file.schema_arrow
+        if isinstance(field.type, pa.FixedShapeTensorType)
+    }
+    most_rows = ROWS_PER_GROUP if numbers else MAX_ROWS
+    for number in groups:
+        group = file.metadata.row_group(number)
+        for column in map(group.column, range(group.num_columns)):
+            name, size = column.path_in_schema.split(".")[0], column.total_uncompressed_size
+            if group.num_rows > most_rows or size > 2 * group.num_rows * numbers.get(name, 0) + SLACK:
+                raise UserError(
+                    f"{where}: row group {number} claims {group.num_rows} rows and {size} bytes of {name}, "
+                    "more than a shard's; precompute again"
+                )
 
 
 def read_index(path: Path) -> pa.Table:

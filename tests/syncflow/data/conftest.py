@@ -15,7 +15,9 @@ from syncflow.text import caption_key
 CAPTIONS = ("a stick hits wood", "a stick scratches metal", "")
 
 
-def encoded(number: int, *, windows: int = 1, poison: bool = False) -> EncodedClip:
+def encoded(
+    number: int, *, windows: int = 1, poison: bool = False, caption_source: str = "label"
+) -> EncodedClip:
     """A clip of made-up latents; its content follows from its number."""
     caption = CAPTIONS[number % len(CAPTIONS)]
     draw = np.random.default_rng(number)
@@ -33,7 +35,7 @@ def encoded(number: int, *, windows: int = 1, poison: bool = False) -> EncodedCl
             split="test" if number % 5 == 4 else "train",
             caption=caption,
             caption_key=caption_key(caption),
-            caption_source="label",
+            caption_source=caption_source,
             source_sha256=f"{number:064x}",
             fingerprint="f",
             scores={"motion": number / 10},

@@ -10,6 +10,7 @@ from syncflow.data.batches import LatentDataset
 from syncflow.data.config import DataFilters
 from syncflow.data.parquet import read_ledger
 from syncflow.errors import UserError
+from syncflow.hashing import settings_sha256
 from syncflow.records import LatentBatch
 
 
@@ -100,6 +101,16 @@ def test_split_and_filters_choose_the_windows(dataset: Path) -> None:
     assert {w.clip_id for w in LatentDataset(dataset, filters=filters).windows} == {"clip003", "clip006"}
 
 
+def test_captions_are_chosen_by_their_source(tmp_path: Path, write_dataset, make_clip) -> None:
+    clips = [make_clip(0), make_clip(1, caption_source="git"), make_clip(2, caption_source="fallback")]
+    write_dataset(tmp_path, clips)
+    filters = DataFilters(caption_sources=("label", "git"))
+    chosen = LatentDataset(tmp_path, filters=filters).windows
+    assert {w.clip_id for w in chosen} == {"clip000", "clip001"}
+    with pytest.raises(UserError, match="no caption of source 'gti' in this dataset; it has fallback, git"):
+        LatentDataset(tmp_path, filters=DataFilters(caption_sources=("gti",)))
+
+
 def test_unknown_score_and_empty_choice_are_refused(dataset: Path) -> None:
     with pytest.raises(UserError, match="no score 'loud' in this dataset; it has motion"):
         LatentDataset(dataset, filters=DataFilters(min_scores={"loud": 1}))
@@ -135,7 +146,24 @@ def test_unfinished_dataset_is_refused(dataset: Path) -> None:
 
 def test_missing_ledger_file_is_noticed(dataset: Path) -> None:
     next((dataset / "ledger").glob("*.parquet")).unlink()
-    with pytest.raises(UserError, match=r"dataset\.json says 20"):
+    with pytest.raises(UserError, match=r"ledger: .* not the one that dataset\.json was written for"):
+        LatentDataset(dataset)
+
+
+def test_a_dataset_of_another_version_is_told_from_a_damaged_one(dataset: Path) -> None:
+    path = dataset / "dataset.json"
+    values = json.loads(path.read_text())
+    del values["sha256"]
+    for older in (values, {k: v for k, v in values.items() if k != "ledger_sha256"}):
+        path.write_text(json.dumps(older))
+        with pytest.raises(UserError, match=r"written by another version .* run the job again"):
+            LatentDataset(dataset)
+    older = {k: v for k, v in values.items() if k != "captions"}
+    path.write_text(json.dumps({**older, "sha256": settings_sha256(older)}))
+    with pytest.raises(UserError, match="written by another version"):
+        LatentDataset(dataset)
+    path.write_text(json.dumps({**values, "inputs": 11, "sha256": settings_sha256(values)}))
+    with pytest.raises(UserError, match="damaged, or changed by hand"):
         LatentDataset(dataset)
 
 

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 from syncflow.data.dataset_card import dataset_card
+from syncflow.data.index import read_windows
+from syncflow.data.score_picture import draw_scores
 from syncflow.data.verify import find_faults
 
 
@@ -34,7 +36,15 @@ def test_missing_shard_and_missing_ledger_are_found(dataset: Path) -> None:
     assert any("the ledger has changed" in fault for fault in find_faults(dataset))
 
 
+def test_scores_are_drawn_one_histogram_each(dataset: Path, tmp_path: Path) -> None:
+    windows = read_windows(dataset, recipe="recipe")
+    draw_scores(windows, tmp_path / "scores.svg")
+    text = (tmp_path / "scores.svg").read_text()
+    assert "motion" in text and "median 0.45" in text
+
+
 def test_card_tells_the_counts_and_the_scores(dataset: Path) -> None:
     card = dataset_card(dataset)
     assert "| inputs |  | 10 |" in card and "| train | 16 | 8 |" in card and "| test | 4 | 2 |" in card
     assert "| motion | 0 |" in card and "video VAE" in card
+    assert "| label | 20 |" in card and "(scores.png)" in card

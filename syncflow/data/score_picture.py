@@ -1,0 +1,34 @@
+"""A picture of the scores of a dataset's windows: where a threshold would cut."""
+
+from pathlib import Path
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+
+from syncflow.data.index import WindowEntry
+
+COLUMNS = 3
+BINS = 40
+
+
+def draw_scores(windows: list[WindowEntry], path: Path) -> None:
+    """One histogram a score, windows upward, with the median marked.
+
+    Args:
+        windows: of one dataset, at least one.
+        path: the picture; its suffix says which kind.
+    """
+    names = sorted(windows[0].scores)
+    rows = -(-len(names) // COLUMNS)
+    figure = Figure(figsize=(4 * COLUMNS, 2.6 * rows), layout="constrained")
+    for place, name in enumerate(names, start=1):
+        values = np.array([window.scores[name] for window in windows])
+        axes = figure.add_subplot(rows, COLUMNS, place)
+        axes.hist(values, bins=BINS, color="tab:blue")
+        axes.axvline(float(np.median(values)), color="tab:orange", label=f"median {np.median(values):.3g}")
+        axes.set_title(name)
+        axes.set_ylabel("windows")
+        axes.legend(fontsize="small")
+    with rc_context({"svg.fonttype": "none"}):  # words stay words
+        figure.savefig(path, dpi=100)
