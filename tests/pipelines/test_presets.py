@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from infra.ablation_config import AblationConfig
 from preprocessing.config import PrecomputeConfig
 from preprocessing.synthetic_config import SyntheticClipsConfig
 from syncflow.config import Config, load_config
@@ -44,6 +45,21 @@ def test_the_stages_of_a_preset_name_their_own_stage() -> None:
         if path.stem in ("video", "audio", "joint"):
             config = load_config(TrainConfig, path, {"data": "/d"})
             assert config.stage == path.stem
+
+
+def test_the_ablation_names_a_preset_of_the_audio_stage_for_each_variant() -> None:
+    config = load_config(AblationConfig, CONFIGS / "tiny" / "ablation.yaml")
+    settings = {
+        name: load_config(TrainConfig, path, {"data": "/d"}) for name, path in config.variants.items()
+    }
+    assert all(each.stage == "audio" for each in settings.values())
+    kinds = {name: (each.model.adaptor.kind, each.model.audio.context) for name, each in settings.items()}
+    assert kinds == {
+        "with adaptor": ("attention", "video"),
+        "without adaptor": ("none", "video"),
+        "text alone": ("attention", "text"),
+    }
+    assert load_config(TrainConfig, config.video, {"data": "/d"}).stage == "video"
 
 
 def test_the_tiny_weights_are_where_the_preset_says() -> None:
