@@ -81,7 +81,7 @@ def main() -> None:
     t = torch.full((config.batch,), 0.5, device=device)
     doubled = AVLatents(video=torch.cat([noise.video] * 2), audio=torch.cat([noise.audio] * 2))
 
-    def follow(given: Given, per_batch: int) -> AVLatents:
+    def follow(given: Given, per_batch: int, *, clean: bool = False) -> AVLatents:
         return sample(
             clip,
             noise,
@@ -91,6 +91,7 @@ def main() -> None:
             solver=SolverConfig(steps=config.steps),
             strength=1.0,
             video_steps_per_batch=per_batch,
+            clean_video=clean,
             callback=lambda step: None,
         )
 
@@ -112,6 +113,7 @@ def main() -> None:
         "guidance, two passes": two_passes,
         "video to sound, batched": lambda: follow(video, config.video_steps_per_batch),
         "video to sound, step by step": lambda: follow(video, 1),
+        "video to sound, clean picture": lambda: follow(video, 1, clean=True),
     }
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {config}")
     seconds = medians(rivals, repeats=config.repeats, device=device)
@@ -125,8 +127,9 @@ def main() -> None:
     over = seconds["text to clip"] / seconds["its forwards alone"] - 1
     print(f"overhead over the forwards: {100 * over:.1f} %")
     print(f"two passes / one batch: {seconds['guidance, two passes'] / seconds['guidance, one batch']:.2f}")
-    gain = seconds["video to sound, step by step"] / seconds["video to sound, batched"]
-    print(f"video to sound, step by step / batched: {gain:.2f}")
+    for other in ("batched", "clean picture"):
+        gain = seconds["video to sound, step by step"] / seconds[f"video to sound, {other}"]
+        print(f"video to sound, step by step / {other}: {gain:.2f}")
 
 
 if __name__ == "__main__":
