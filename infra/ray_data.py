@@ -88,7 +88,7 @@ class RayExecutor:
                 **takes,
             )
         for batch in dataset.iter_batches(batch_size=None, batch_format="pyarrow"):
-            rows = _records(batch)
+            rows = records_of(batch)
             for row in rows:
                 if isinstance(row, Refusal):
                     raise UserError(row.message)
@@ -167,7 +167,7 @@ class RayWorker:
 
     def __call__(self, batch: pa.Table) -> pa.Table:
         """A result for each record; all of them a `Refusal` if the settings are wrong."""
-        records = _records(batch)
+        records = records_of(batch)
         refused = [record for record in records if isinstance(record, Refusal)]
         if self.part is None or refused:
             return _table((refused or [self.refusal])[:1] * len(records))
@@ -182,7 +182,7 @@ def _table(records: list[Any]) -> pa.Table:
     return pa.table({"item": pa.array(blobs, pa.large_binary())})
 
 
-def _records(table: pa.Table) -> list[Any]:
+def records_of(table: pa.Table) -> list[Any]:
     """The records of a block, which this job's own processes pickled."""
     return [pickle.loads(item.as_buffer()) for item in table.column("item")]
 

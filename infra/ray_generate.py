@@ -5,11 +5,12 @@ for bit, with any number of workers of one kind. No frame crosses the object sto
 """
 
 import logging
+import pickle
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from infra.local_cluster import cluster
-from infra.ray_data import RayWorker, Refusal, refuse_relative_paths
+from infra.ray_data import RayWorker, Refusal, records_of, refuse_relative_paths
 from syncflow.errors import UserError
 from syncflow.systems.config import GenerateConfig
 from syncflow.systems.generate import MakeWorker
@@ -47,15 +48,17 @@ class RayGeneration:
         device = self._device(offered)
         slots = int(offered.get("GPU", 0) if device == "cuda" else offered.get("CPU", 1))
         workers = max(1, min(self.config.workers or slots, len(batches)))
-        dataset = ray.data.from_items(list(batches), override_num_blocks=len(batches)).map_batches(
+        items = [pickle.dumps(batch) for batch in batches]
+        dataset = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
             RayWorker,
             fn_constructor_args=(BatchPart, make_worker),
             batch_size=1,
+            batch_format="pyarrow",
             compute=ActorPoolStrategy(min_size=1, max_size=workers, initial_size=min(workers, max(1, slots))),
             **RESOURCES[device],  # type: ignore[arg-type]
         )
-        for rows in dataset.iter_batches(batch_size=None, batch_format="numpy"):
-            for row in rows["item"]:
+        for rows in dataset.iter_batches(batch_size=None, batch_format="pyarrow"):
+            for row in records_of(rows):
                 if isinstance(row, Refusal):
                     raise UserError(row.message)
                 yield row
