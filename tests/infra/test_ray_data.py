@@ -97,9 +97,17 @@ def wait_for_a_commit(output: Path) -> None:
 def kill_a_worker(output: Path) -> int:
     """Kill one of Ray's workers as soon as something is committed; the clips that were."""
     wait_for_a_commit(output)
-    workers = [p for p in psutil.Process().children(recursive=True) if "MapWorker" in "".join(p.cmdline())]
+    workers = [p for p in psutil.Process().children(recursive=True) if "MapWorker" in title_of(p)]
     workers[0].kill()
     return len(content(output))
+
+
+def title_of(process: psutil.Process) -> str:
+    """What `ps` shows of a process; empty for one that has just ended."""
+    try:
+        return "".join(process.cmdline())
+    except psutil.Error:
+        return ""
 
 
 def test_worker_with_other_weights_is_refused_in_one_line(case: Path, ray_of_two: None) -> None:
