@@ -65,12 +65,20 @@ def read_ledger(folder: Path) -> dict[ClipKey, LedgerRow]:
     """
     latest: dict[ClipKey, LedgerRow] = {}
     for path in ledger_files(folder):
-        for values in read_table(path, expected=LEDGER_SCHEMA).to_pylist():
-            row = LedgerRow(**values)
+        for row in read_ledger_file(path):
             old = latest.get(row.key)
             if old is None or (row.attempt, row.shard) > (old.attempt, old.shard):
                 latest[row.key] = row
     return latest
+
+
+def read_ledger_file(path: Path) -> list[LedgerRow]:
+    """The rows of one commit.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    return [LedgerRow(**values) for values in read_table(path, expected=LEDGER_SCHEMA).to_pylist()]
 
 
 def ledger_files(folder: Path) -> list[Path]:

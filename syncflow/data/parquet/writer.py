@@ -7,7 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from syncflow.data.parquet.ledger import LedgerRow, committed_files, write_ledger
+from syncflow.data.parquet.ledger import (
+    ClipKey,
+    LedgerRow,
+    committed_files,
+    read_ledger_file,
+    write_ledger,
+)
 from syncflow.data.parquet.lock import check_lock
 from syncflow.data.parquet.schema import TEXT_SCHEMA, content_sha256
 from syncflow.data.parquet.shards import read_table, shard_name, write_shard, write_texts
@@ -60,13 +66,17 @@ class DatasetWriter:
     def commit(self, outcomes: Sequence[Outcome], *, attempt: int = 0) -> list[LedgerRow]:
         """Write the rows, the captions that this process has not seen, and the ledger.
 
-        A kill before the last rename leaves files that no ledger row names: they count for nothing.
+        A kill before the last rename leaves files that no ledger row names: they count for nothing. One
+        after it, before the caller has heard, lets the same clips come again: they are committed once, for a
+        second ledger file would name only what is new to this process.
 
         Raises:
             UserError: a file cannot be written, or another job has taken the dataset over.
         """
         name = shard_name((o.ref.dataset, o.ref.clip_id) for o in outcomes)
         name = name.replace(".parquet", f"-{attempt}.parquet") if attempt else name
+        if committed := self._committed(name):
+            return [committed[outcome.ref.dataset, outcome.ref.clip_id] for outcome in outcomes]
         clips = sorted(
             (o for o in outcomes if isinstance(o, EncodedClip)), key=lambda c: (c.ref.dataset, c.ref.clip_id)
         )
@@ -81,6 +91,12 @@ class DatasetWriter:
         write_ledger(self.folder / "ledger" / name, sorted(rows, key=lambda row: row.key), files=files)
         self.known_texts |= texts.keys()
         return rows
+
+    def _committed(self, name: str) -> dict[ClipKey, LedgerRow]:
+        """The rows of a commit of these clips that was made before, under the same recipe."""
+        path = self.folder / "ledger" / name
+        rows = read_ledger_file(path) if path.is_file() else []
+        return {row.key: row for row in rows if row.recipe == self.recipe}
 
     def _write_texts(self, name: str, texts: list[TextEmbedding]) -> dict[str, str]:
         if not texts:
