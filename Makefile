@@ -4,14 +4,13 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 READY = $(VENV)/.ready
 OUT ?= out/demo
-TESTS_AT_ONCE ?= 2
 
 export OMP_NUM_THREADS ?= 1
 export HF_HUB_OFFLINE ?= 1
 export RAY_USAGE_STATS_ENABLED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-fast lint types format clean
+.PHONY: help install demo test test-ray test-plain test-fast lint types format clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' | column -t -s '|'
@@ -31,7 +30,13 @@ demo: $(READY)  ## the whole way on synthetic clips: data, three stages, generat
 test: $(READY)  ## lint, then every test that needs no GPU and no pretrained weights
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/python -m pytest -m "not gpu and not weights" -n $(TESTS_AT_ONCE) --dist loadgroup --no-loadscope-reorder
+	$(MAKE) -j2 test-ray test-plain
+
+test-ray: $(READY)  ## the tests that start Ray, in a process of their own
+	$(BIN)/python -m pytest -m "ray and not gpu and not weights"
+
+test-plain: $(READY)  ## all others
+	$(BIN)/python -m pytest -m "not ray and not gpu and not weights"
 
 test-fast: $(READY)  ## only the tests that take seconds
 	$(BIN)/python -m pytest -m "not gpu and not weights and not slow and not ray"

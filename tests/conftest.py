@@ -28,18 +28,8 @@ def shared() -> Path:
     return path
 
 
-@pytest.hookimpl(tryfirst=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Tests that start Ray or run for long have more time: a loaded machine is slow, not wrong.
-
-    In several processes (`make test`) those that start Ray stay in one, and of the others a file stays
-    together, and so shares its fixtures. The long ones begin first.
-    """
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that start Ray or run for long have more time: a loaded machine is slow, not wrong."""
     for item in items:
         if item.get_closest_marker("ray") or item.get_closest_marker("slow"):
             item.add_marker(pytest.mark.timeout(900))
-    if config.pluginmanager.hasplugin("xdist"):
-        for item in items:
-            file = item.nodeid.partition("::")[0]
-            item.add_marker(pytest.mark.xdist_group("ray" if item.get_closest_marker("ray") else file))
-        items.sort(key=lambda item: ("ray" not in item.keywords, "slow" not in item.keywords))
