@@ -74,15 +74,6 @@ def test_every_real_clip_is_decoded_or_dropped_rightly(shared: Path, name: str) 
         assert tuple(scores) == SCORE_NAMES
 
 
-@pytest.fixture(scope="module")
-def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("clips") / "clip.mp4"
-    frames = np.random.default_rng(0).integers(0, 256, (48, 64, 64, 3), dtype=np.uint8)
-    audio = np.random.default_rng(1).normal(0, 0.1, 144_000).astype(np.float32)
-    write_clip(path, frames=frames, audio=audio, fps=16, sample_rate=48_000)
-    return path
-
-
 def test_one_bad_clip_costs_one_row(tmp_path: Path, clip: Path) -> None:
     (tmp_path / "bad.mp4").write_bytes(b"<html>")
     results = decode(clip, tmp_path / "bad.mp4", tmp_path / "absent.mp4", clip)

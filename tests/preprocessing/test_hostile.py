@@ -39,15 +39,6 @@ def make(path: Path, *arguments: str) -> Path:
     return path
 
 
-@pytest.fixture(scope="module")
-def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("clips") / "clip.mp4"
-    frames = np.random.default_rng(0).integers(0, 256, (48, 64, 64, 3), dtype=np.uint8)
-    audio = np.random.default_rng(1).normal(0, 0.1, 144_000).astype(np.float32)
-    write_clip(path, frames=frames, audio=audio, fps=16, sample_rate=48_000)
-    return path
-
-
 def test_fault_1_zero_bytes_and_2_html(tmp_path: Path) -> None:
     (tmp_path / "zero.mp4").touch()
     assert outcome(tmp_path / "zero.mp4") == ("failed", "empty")
