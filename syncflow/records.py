@@ -196,7 +196,7 @@ class PathSample(_Record):
     x_t: AVLatents
     velocity: AVLatents  # target, x_1 - x_0
     t: Tensor  # b
-    video_t: Tensor  # b: of the picture; as `t` but where training lets it run ahead
+    video_t: Tensor  # b: of the picture; as `t` but where training shows it finished
 
 
 # --- sampling and evaluation: AVLatents -> GeneratedClip (mp4) -> Scores

@@ -18,10 +18,10 @@ class TimeConfig(Config):
     """Deviation of logit(t), for logit_normal."""
     shift: Literal["none", "resolution"] = "none"
     """`resolution` moves times towards noise for larger clips, as Open-Sora v1.2 does."""
-    video_ahead: float = Field(default=0.0, ge=0, le=1)
-    """Stage audio: share of the samples whose picture is further along than their sound, at a time drawn
-    between the sound's and 1. At equal times (the paper) a small picture is too noisy to time a sound by
-    while the sound is open, and later the sound itself tells; little teaches the tower to listen then."""
+    clean_video: float = Field(default=0.0, ge=0, le=1)
+    """Stage audio: share of the samples whose picture is finished (t = 1) whatever the sound's time. At equal
+    times (the paper) a small picture is too noisy to time a sound by while the sound is open, and later the
+    sound itself tells; little teaches the tower to listen then."""
 
 
 class CouplingConfig(Config):

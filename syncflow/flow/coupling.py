@@ -80,19 +80,29 @@ def squared_distances(
         if noise is None or data is None:
             continue
         data = data.detach().to(dtype).flatten(1)  # j z
-        each = noise.detach().to(dtype).flatten(1)
-        each = each.unflatten(0, (-1, audio_draws if name == "audio" else 1))  # i k z
-        product = (each.mean(1) @ data.T).double()
-        norms = each.square().sum(2).double().mean(1)[:, None] + data.square().sum(1).double()[None]
+        each = noise.detach().to(dtype).flatten(1)  # i k z, i and k together
+        draws = audio_draws if name == "audio" else 1
+        product = (_mean(each, draws) @ data.T).double()
+        norms = _mean(_squared_norm(each), draws)[:, None] + _squared_norm(data)[None]
         part = weights[name] * (norms - 2 * product).clamp(min=0)
         total = part if total is None else total + part
     assert total is not None, f"coupling.score {config.score} needs a modality that is absent: {x_1}"
     return total
 
 
+def _mean(rows: Tensor, draws: int) -> Tensor:
+    """Mean over every `draws` rows; no copy of rows that are the only ones."""
+    return rows if draws == 1 else rows.unflatten(0, (-1, draws)).mean(1)
+
+
+def _squared_norm(rows: Tensor) -> Tensor:
+    """Of each row, float64; the squares themselves are never written to memory."""
+    return torch.linalg.vector_norm(rows, dim=1).double().square()
+
+
 def _reorder(noise: Tensor, order: Tensor) -> Tensor:
     """Rows of `noise` in another order; the draws of a sample stay together."""
-    return noise.unflatten(0, (len(order), -1))[order.to(noise.device)].flatten(0, 1)
+    return noise.unflatten(0, (len(order), -1)).index_select(0, order.to(noise.device)).flatten(0, 1)
 
 
 def condition_distances(conditions: Tensor) -> Tensor:

@@ -37,12 +37,9 @@ def sample_times(uniform: Tensor, *, config: TimeConfig, ratio: float = 1.0) -> 
     return shift_times(t, ratio) if config.shift == "resolution" else t
 
 
-def video_times(t: Tensor, uniform: Tensor, *, ahead: float) -> Tensor:
-    """Flow times `b` of the pictures of samples at `t`: for a share `ahead` of them between t and 1, else t.
+def video_times(t: Tensor, uniform: Tensor, *, clean: float) -> Tensor:
+    """Flow times `b` of the pictures of samples at `t`: 1 for a share `clean` of them, else t.
 
-    `uniform` draws `b` in [0, 1) say both which these are and how far along they are.
+    `uniform` draws `b` in [0, 1) say which these are.
     """
-    if not ahead:
-        return t
-    share = (uniform / ahead).to(t)
-    return torch.where(share < 1, t + (1 - t) * share, t)
+    return torch.where(uniform < clean, torch.ones_like(t), t)

@@ -106,6 +106,9 @@ class AdaptorConfig(Config):
     tokens: int = Field(default=1, ge=1)
     """Tokens that a feature becomes, each at its own part of the time that its latent frame covers. One
     stands at the middle; 4 can say in which of the 4 pixel frames a thing happens."""
+    whiten: bool = False
+    """Features are first made of no mean and of equal variance in every direction, as measured on training
+    samples before stage audio's first step. Sound then learns the picture's timing several times sooner."""
 
     @model_validator(mode="after")
     def _check(self) -> "AdaptorConfig":
@@ -113,6 +116,8 @@ class AdaptorConfig(Config):
             raise ValueError(
                 f"adaptor.tokens {self.tokens} with kind none: features go in as they are; set 1"
             )
+        if self.kind == "none" and self.whiten:
+            raise ValueError("adaptor.whiten with kind none: features go in as they are; set it to false")
         return self
 
 

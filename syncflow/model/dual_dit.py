@@ -188,6 +188,7 @@ def _adaptor(settings: DualDiTConfig) -> nn.Module:
         out=settings.audio.hidden_size,
         num_heads=settings.adaptor.num_heads,
         tokens=settings.adaptor.tokens,
+        whiten=settings.adaptor.whiten,
     )
     adaptor.initialize()
     return adaptor

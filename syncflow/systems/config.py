@@ -54,7 +54,7 @@ class GenerateConfig(Config):
     clean_video: bool = False
     """For a picture that is kept whole: the audio tower sees the picture as it is from the first step on,
     and not noised to the sound's flow time (the paper); its features are then computed once. For checkpoints
-    whose stage audio had flow.time.video_ahead."""
+    whose stage audio had flow.time.clean_video."""
     strength: float = Field(default=1.0, gt=0, le=1)
     """How far what is given and not kept is changed: it is noised up to flow time 1 - strength and solved
     from there (editing). At 1 it is made anew from noise."""

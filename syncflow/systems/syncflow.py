@@ -93,7 +93,7 @@ class SyncFlowPipeline(SyncFlowParts):
                 its features in between; faster and less exact. Not with a video that is kept whole.
             clean_video: with a video that is kept whole, the audio tower sees it as it is from the first step
                 on, not noised to the sound's flow time; its features are then computed once. For checkpoints
-                whose stage audio had `flow.time.video_ahead`.
+                whose stage audio had `flow.time.clean_video`.
             output_type: see `SyncFlowOutput`.
             callback_on_step_end: called with (pipeline, step, flow time, {"latents", "audio_latents"})
                 after each step; latents in a mapping that it returns replace the state.

@@ -122,6 +122,8 @@ class TrainConfig(Config):
     """The GPUs."""
     plan: bool = False
     """Print what the stage needs (memory, hours, data rate, disk) and start nothing."""
+    whitening_samples: int = Field(default=1024, ge=1)
+    """`audio` with model.adaptor.whiten: samples on whose features the whitening is measured."""
     carry_moments: bool = False
     """`joint`: begin with the Adam moments that stage `audio` ended with, for the parts that both train; its
     states are looked for beside its checkpoint."""

@@ -81,9 +81,9 @@ class FlowObjective(nn.Module):
         x_1, draws = self.data(batch), self.flow.audio_draws if self.training else 1
         x_0 = keyed_noise(x_1, seed=self.seed, index=batch.noise_index, audio_draws=draws)
         t = self._times(batch, frames=1 if x_1.video is None else x_1.video.shape[2])
-        further = keyed_uniform(stream="video_ahead", seed=self.seed, index=batch.index)
-        ahead = self.flow.time.video_ahead if self.stage.name == "audio" else 0.0
-        return sample_path(x_1, x_0, t, video_times(t, further.to(t.device), ahead=ahead))
+        uniform = keyed_uniform(stream="clean_video", seed=self.seed, index=batch.index).to(t.device)
+        clean = self.flow.time.clean_video if self.stage.name == "audio" else 0.0
+        return sample_path(x_1, x_0, t, video_times(t, uniform, clean=clean))
 
     def _times(self, batch: LatentBatch, *, frames: int) -> Tensor:
         if not self.training:
@@ -103,6 +103,12 @@ class FlowObjective(nn.Module):
         features = None if video is None else video.features
         heard = self.model.audio(x_t.audio, rows_like(t, x_t.audio), text, features)
         return AVLatents(video=velocity, audio=heard)
+
+    def features(self, batch: LatentBatch) -> tuple[Tensor, ...]:
+        """What the adaptors are given for the pictures of a batch, noised: one `b t p e` a layer."""
+        path = self.draw(batch)
+        assert path.x_t.video is not None
+        return self._see(path.x_t.video, path.video_t, batch.text).features
 
     def _see(self, x_t: Tensor, t: Tensor, text: TextBatch) -> VideoOutput:
         size = {"height": self.spec.height, "width": self.spec.width}

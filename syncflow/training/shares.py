@@ -78,3 +78,10 @@ def training_batches(
         yield from batches_of(
             dataset, config, update=update, drop_probability=config.prompt_dropout, seed=config.seed
         )
+
+
+def whitening_batches(dataset: LatentDataset, config: TrainConfig) -> Iterator[LatentBatch]:
+    """The run's first samples, the same for any number of workers."""
+    for start in range(0, config.whitening_samples, config.batch_size):
+        mine = range(start, min(start + config.batch_size, config.whitening_samples))
+        yield dataset.samples(mine, among=mine, seed=config.seed, drop_probability=config.prompt_dropout)

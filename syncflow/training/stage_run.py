@@ -24,10 +24,11 @@ from syncflow.training.prefetch import prefetch
 from syncflow.training.progress import Progress
 from syncflow.training.resume import SavedState, Saver, check_settings, latest_state, saved_steps
 from syncflow.training.schedule import adamw, learning_rate
-from syncflow.training.shares import batches_of, passes_of, training_batches
+from syncflow.training.shares import batches_of, passes_of, training_batches, whitening_batches
 from syncflow.training.stages import STAGES
 from syncflow.training.start import starting_model
 from syncflow.training.validation import Validation
+from syncflow.training.whitening import whiten
 
 EngineFactory = Callable[[FlowObjective, TrainConfig], Engine[LatentBatch]]
 NOT_COMPARED = {
@@ -68,15 +69,17 @@ def run_stage(
         model.enable_gradient_checkpointing()
     if config.engine.compile:
         model.compile_repeated_blocks()
+    objective = FlowObjective(model, stage=stage, flow=config.flow, spec=dataset.spec, seed=config.seed)
+    state = latest_state(folder / "engine")
+    if config.model.adaptor.whiten and stage.name == "audio":
+        whiten(objective, whitening_batches(dataset, config), folder=folder, resumed=state is not None)
     untrained = _untrained(model, stage.trains)
     frozen = tensors_sha256(untrained)
-    objective = FlowObjective(model, stage=stage, flow=config.flow, spec=dataset.spec, seed=config.seed)
     engine = make_engine(objective, config)
     average = MovingAverage(engine, decay=config.ema_decay) if config.ema_decay else None
     parts = [engine] if average is None else [engine, average]
 
     settings = compared_settings(config, dataset=dataset.fingerprint, frozen=frozen)
-    state = latest_state(folder / "engine")
     if state is not None:
         source = str(state.folder)
         check_settings(state.manifest["settings"], settings, allowed=config.allow_change, source=source)

@@ -43,10 +43,9 @@ def test_the_shift_is_open_soras_on_its_reversed_clock() -> None:
     torch.testing.assert_close(1 - shift_times(t, ratio), ratio * reverse / (1 + (ratio - 1) * reverse))
 
 
-def test_a_share_of_the_pictures_is_ahead_anywhere_between_the_sounds_time_and_one() -> None:
+def test_a_share_of_the_pictures_is_finished_and_the_others_are_at_the_sounds_time() -> None:
     t, uniform = torch.full((10_000,), 0.4), torch.linspace(0, 1, 10_001)[:-1]
-    found = video_times(t, uniform, ahead=0.25)
-    assert torch.equal(found[2500:], t[2500:])  # the others are at the sound's time
-    torch.testing.assert_close(found[:2500], 0.4 + 0.6 * uniform[:2500] / 0.25)
-    assert torch.equal(video_times(t, uniform, ahead=0.0), t)
-    assert bool((video_times(t, uniform, ahead=1.0) < 1).all())
+    found = video_times(t, uniform, clean=0.25)
+    assert bool((found[:2500] == 1).all()) and torch.equal(found[2500:], t[2500:])
+    assert torch.equal(video_times(t, uniform, clean=0.0), t)
+    assert bool((video_times(t, uniform, clean=1.0) == 1).all())

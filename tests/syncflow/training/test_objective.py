@@ -105,11 +105,11 @@ def test_a_coupling_that_needs_an_absent_modality_is_refused(settings) -> None:
         settings("audio", model={"audio": audio}, flow={"coupling": {"score": "video"}})
 
 
-@pytest.mark.parametrize(("stage", "ahead"), [("audio", True), ("joint", False)])
+@pytest.mark.parametrize(("stage", "finished"), [("audio", True), ("joint", False)])
 def test_the_video_tower_sees_the_picture_at_the_time_that_it_is_noised_to(
-    settings, monkeypatch, stage: str, ahead: bool
+    settings, monkeypatch, stage: str, finished: bool
 ) -> None:
-    config = settings(stage, initialise_from="none", flow={"time": {"video_ahead": 1.0}})
+    config = settings(stage, initialise_from="none", flow={"time": {"clean_video": 1.0}})
     objective, batch, seen = objective_of(config), batch_of(config), []
     run = objective.model.video_tower.forward
     monkeypatch.setattr(
@@ -119,4 +119,4 @@ def test_the_video_tower_sees_the_picture_at_the_time_that_it_is_noised_to(
     path = objective.draw(batch)
     x_t, t = seen[0]
     assert torch.equal(t, path.video_t) and torch.equal(x_t, path.x_t.video)
-    assert bool((path.video_t > path.t).all()) == ahead and bool((path.video_t == path.t).all()) != ahead
+    assert torch.equal(path.video_t, torch.ones_like(path.t) if finished else path.t)
