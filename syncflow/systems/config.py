@@ -52,9 +52,9 @@ class GenerateConfig(Config):
     keep_audio: str = "none"
     """What of the given sound is kept, likewise."""
     clean_video: bool = False
-    """For a picture that is kept whole: the audio tower sees the picture as it is from the first step on,
-    and not noised to the sound's flow time (the paper); its features are then computed once. For checkpoints
-    whose stage audio had flow.time.clean_video."""
+    """The audio tower sees the finished picture from the first step on, not one noised to the sound's flow
+    time (the paper); its features are then computed once. A picture that is not given is made first, then
+    the sound. For checkpoints whose stage audio had flow.time.clean_video."""
     strength: float = Field(default=1.0, gt=0, le=1)
     """How far what is given and not kept is changed: it is noised up to flow time 1 - strength and solved
     from there (editing). At 1 it is made anew from noise."""

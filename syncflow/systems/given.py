@@ -45,6 +45,15 @@ class Given:
         """Whether all of the sound is kept."""
         return self.keep.audio is not None and bool(self.keep.audio.all())
 
+    def with_video(self, video: Tensor) -> "Given":
+        """The same with the whole picture `video` (`b c t h w`), which is kept."""
+        keep = torch.ones(1, 1, video.shape[2], 1, 1, dtype=torch.bool, device=video.device)
+        return replace(
+            self,
+            latents=AVLatents(video=video, audio=self.latents.audio),
+            keep=AVLatents(video=keep, audio=self.keep.audio),
+        )
+
     def repeated(self, batch: int) -> "Given":
         """For `batch` clips, several in turn of each one given."""
         if self.batch in (None, batch):

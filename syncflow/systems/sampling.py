@@ -49,6 +49,12 @@ def starting_noise(
     )
 
 
+def picture_first(given: Given, noise: AVLatents, *, clean_video: bool) -> bool:
+    """Whether the picture is made before the sound: then both have all of the solver's steps."""
+    both = noise.video is not None and noise.audio is not None
+    return clean_video and both and not given.holds_video and not given.holds_audio
+
+
 def sample(
     clip: ClipVelocity,
     noise: AVLatents,
@@ -67,6 +73,7 @@ def sample(
 
     What is kept of either modality is held on its noised path. A video that is kept whole leaves the
     sound alone to be solved for, and a sound that is kept whole the picture, which never depends on it.
+    With `clean_video` the picture is solved for first and alone; then it is kept.
     """
     given = given.repeated(prompts.batch)
     start = 1.0 - strength
@@ -89,6 +96,9 @@ def sample(
     if given.holds_audio:
         found = follow(towers, AVLatents(video=noise.video, audio=None))
         return AVLatents(video=found.video, audio=given.latents.audio)
+    if picture_first(given, noise, clean_video=clean_video):
+        picture = follow(towers, AVLatents(video=noise.video, audio=None)).video
+        given = given.with_video(picture)
     if not given.holds_video:
         return follow(towers, noise)
     assert noise.video is not None and given.latents.video is not None

@@ -15,7 +15,7 @@ from syncflow.systems.output import OutputType, SyncFlowOutput
 from syncflow.systems.parts import SyncFlowParts
 from syncflow.systems.prompts import Lines, PromptEncoder
 from syncflow.systems.request import Modalities, check_count, check_given
-from syncflow.systems.sampling import sample, starting_noise
+from syncflow.systems.sampling import picture_first, sample, starting_noise
 from syncflow.systems.spans import Keep
 from syncflow.systems.velocity import ClipVelocity
 
@@ -91,12 +91,14 @@ class SyncFlowPipeline(SyncFlowParts):
                 computed in one forward; the same sound up to rounding.
             video_every: run the video tower at every so many evaluations only, and reuse its velocity and
                 its features in between; faster and less exact. Not with a video that is kept whole.
-            clean_video: with a video that is kept whole, the audio tower sees it as it is from the first step
-                on, not noised to the sound's flow time; its features are then computed once. For checkpoints
-                whose stage audio had `flow.time.clean_video`.
+            clean_video: the audio tower sees the finished picture from the first step on, not one noised to
+                the sound's flow time; its features are then computed once. A picture that is not given is
+                made first, with all steps, and then the sound. For checkpoints whose stage audio had
+                `flow.time.clean_video`.
             output_type: see `SyncFlowOutput`.
             callback_on_step_end: called with (pipeline, step, flow time, {"latents", "audio_latents"})
-                after each step; latents in a mapping that it returns replace the state.
+                after each step; latents in a mapping that it returns replace the state. Sound is None while
+                `clean_video` makes the picture.
             return_dict: False gives (frames, audio).
 
         Raises:
@@ -145,7 +147,9 @@ class SyncFlowPipeline(SyncFlowParts):
         scales = (1.0, None) if prompts.same else (guidance_scale, audio_guidance_scale)
         self._wake(self.dual_dit)
         config = solver or SolverConfig(steps=num_inference_steps)
-        with self.progress_bar(total=len(step_times(config, start=1 - strength)) - 1) as bar:  # type: ignore[call-issue]
+        passes = 2 if picture_first(given, noise, clean_video=clean_video) else 1
+        steps = passes * (len(step_times(config, start=1 - strength)) - 1)
+        with self.progress_bar(total=steps) as bar:  # type: ignore[call-issue]
 
             def after(step: Step) -> AVLatents | None:
                 bar.update()

@@ -82,6 +82,21 @@ def test_a_clean_picture_is_seen_once_and_heard_at_every_step(
     assert torch.equal(clean.frames, video)
 
 
+def test_a_picture_made_first_is_the_joint_one_and_its_sound_is_that_of_the_picture_given(
+    pipeline: SyncFlowPipeline,
+) -> None:
+    steps: list[dict] = []
+    first = make(
+        pipeline, clean_video=True, callback_on_step_end=lambda _, n, t, state: steps.append({"n": n} | state)
+    )
+    joint = make(pipeline)
+    assert torch.equal(first.frames, joint.frames)
+    assert not torch.allclose(first.audio, joint.audio, atol=1e-3)
+    close(make(pipeline, video=first.frames, clean_video=True).audio, first.audio)
+    assert [step["n"] for step in steps] == [*range(STEPS), *range(STEPS)]
+    assert [step["audio_latents"] is None for step in steps] == [True] * STEPS + [False] * STEPS
+
+
 def test_the_sound_of_a_whole_video_is_that_of_holding_every_latent_frame(
     pipeline: SyncFlowPipeline, video: torch.Tensor
 ) -> None:
