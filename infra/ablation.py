@@ -69,6 +69,11 @@ def ablate(config: AblationConfig) -> int:
             )
     write_ablation(config.output, results)
     print(f"tables in {config.output / 'ablation.md'}")
+    if config.tracking != "none":
+        print(
+            f"curves: python pipelines/compare_runs.py --tracking-uri {config.tracking} "
+            f"--output {config.output / 'comparison'} --group-by model.adaptor.kind model.audio.context"
+        )
     return 0
 
 

@@ -65,7 +65,7 @@ def demo_parts(config: DemoConfig) -> list[Part]:
             "video to sound",
             "generate.py",
             "generate.yaml",
-            *("--checkpoint", checkpoint, "--video", clips, "--clean-video", "--seed", config.seed),
+            *("--checkpoint", checkpoint, "--video", clips, "--seed", config.seed),
             *("--output", made / "video_to_sound"),
         ),
         part(
