@@ -12,6 +12,8 @@ from infra.tracking import TrackedRun, close_run
 from syncflow.config import dump_config, with_absolute_paths
 from syncflow.training.config import TrainConfig
 from syncflow.training.distributed import rank
+from syncflow.training.loop import Callback
+from syncflow.training.objective import FlowObjective
 from syncflow.training.resume import saved_steps
 from syncflow.training.start import check_start
 
@@ -55,7 +57,12 @@ def train_stage(config: TrainConfig) -> Path | None:
             )
         status = "KILLED" if stop.exists() else "FINISHED"
     finally:
-        close_run(tracked, status=status, artifacts=config.folder / "checkpoint")
+        close_run(
+            tracked,
+            status=status,
+            artifacts=config.folder / "checkpoint",
+            samples=config.folder / "samples",
+        )
     if stop.exists():
         last = saved_steps(config.folder / "engine")[0].name
         print(f"stopped; the same command goes on from {last}", flush=True)
@@ -70,12 +77,18 @@ def train_worker(job: StageJob) -> None:
     config, callbacks = job.config, []
     if config.tracking and rank() == 0:
         callbacks.append(tracker(config, job.tracked))
-    if config.engine.kind == "deepspeed":
-        from infra.zero import zero_engine  # seconds to import
 
-        run_stage(config, make_engine=zero_engine, callbacks=callbacks)
-    else:
-        run_stage(config, make_engine=torch_engine, callbacks=callbacks)
+    def watch(objective: FlowObjective) -> list[Callback]:
+        if not config.samples.every or rank():
+            return []
+        from infra.stage_samples import StageSamples
+
+        return [StageSamples(config, objective, reporters=callbacks)]
+
+    make_engine = torch_engine
+    if config.engine.kind == "deepspeed":
+        from infra.zero import zero_engine as make_engine  # seconds to import
+    run_stage(config, make_engine=make_engine, callbacks=callbacks, watch=watch)
 
 
 @contextmanager

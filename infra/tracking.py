@@ -109,8 +109,10 @@ def open_run(
         return None
 
 
-def close_run(run: TrackedRun | None, *, status: str, artifacts: Path | None = None) -> None:
-    """End a run, with the small files of `artifacts` (manifest, resolved settings)."""
+def close_run(
+    run: TrackedRun | None, *, status: str, artifacts: Path | None = None, samples: Path | None = None
+) -> None:
+    """End a run, with the small files of `artifacts` (manifest, resolved settings) and all of `samples`."""
     if run is None:
         return
     try:
@@ -118,6 +120,8 @@ def close_run(run: TrackedRun | None, *, status: str, artifacts: Path | None = N
         for path in sorted(artifacts.iterdir()) if artifacts and artifacts.is_dir() else ():
             if path.suffix in (".json", ".yaml"):
                 store.log_artifact(run.run_id, str(path), artifact_path="checkpoint")
+        if samples is not None and samples.is_dir():
+            store.log_artifacts(run.run_id, str(samples), artifact_path="samples")
         store.set_terminated(run.run_id, status=status)
         parent = store.get_run(run.run_id).data.tags.get(PARENT_TAG)
         if parent:

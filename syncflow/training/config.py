@@ -85,6 +85,19 @@ class CheckpointConfig(Config):
         return self
 
 
+class SamplesConfig(Config):
+    """Clips that are made while a stage trains."""
+
+    every: int = Field(default=0, ge=0)
+    """Steps between them; they are made at the end too. 0: never."""
+    count: int = Field(default=4, ge=1)
+    """Clips, for the first windows of the test split."""
+    steps: int = Field(default=25, ge=1)
+    """Euler steps of each."""
+    guidance: float = Field(default=1.0, ge=0)
+    """Guidance weight; 1 is the plain conditional velocity, in half the time."""
+
+
 class TrainConfig(Config):
     """One stage of training: pipelines/train_stage.py."""
 
@@ -152,6 +165,8 @@ class TrainConfig(Config):
     """Steps between validations on the test split, with fixed noise and times; 0: never."""
     validation_batches: int = Field(default=8, ge=1)
     """Batches of a validation."""
+    samples: SamplesConfig = SamplesConfig()
+    """Clips for eyes and ears, with their sync score."""
     cache_gb: float = Field(default=4.0, gt=0)
     """Memory a worker for latents read before, GiB."""
     cpus_per_worker: int = Field(default=1, ge=1)
@@ -175,6 +190,11 @@ class TrainConfig(Config):
             )
         if self.carry_moments and self.stage != "joint":
             raise ValueError(f"carry_moments: stage {self.stage} continues no part; set it for joint only")
+        if self.samples.every and self.engine.kind == "deepspeed" and self.engine.zero_stage == 3:
+            raise ValueError(
+                f"samples.every {self.samples.every} with zero_stage 3: no worker holds all weights; "
+                "set zero_stage to 2 or less, or samples.every to 0"
+            )
         if self.min_workers > self.workers:
             raise ValueError(f"min_workers {self.min_workers} of {self.workers} workers; lower it")
         if self.min_workers and coupling.method != "none" and coupling.scope == "batch":

@@ -34,7 +34,7 @@ EngineFactory = Callable[[FlowObjective, TrainConfig], Engine[LatentBatch]]
 NOT_COMPARED = {
     *("output", "data", "experiment", "run", "tracking_uri", "initialise_from", "workers", "min_workers"),
     *("batch_size", "accumulate", "max_failures", "log_every", "cache_gb", "cpus_per_worker"),
-    *("allow_change", "steps", "validate_every", "validation_batches", "engine", "checkpoint"),
+    *("allow_change", "steps", "validate_every", "validation_batches", "samples", "engine", "checkpoint"),
     *("machine", "plan"),
 }
 
@@ -51,12 +51,17 @@ def torch_engine(objective: FlowObjective, config: TrainConfig) -> TorchEngine[L
 
 
 def run_stage(
-    config: TrainConfig, *, make_engine: EngineFactory = torch_engine, callbacks: Sequence[Callback] = ()
+    config: TrainConfig,
+    *,
+    make_engine: EngineFactory = torch_engine,
+    callbacks: Sequence[Callback] = (),
+    watch: Callable[[FlowObjective], Sequence[Callback]] = lambda _: (),
 ) -> int:
     """Train the stage from its beginning or its last state, and write its checkpoint; updates done.
 
-    Called by every worker. A file `stop` in the stage's folder ends training after the running step, with
-    a state to go on from and no checkpoint.
+    Called by every worker; `watch` makes further callbacks, which look at the model in training. A file
+    `stop` in the stage's folder ends training after the running step, with a state to go on from and no
+    checkpoint.
 
     Raises:
         UserError: data, first weights or settings do not fit; a loss that is not finite.
@@ -106,6 +111,7 @@ def run_stage(
             *([Progress(f"stage {stage.name}")] if rank() == 0 else []),
             *validation_of(engine, config, callbacks),
             *callbacks,
+            *watch(objective),
             saver,
         ],
         should_stop=stop.exists,

@@ -1,0 +1,154 @@
+"""Clips that a stage makes while it trains, for eyes and ears, with their sync score.
+
+    <output>/<stage>/samples/step_00000500/0.mp4, 0.png, 1.mp4 ...
+
+The first windows of the test split, with the same noise every time: stage `video` makes their prompts'
+pictures, stage `audio` sounds for their pictures, stage `joint` both. Worker 0 makes them with its present
+weights (not their moving average) on its own device, and the others wait.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from infra.sound_for_clips import Picture, score_sounds
+from syncflow.autoencoders.audio_vae import AudioVAE
+from syncflow.autoencoders.loading import load_vae, load_video_vae
+from syncflow.data.batches import LatentDataset
+from syncflow.data.parquet import Weights
+from syncflow.errors import UserError
+from syncflow.evaluation.suite import summarise
+from syncflow.flow.config import GuidanceConfig, SolverConfig
+from syncflow.hashing import tensors_sha256
+from syncflow.media.errors import MediaError
+from syncflow.records import AVLatents, LatentBatch
+from syncflow.systems.files import write_files
+from syncflow.systems.given import Given
+from syncflow.systems.output import decode_audio, decode_video
+from syncflow.systems.pictures import video_to_frames
+from syncflow.systems.prompts import Prompts
+from syncflow.systems.sampling import sample, starting_noise
+from syncflow.systems.velocity import ClipVelocity
+from syncflow.training.config import TrainConfig
+from syncflow.training.loop import Callback
+from syncflow.training.objective import FlowObjective, move
+
+NOTHING = AVLatents(video=None, audio=None)
+
+
+class StageSamples(Callback):
+    """Every `samples.every` steps and at the end; figures go to the `reporters` as `samples/<name>`.
+
+    Raises:
+        UserError: no test split, or autoencoders that are not those of the dataset.
+    """
+
+    def __init__(
+        self, config: TrainConfig, objective: FlowObjective, *, reporters: Sequence[Callback]
+    ) -> None:
+        dataset = LatentDataset(config.data, split="test")
+        encoded = dataset.manifest
+        self.config, self.objective, self.reporters = config, objective, reporters
+        self.spec = dataset.spec
+        self.batch = dataset.batch(
+            0, batch_size=min(config.samples.count, len(dataset)), drop_probability=0.0
+        )
+        self.video_vae = load_video_vae(encoded.video_vae.location)
+        self.audio_vae = load_vae(AudioVAE, Path(encoded.audio_vae.location))
+        _check(self.video_vae, encoded.video_vae)
+        _check(self.audio_vae, encoded.audio_vae)
+        self.done = -1
+
+    def on_step(self, step: int) -> None:
+        if step % self.config.samples.every == 0:
+            self._make(step)
+
+    def on_end(self, step: int) -> None:
+        if self.done != step:
+            self._make(step)
+
+    def _make(self, step: int) -> None:
+        self.done = step
+        frames, sounds = self.clips()
+        folder = self.config.folder / "samples" / f"step_{step:08}"
+        for number, picture in enumerate(frames):
+            sound = None if sounds is None else sounds[number]
+            try:
+                write_files(
+                    folder / f"{number}.mp4",
+                    frames=picture,
+                    audio=sound,
+                    spec=self.spec,
+                    title=f"step {step}",
+                    strip=True,
+                    wav=False,
+                )
+            except MediaError as error:
+                print(f"samples of step {step}: clip {number} not written ({error})", flush=True)
+        figures = {} if sounds is None else self._scores(frames, sounds)
+        for reporter in self.reporters:
+            reporter.on_log(step, figures)
+        told = ", ".join(f"{name.removeprefix('samples/')} {value:.3f}" for name, value in figures.items())
+        print(f"samples of step {step} in {folder}{': ' if told else ''}{told}", flush=True)
+
+    @torch.no_grad()
+    def clips(self) -> tuple[np.ndarray, np.ndarray | None]:
+        """Frames uint8 `b f h w c`, and sounds float32 `b m` where the stage makes them."""
+        model, settings = self.objective.model, self.config.samples
+        where, trains = next(model.parameters()).device, model.training
+        batch: LatentBatch = move(self.batch, where)
+        model.eval()
+        scores = self.objective.stage.scores
+        like = AVLatents(
+            video=batch.latents.video if self.objective.needs_video else None,
+            audio=batch.latents.audio if "audio" in scores else None,
+        )
+        given = Given(latents=NOTHING, keep=NOTHING)
+        if "video" not in scores:
+            given = given.with_video(batch.latents.video)
+        clean = self.config.flow.time.clean_video > 0
+        with torch.autocast(where.type, dtype=torch.bfloat16, enabled=self.config.engine.bf16):
+            made = sample(
+                ClipVelocity(
+                    model=model, spec=self.spec, frame_spans=self.video_vae.frame_spans(self.spec.num_frames)
+                ),
+                starting_noise(
+                    like, batch=len(batch.index), seed=self.config.seed, index=None, given=NOTHING
+                ),
+                prompts=Prompts(text=batch.text, negative=None),
+                given=given,
+                guidance=GuidanceConfig(scale=settings.guidance),
+                solver=SolverConfig(steps=settings.steps),
+                strength=1.0,
+                video_steps_per_batch=1,
+                clean_video=clean,
+                callback=lambda step: None,
+            )
+        model.train(trains)
+        picture = decode_video(self.video_vae.to(where), made.video.float(), self.spec)
+        self.video_vae.to("cpu")
+        if made.audio is None:
+            return video_to_frames(picture), None
+        sound = decode_audio(self.audio_vae.to(where), made.audio.float(), self.spec)
+        self.audio_vae.to("cpu")
+        return video_to_frames(picture), sound.float().cpu().numpy()
+
+    def _scores(self, frames: np.ndarray, sounds: np.ndarray) -> Mapping[str, float]:
+        pictures = [Picture(name=str(n), prompt="", frames=each) for n, each in enumerate(frames)]
+        rates = {"fps": self.spec.fps, "sample_rate": self.spec.sample_rate}
+        found = summarise("samples", score_sounds(pictures, sounds, **rates, tolerance_s=0.1))
+        return {
+            "samples/sync_f1": found.f1,
+            "samples/sync_f1_by_chance": found.chance_f1,
+            "samples/onsets_per_clip": found.onsets_per_clip,
+        }
+
+
+def _check(vae: torch.nn.Module, encoded: Weights) -> None:
+    if tensors_sha256(vae.state_dict()) != encoded.sha256:
+        raise UserError(
+            f"samples: {encoded.location} is not the autoencoder that made the latents; put that one back, "
+            "or set samples.every to 0"
+        )
