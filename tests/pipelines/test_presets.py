@@ -20,6 +20,7 @@ MODELS: dict[str, type[Config]] = {
     "video": TrainConfig,
     "audio": TrainConfig,
     "joint": TrainConfig,
+    "single_stage": TrainConfig,
     "generate": GenerateConfig,
     "evaluate": EvaluateConfig,
     "audio_vae": AutoencoderTrainConfig,
@@ -45,6 +46,25 @@ def test_the_stages_of_a_preset_name_their_own_stage() -> None:
         if path.stem in ("video", "audio", "joint"):
             config = load_config(TrainConfig, path, {"data": "/d"})
             assert config.stage == path.stem
+
+
+def test_the_single_stage_baseline_trains_all_from_nothing() -> None:
+    paths = [path for path in PRESETS if path.stem == "single_stage"]
+    assert {path.parent.name for path in paths} == {"greatest_hits", "tiny", "vggsound"}
+    for path in paths:
+        single, staged = (
+            load_config(TrainConfig, each, {"data": "/d"}) for each in (path, path.with_name("joint.yaml"))
+        )
+        assert (single.stage, single.initialise_from) == ("joint", "none")
+        assert single.model == staged.model and single.output != staged.output
+
+
+def test_the_ablations_clips_and_latents_are_those_that_it_reads() -> None:
+    ablation = load_config(AblationConfig, CONFIGS / "tiny" / "ablation.yaml")
+    clips = load_config(SyntheticClipsConfig, CONFIGS / "tiny" / "ablation" / "clips.yaml")
+    latents = load_config(PrecomputeConfig, CONFIGS / "tiny" / "ablation" / "precompute.yaml")
+    assert clips.output == ablation.clips and latents.output == ablation.data
+    assert str(clips.output) == latents.source.root
 
 
 def test_the_ablation_names_a_preset_of_the_audio_stage_for_each_variant() -> None:
