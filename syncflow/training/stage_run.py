@@ -76,7 +76,7 @@ def run_stage(
         model.compile_repeated_blocks()
     objective = FlowObjective(model, stage=stage, flow=config.flow, spec=dataset.spec, seed=config.seed)
     state = latest_state(folder / "engine")
-    if config.model.adaptor.whiten and stage.name == "audio":
+    if config.model.adaptor.whiten and stage.name == "audio" and model.audio_tower.reads_video:
         whiten(objective, whitening_batches(dataset, config), folder=folder, resumed=state is not None)
     untrained = _untrained(model, stage.trains)
     frozen = tensors_sha256(untrained)

@@ -94,3 +94,11 @@ def test_half_precision_leaves_it_in_float32(white) -> None:
     model.to(torch.bfloat16)
     assert model.adaptors[0].whiten.matrix.dtype == torch.float32
     assert model.adaptors[0].linear.weight.dtype == torch.bfloat16
+
+
+def test_a_tower_that_hears_text_alone_has_nothing_to_whiten(white) -> None:
+    config = white("audio", initialise_from="none", steps=1, flow={"coupling": {"score": "audio"}})
+    audio = config.model.audio.model_copy(update={"context": "text"})
+    config = config.model_copy(update={"model": config.model.model_copy(update={"audio": audio})})
+    run_stage(config)
+    assert not (config.folder / "whitening.safetensors").exists()
