@@ -3,16 +3,18 @@
 import dataclasses
 import math
 from collections.abc import Sequence
+from pathlib import Path
 
 from rich.console import Console
 from rich.markdown import Markdown
 from rich.progress import Progress
 
-from infra.tracking import client, close_run, flatten, open_run
+from infra.tracking import client, close_run, flatten, open_run, read_note
 from syncflow.config import dump_config
 from syncflow.evaluation.report import summary_markdown, write_scores, write_summary
 from syncflow.evaluation.suite import ClipScore, SystemSummary, list_clips, score_clips, summarise
 from syncflow.evaluation.suite_config import EvaluateConfig
+from syncflow.systems.sidecar import Sidecar
 
 
 def evaluate(config: EvaluateConfig) -> int:
@@ -45,6 +47,24 @@ def evaluate(config: EvaluateConfig) -> int:
     return 3 if any(summary.failed for summary in summaries) else 0
 
 
+def lineage(folders: Sequence[Path]) -> dict[str, str]:
+    """Tags that name what made each folder's clips: checkpoint, hash of its weights, training run.
+
+    From a sidecar of generate.py; a folder without one holds clips from elsewhere.
+    """
+    tags = {}
+    for folder in folders:
+        for path in sorted(folder.glob("*.json"))[:1]:
+            made = Sidecar.read(path)
+            checkpoint = str(made.settings["checkpoint"])
+            name = f"lineage.{folder.resolve().name}"
+            tags[f"{name}.checkpoint"] = checkpoint
+            tags[f"{name}.weights_sha256"] = made.weights["dual_dit"]
+            if run := read_note(Path(checkpoint)):
+                tags[f"{name}.run"] = run
+    return tags
+
+
 def track(config: EvaluateConfig, summaries: Sequence[SystemSummary]) -> None:
     """Every finite figure as `<system>/<figure>` in a child run of the pipeline's, and the files."""
     run = open_run(
@@ -53,7 +73,7 @@ def track(config: EvaluateConfig, summaries: Sequence[SystemSummary]) -> None:
         pipeline=config.run,
         stage="evaluation",
         params=flatten(config.model_dump(mode="json")),
-        tags={},
+        tags=lineage(config.clips),
     )
     if run is None:
         return
