@@ -4,12 +4,10 @@
 
 Stage `audio` of a small model on random latents, two workers, DeepSpeed. Workers and the driver are ended by
 SIGKILL. The final weights must be the same bit for bit; after 2 -> 1 -> 2 workers, at another ZeRO stage
-each, within 1e-5 of their norm. (A softmax does not see a bias that all keys share: its gradient is rounding,
-which Adam makes as large as any other, so the largest difference is there and means nothing.)
-Every process starts from another global seed, so that a frozen tower not read from its checkpoint would show.
+each, within 1e-5 of their norm (a key bias, which a softmax does not see, has rounding for its gradient, and
+differs most). Every process has another global seed: a frozen tower not read from its checkpoint would show.
 
-`--launcher ray` starts workers as `train_stage.py` does (20 s and more a start); `fork` from a process that
-has imported everything, in a second: the same training, states and kills without Ray's restarts.
+`--launcher ray` starts workers as `train_stage.py` does (20 s and more); `fork` from a process in a second.
 """
 
 import contextlib

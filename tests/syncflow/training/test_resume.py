@@ -25,7 +25,7 @@ class Numbers:
         yield "step/a", torch.tensor(float(self.step))
 
     def restore(self, state: Mapping[str, torch.Tensor]) -> None:
-        raise NotImplementedError
+        self.step = int(state["step/a"])
 
 
 @pytest.fixture
