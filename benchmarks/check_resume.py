@@ -2,12 +2,11 @@
 
     OMP_NUM_THREADS=1 PYTHONPATH=. python benchmarks/check_resume.py --kills 10 --output /tmp/check_resume
 
-Stage `audio` of a small model on random latents, two workers, DeepSpeed. Workers and the driver are ended by
-SIGKILL. The final weights must be the same bit for bit; after 2 -> 1 -> 2 workers, at another ZeRO stage
-each, within 1e-5 of their norm (a key bias, which a softmax does not see, has rounding for its gradient, and
-differs most). Every process has another global seed: a frozen tower not read from its checkpoint would show.
-
-`--launcher ray` starts workers as `train_stage.py` does (20 s and more); `fork` from a process in a second.
+Stage `audio` of a small model, two workers, DeepSpeed; SIGKILL for workers and the driver. The final weights
+must be the same bit for bit; after 2 -> 1 -> 2 workers, at another ZeRO stage each, within 1e-5 of their norm
+(a key bias, unseen by a softmax, has rounding for its gradient, and differs most). Every process has another
+global seed: a frozen tower not read from its checkpoint would show. `--launcher ray` starts workers as
+`train_stage.py` does (20 s and more); `fork` from a process in a second.
 """
 
 import contextlib

@@ -20,6 +20,7 @@ from syncflow.data.batches import LatentDataset
 from syncflow.data.parquet import Weights
 from syncflow.errors import UserError
 from syncflow.evaluation.suite import summarise
+from syncflow.evaluation.sync import TOLERANCE_S
 from syncflow.flow.config import GuidanceConfig, SolverConfig
 from syncflow.hashing import tensors_sha256
 from syncflow.media.errors import MediaError
@@ -138,7 +139,7 @@ class StageSamples(Callback):
     def _scores(self, frames: np.ndarray, sounds: np.ndarray) -> Mapping[str, float]:
         pictures = [Picture(name=str(n), prompt="", frames=each) for n, each in enumerate(frames)]
         rates = {"fps": self.spec.fps, "sample_rate": self.spec.sample_rate}
-        found = summarise("samples", score_sounds(pictures, sounds, **rates, tolerance_s=0.1))
+        found = summarise("samples", score_sounds(pictures, sounds, **rates, tolerance_s=TOLERANCE_S))
         return {
             "samples/sync_f1": found.f1,
             "samples/sync_f1_by_chance": found.chance_f1,
