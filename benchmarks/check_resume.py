@@ -43,9 +43,8 @@ from syncflow.training.loop import Callback
 from syncflow.training.stage_run import run_stage
 from tests.syncflow.training.small import SMALL, write_dataset
 
-DRIVER = -1
+DRIVER, PR_SET_PDEATHSIG = -1, 1
 SETTLED = {"ray": 5.0, "fork": 0.0}  # seconds after which a worker's death counts as one to repair
-PR_SET_PDEATHSIG = 1
 Launcher = Literal["ray", "fork"]
 
 
