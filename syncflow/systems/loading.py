@@ -1,7 +1,5 @@
 """A pipeline from a training checkpoint or from a saved pipeline; public loads are safetensors only."""
 
-import os
-import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +12,7 @@ from syncflow.autoencoders.loading import download, load_vae, load_video_vae
 from syncflow.config import validate
 from syncflow.errors import UserError
 from syncflow.hashing import tensors_sha256
+from syncflow.model.compiled import compile_blocks
 from syncflow.model.dual_dit import DualDiT
 from syncflow.systems.config import GenerateConfig
 from syncflow.systems.syncflow import SyncFlowPipeline
@@ -56,15 +55,6 @@ def load_pipeline(config: GenerateConfig) -> LoadedPipeline:
     return LoadedPipeline(pipeline=pipeline, weights=weights)
 
 
-def check_compiler() -> None:
-    """Raises UserError where torch.compile would find no compiler for what it writes."""
-    names = [name for name in (os.environ.get("CXX"), "g++", "clang++", "c++") if name]
-    if not any(shutil.which(name) for name in names):
-        raise UserError(
-            f"speed.compile: no C++ compiler on PATH ({', '.join(names)}); install g++, or leave it off"
-        )
-
-
 def _local(folder: Path) -> Path:
     """`folder`, or what the Hugging Face hub has of that name."""
     if folder.is_dir():
@@ -88,8 +78,7 @@ def _place(pipeline: SyncFlowPipeline, config: GenerateConfig) -> None:
         except ImportError:
             raise UserError("offload: needs accelerate; pip install syncflow[t5]") from None
     if config.speed.compile:
-        check_compiler()
-        pipeline.dual_dit.compile_repeated_blocks()
+        compile_blocks(pipeline.dual_dit, setting="speed.compile")
 
 
 def _saved_pipeline(folder: Path, *, dtype: torch.dtype) -> SyncFlowPipeline:

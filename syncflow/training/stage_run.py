@@ -8,6 +8,7 @@ from torch import Tensor
 from syncflow.data.batches import LatentDataset
 from syncflow.errors import UserError
 from syncflow.hashing import tensors_sha256
+from syncflow.model.compiled import compile_blocks
 from syncflow.model.dual_dit import DualDiT
 from syncflow.records import LatentBatch
 from syncflow.training.checkpoint import part_hashes, write_checkpoint
@@ -73,7 +74,7 @@ def run_stage(
     if config.engine.gradient_checkpointing:
         model.enable_gradient_checkpointing()
     if config.engine.compile:
-        model.compile_repeated_blocks()
+        compile_blocks(model, setting="engine.compile")
     objective = FlowObjective(model, stage=stage, flow=config.flow, spec=dataset.spec, seed=config.seed)
     state = latest_state(folder / "engine")
     if config.model.adaptor.whiten and stage.name == "audio" and model.audio_tower.reads_video:

@@ -183,6 +183,15 @@ def test_a_stop_file_ends_with_a_state_and_no_checkpoint(settings) -> None:
     assert not (config.folder / "checkpoint").exists()
 
 
+def test_compiling_without_a_compiler_is_one_line(
+    settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CXX", raising=False)
+    with pytest.raises(UserError, match=r"engine\.compile: no C\+\+ compiler on PATH .*install g\+\+"):
+        run_stage(settings("video", engine={"kind": "torch", "bf16": False, "compile": True}))
+
+
 def test_the_wrong_stage_is_refused(settings, three_stages) -> None:
     checkpoint = three_stages["video"][0].folder / "checkpoint"
     with pytest.raises(
