@@ -95,6 +95,7 @@ class AudioTower(ModelMixin, ConfigMixin):
         num_heads: int,
         mlp_ratio: float,
         norm: Literal["output", "residual"],
+        first_gain: float,
         context: AudioContext,
         own_time: float,
         text_dim: int,
@@ -124,6 +125,8 @@ class AudioTower(ModelMixin, ConfigMixin):
             elif isinstance(module, TextEmbedding):
                 std = self.config.text_dim**-0.5
                 nn.init.normal_(module.null_prompt, std=std, generator=generator)
+            elif isinstance(module, NormOfOutput):
+                nn.init.constant_(module.norm.weight, self.config.first_gain)
         for linear in (self.time_embedding.expand, self.time_embedding.contract):
             nn.init.normal_(linear.weight, std=0.02, generator=generator)
         nn.init.zeros_(self.head.weight)

@@ -78,6 +78,9 @@ class AudioTowerConfig(Config):
     norm: Literal["output", "residual"] = "output"
     """Layer norm after each transformation: of what it returns, `x + LN(f(x))`, or of the sum,
     `LN(x + f(x))`, which needs a careful warm-up at this depth."""
+    first_gain: float = Field(default=0.1, ge=0)
+    """First gain of those norms, with `norm: output`: how much each transformation adds at first, beside the
+    unit of variance that a norm makes of whatever it is given. It sets first weights alone."""
     context: AudioContext = "video"
     """What cross-attention reads beside the flow time: the video features (the paper), the text alone
     (its text-to-audio ablation), or both."""

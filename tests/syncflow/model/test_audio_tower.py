@@ -55,3 +55,20 @@ def test_own_time_gives_new_heads_a_logit_that_is_largest_at_no_lag():
     lag = (positions[:, None] - positions).abs()
     assert float(logits[:2, lag >= 2].max()) < 5.5 and abs(float(logits[:2, lag > 12].mean())) < 1.0
     assert not logits[2:].any()  # the other heads look anywhere
+
+
+@pytest.mark.parametrize("gain", [0.1, 1.0])
+@torch.no_grad()
+def test_each_transformation_adds_its_first_gain(tools, gain: float):
+    settings = AudioTowerConfig(latent_dim=6, hidden_size=128, depth=2, num_heads=4, first_gain=gain)
+    tower, added = AudioTower(**settings.model_dump()), []
+
+    def note(_: object, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+        added.append(float((output - inputs[0]).pow(2).mean().sqrt()))
+
+    for block in tower.blocks:
+        for join in (block.join_self, block.join_cross, block.join_feed):
+            join.register_forward_hook(note)
+    video = [1000 * tools.normal(1, 9, 128, seed=layer) for layer in range(2)]
+    tower(tools.normal(1, 20, 6), torch.tensor([0.5]), video=video, video_positions=torch.rand(9), text=None)
+    assert added == pytest.approx([gain] * 6, rel=1e-2)
