@@ -103,7 +103,7 @@ def run_command(
         MediaError: timeout, too_large (more output than accepted), out_of_memory.
     """
     assert len(output_bytes) == 1 + len(extra_read_fds) == 1 + len(extra_write_fds)
-    started = time.monotonic()
+    deadline = time.monotonic() + timeout_s
     try:
         child = subprocess.Popen(
             command,
@@ -125,7 +125,9 @@ def run_command(
         assert child.stdin is not None
         threading.Thread(target=_feed, args=(child.stdin, stdin), daemon=True).start()
     try:
-        child.wait(timeout=max(0.0, timeout_s - (time.monotonic() - started)))
+        for reader in (*readers, errors):  # they end with the child, for which `wait` would poll
+            reader.join(timeout=max(0.0, deadline - time.monotonic()))
+        child.wait(timeout=max(0.0, deadline - time.monotonic()))
     except BaseException as error:
         kill_group(child.pid)
         child.wait()
