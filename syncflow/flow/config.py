@@ -19,9 +19,10 @@ class TimeConfig(Config):
     shift: Literal["none", "resolution"] = "none"
     """`resolution` moves times towards noise for larger clips, as Open-Sora v1.2 does."""
     clean_video: float = Field(default=0.0, ge=0, le=1)
-    """Stage audio: share of the samples whose picture is finished (t = 1) whatever the sound's time. At equal
-    times (the paper) a small picture is too noisy to time a sound by while the sound is open, and later the
-    sound itself tells; little teaches the tower to listen then."""
+    """Stages audio and joint: share of the samples whose picture is finished (t = 1) whatever the sound's
+    time. At equal times (the paper) a small picture is too noisy to time a sound by while the sound is open,
+    and later the sound itself tells; little teaches the tower to listen then. In stage joint these samples
+    have no picture to predict, and the pictures of the others count for them."""
 
 
 class CouplingConfig(Config):

@@ -34,12 +34,18 @@ class BucketMeans:
 
 
 def flow_loss(
-    predicted: AVLatents, target: AVLatents, *, scores: Collection[Modality], config: LossConfig
+    predicted: AVLatents,
+    target: AVLatents,
+    *,
+    scores: Collection[Modality],
+    config: LossConfig,
+    video_shares: Tensor | None = None,
 ) -> FlowLoss:
     """The loss of predicted velocities against x_1 - x_0, over the modalities that a stage `scores`.
 
     Each modality's error is the mean over its elements, in float32 whatever the dtype of the model,
-    and the total is the weighted sum of the batch means.
+    and the total is the weighted sum of the batch means. `video_shares` (b) says how much each sample's
+    video counts in its mean, 1 for all without it.
     """
     assert scores, "a stage scores at least one modality"
 
@@ -52,7 +58,8 @@ def flow_loss(
         return (ours.float() - theirs.float()).square().flatten(1).mean(1)
 
     video, audio = error("video"), error("audio")
-    weighted = [(config.video_weight, video), (config.audio_weight, audio)]
+    counted = video if video is None or video_shares is None else video * video_shares
+    weighted = [(config.video_weight, counted), (config.audio_weight, audio)]
     total = torch.stack([weight * part.mean() for weight, part in weighted if part is not None]).sum()
     return FlowLoss(
         total=total,

@@ -183,6 +183,10 @@ class TrainConfig(Config):
             raise ValueError(
                 f"flow.audio_draws {self.flow.audio_draws}: stage {self.stage} has no audio; leave it at 1"
             )
+        if self.stage == "joint" and self.flow.time.clean_video == 1:
+            raise ValueError(
+                "flow.time.clean_video 1.0: no picture is left for stage joint to learn from; set it below 1"
+            )
         if coupling.method != "none" and coupling.score not in ("both", *parts):
             raise ValueError(
                 f"flow.coupling.score {coupling.score}: stage {self.stage} of this model is given no "

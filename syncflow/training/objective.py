@@ -41,6 +41,7 @@ class FlowObjective(nn.Module):
         self.stage, self.flow, self.spec, self.seed = stage, flow, spec, seed
         self.needs_video = "video" in stage.scores or model.audio_tower.reads_video
         self.needs_audio = "audio" in stage.scores
+        self.clean_video = flow.time.clean_video if self.needs_audio else 0.0
 
     @property
     def model(self) -> DualDiT:
@@ -56,7 +57,14 @@ class FlowObjective(nn.Module):
         batch = move(batch, next(self.trained.parameters()).device)
         path = self.draw(batch)
         predicted = self.velocities(path, batch.text)
-        loss = flow_loss(predicted, path.velocity, scores=self.stage.scores, config=self.flow.loss)
+        shares = (path.video_t < 1) / (1 - self.clean_video) if "video" in self.stage.scores else None
+        loss = flow_loss(
+            predicted,
+            path.velocity,
+            scores=self.stage.scores,
+            config=self.flow.loss,
+            video_shares=shares,
+        )
         if not torch.isfinite(loss.total):
             raise UserError(
                 f"stage {self.stage.name}: samples {batch.index.tolist()} have loss {loss.total.item()}; "
@@ -65,7 +73,7 @@ class FlowObjective(nn.Module):
         metrics = {
             "loss": batch.weight * loss.total,
             "coupling_gain": torch.tensor(batch.coupling_gain),
-            **self._by_modality(loss, path.t, batch.weight),
+            **self._by_modality(loss, path.t, shares, batch.weight),
         }
         return metrics if self.training else metrics | self._mismatched(path, batch)
 
@@ -82,8 +90,7 @@ class FlowObjective(nn.Module):
         x_0 = keyed_noise(x_1, seed=self.seed, index=batch.noise_index, audio_draws=draws)
         t = self._times(batch, frames=1 if x_1.video is None else x_1.video.shape[2])
         uniform = keyed_uniform(stream="clean_video", seed=self.seed, index=batch.index).to(t.device)
-        clean = self.flow.time.clean_video if self.stage.name == "audio" else 0.0
-        return sample_path(x_1, x_0, t, video_times(t, uniform, clean=clean))
+        return sample_path(x_1, x_0, t, video_times(t, uniform, clean=self.clean_video))
 
     def _times(self, batch: LatentBatch, *, frames: int) -> Tensor:
         if not self.training:
@@ -140,11 +147,14 @@ class FlowObjective(nn.Module):
             each = torch.full_like(each, torch.nan)
         return self._of_times("loss_audio_mismatched", each, path.t, batch.weight)
 
-    def _by_modality(self, loss: FlowLoss, t: Tensor, weight: float) -> Metrics:
+    def _by_modality(self, loss: FlowLoss, t: Tensor, shares: Tensor | None, weight: float) -> Metrics:
         metrics: Metrics = {}
-        for name in self.stage.scores:
-            each = getattr(loss, name)
-            metrics |= self._of_times(f"loss_{name}", each, rows_like(t, each), weight)
+        if loss.video is not None and shares is not None:
+            counts = shares > 0
+            metrics |= self._of_times("loss_video", loss.video[counts], t[counts], weight)
+            metrics["loss_video"] = weight * (loss.video * shares).mean()
+        if loss.audio is not None:
+            metrics |= self._of_times("loss_audio", loss.audio, rows_like(t, loss.audio), weight)
         return metrics
 
     def _of_times(self, name: str, each: Tensor, t: Tensor, weight: float) -> Metrics:

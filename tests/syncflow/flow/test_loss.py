@@ -22,6 +22,15 @@ def test_the_total_is_the_weighted_sum_of_the_batch_means() -> None:
     torch.testing.assert_close(loss.total, 2 * loss.video.mean() + 0.5 * loss.audio.mean())
 
 
+def test_a_sample_counts_in_the_video_s_mean_by_its_share() -> None:
+    shares = torch.tensor([2.0, 0.0, 2.0])
+    config = LossConfig(audio_weight=0.0)
+    loss = flow_loss(
+        velocities(0), velocities(1), scores=("video", "audio"), config=config, video_shares=shares
+    )
+    torch.testing.assert_close(loss.total, 2 * (loss.video[0] + loss.video[2]) / 3)
+
+
 def test_what_a_stage_does_not_score_gets_no_gradient() -> None:
     predicted = velocities(0)
     predicted.video.requires_grad_(True)

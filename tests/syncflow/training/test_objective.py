@@ -105,11 +105,11 @@ def test_a_coupling_that_needs_an_absent_modality_is_refused(settings) -> None:
         settings("audio", model={"audio": audio}, flow={"coupling": {"score": "video"}})
 
 
-@pytest.mark.parametrize(("stage", "finished"), [("audio", True), ("joint", False)])
+@pytest.mark.parametrize(("stage", "share"), [("audio", 1.0), ("audio", 0.5), ("joint", 0.5), ("video", 0.5)])
 def test_the_video_tower_sees_the_picture_at_the_time_that_it_is_noised_to(
-    settings, monkeypatch, stage: str, finished: bool
+    settings, monkeypatch, stage: str, share: float
 ) -> None:
-    config = settings(stage, initialise_from="none", flow={"time": {"clean_video": 1.0}})
+    config = settings(stage, initialise_from="none", flow={"time": {"clean_video": share}})
     objective, batch, seen = objective_of(config), batch_of(config), []
     run = objective.model.video_tower.forward
     monkeypatch.setattr(
@@ -118,5 +118,24 @@ def test_the_video_tower_sees_the_picture_at_the_time_that_it_is_noised_to(
     objective(batch)
     path = objective.draw(batch)
     x_t, t = seen[0]
+    finished = path.video_t == 1
     assert torch.equal(t, path.video_t) and torch.equal(x_t, path.x_t.video)
-    assert torch.equal(path.video_t, torch.ones_like(path.t) if finished else path.t)
+    assert torch.equal(x_t[finished], batch.latents.video[finished])
+    assert torch.equal(path.video_t[~finished], path.t[~finished])
+    assert int(finished.sum()) in {("audio", 1.0): [4], ("video", 0.5): [0]}.get((stage, share), [1, 2, 3])
+
+
+def test_finished_pictures_are_not_predicted_and_the_others_count_for_them(settings) -> None:
+    flow = {"time": {"clean_video": 0.5}, "loss": {"audio_weight": 0.0}}
+    config = settings("joint", initialise_from="none", flow=flow)
+    objective, batch = objective_of(config), batch_of(config)
+    path, metrics = objective.draw(batch), objective(batch)
+    error = (objective.velocities(path, batch.text).video - path.velocity.video).square().flatten(1).mean(1)
+    expected = float((2 * error * (path.video_t < 1)).mean())
+    assert float(metrics["loss"]) == pytest.approx(expected, rel=1e-5)
+    assert float(metrics["loss_video"]) == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_joint_stage_without_pictures_to_predict_is_refused(settings) -> None:
+    with pytest.raises(UserError, match=r"flow\.time\.clean_video 1\.0: no picture is left"):
+        settings("joint", flow={"time": {"clean_video": 1.0}})
