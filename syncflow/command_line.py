@@ -138,4 +138,23 @@ def _with_flags(cls: type[C], default: C, flags: list[str], description: str) ->
             raise
         text = re.sub(r"[\u2500-\u257f]+", " ", caught.getvalue())
         text = re.sub(r"\x1b\[[0-9;]*m", "", text).partition("For full helptext")[0]
-        raise UserError(f"command line: {' '.join(text.split())}; see --help") from None
+        raise UserError(f"command line: {_plainly(' '.join(text.split()), cls)}; see --help") from None
+
+
+_REFUSED = re.compile(
+    r"Error parsing (?P<group>\S+): \d+ validation errors? for \w+ "
+    r"(?P<said>.*?) \[type=\w+, input_value=(?P<value>.*?), input_type="
+)
+
+
+def _plainly(text: str, cls: type[Config]) -> str:
+    """What pydantic refused, by the setting's name, without what tyro and pydantic say around it."""
+    found = _REFUSED.search(text)
+    if found is None:
+        return text.removeprefix("Value error Error parsing ").partition(" Argument helptext:")[0]
+    group, said = found["group"], found["said"]
+    if said.startswith("Value error, "):  # of a group as a whole: its words name the settings
+        return said.removeprefix("Value error, ")
+    name, _, message = said.partition(" ")
+    key = name if group == cls.__name__ else f"{group}.{name}"
+    return f"{key}: {message.removeprefix('Value error, ')}; got {found['value']}"

@@ -57,7 +57,7 @@ class FlowObjective(nn.Module):
         batch = move(batch, next(self.trained.parameters()).device)
         path = self.draw(batch)
         predicted = self.velocities(path, batch.text)
-        shares = (path.video_t < 1) / (1 - self.clean_video) if "video" in self.stage.scores else None
+        shares = (path.video_t == path.t) / (1 - self.clean_video) if "video" in self.stage.scores else None
         loss = flow_loss(
             predicted,
             path.velocity,

@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from pydantic import Field, model_validator
 
 from syncflow.command_line import parse_arguments
 from syncflow.config import Config, dump_config, load_config, setting_names, with_absolute_paths
@@ -13,7 +14,7 @@ from syncflow.errors import UserError
 
 
 class Tower(Config):
-    depth: int = 28
+    depth: int = Field(default=28, ge=1)
     """Layers."""
     weights: str = "none"
     """Folder or hub id."""
@@ -28,6 +29,12 @@ class Job(Config):
     sizes: tuple[int, ...] = (256,)
     """Pixels."""
     quick: bool = False
+
+    @model_validator(mode="after")
+    def _check(self) -> "Job":
+        if self.quick and self.rate > 1:
+            raise ValueError(f"rate {self.rate:g} with quick: expected at most 1; lower it")
+        return self
 
 
 def preset(folder: Path, text: str, name: str = "job.yaml") -> Path:
@@ -77,6 +84,20 @@ def test_the_dump_loads_as_the_same_config(tmp_path: Path) -> None:
     job = Job(output=Path("/o"), tower=Tower(depth=2), sizes=(1, 2))
     dump_config(job, tmp_path / "resolved.yaml")
     assert load_config(Job, tmp_path / "resolved.yaml") == job
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (["--tower.depth", "-3"], "tower.depth: Input should be greater than or equal to 1; got -3"),
+        (["--quick", "--rate", "2"], "rate 2 with quick: expected at most 1; lower it"),
+        (["--rate", "fast"], "--rate: could not convert string to float: 'fast'"),
+    ],
+)
+def test_a_refused_value_is_told_without_the_words_of_the_libraries(flags: list[str], told: str) -> None:
+    with pytest.raises(UserError) as caught:
+        parse_arguments(Job, description="job", argv=["--output", "/o", *flags])
+    assert str(caught.value) == f"command line: {told}; see --help"
 
 
 @pytest.mark.parametrize(
