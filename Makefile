@@ -10,7 +10,7 @@ export HF_HUB_OFFLINE ?= 1
 export RAY_USAGE_STATS_ENABLED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-ray test-plain test-fast lint types format clean
+.PHONY: help install demo test test-ray test-plain test-fast test-gpu lint types format clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' | column -t -s '|'
@@ -40,6 +40,9 @@ test-plain: $(READY)  ## all others
 
 test-fast: $(READY)  ## only the tests that take seconds
 	$(BIN)/python -m pytest -m "not gpu and not weights and not slow and not ray"
+
+test-gpu: $(READY)  ## those that need a CUDA device
+	$(BIN)/python -m pytest -m gpu
 
 lint: $(READY)  ## ruff and pyright
 	$(BIN)/ruff check .

@@ -9,6 +9,7 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("MPLBACKEND", "Agg")
 
 import pytest
+import torch
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -26,6 +27,15 @@ def shared() -> Path:
     if not path.is_dir():
         pytest.skip(f"no {path}: golden files and real clips are not in a user's checkout")
     return path
+
+
+@pytest.fixture
+def gpu(monkeypatch: pytest.MonkeyPatch) -> str:
+    """The GPU's name as torch has it; its convolutions keep all of float32, so that CPU and GPU compare."""
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", False)
+    return "cuda"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

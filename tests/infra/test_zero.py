@@ -1,73 +1,17 @@
 """ZeRO against the plain engine, and a state that moves between worker numbers and ZeRO stages."""
 
-import copy
-import json
-import os
-import subprocess
-import sys
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import pytest
 
-from syncflow.config import dump_config, validate
 from syncflow.training.checkpoint import CheckpointManifest
 from syncflow.training.config import TrainConfig
 from syncflow.training.stages import STAGES
-from tests.syncflow.training.small import SMALL, write_dataset
+from tests.infra.zero_case import Launcher, losses
 
 pytestmark = pytest.mark.slow
-Losses = dict[str, float]  # by step
-
-
-class Launcher:
-    """Stages in processes of their own."""
-
-    def __init__(self, root: Path, repository: Path) -> None:
-        self.root, self.repository = root, repository
-        self.data = write_dataset(root / "latents")
-
-    def config(
-        self, name: str, *, zero: int | None, workers: int = 1, stage: str = "video", **changes: object
-    ) -> TrainConfig:
-        engine = {"kind": "torch"} if zero is None else {"kind": "deepspeed", "zero_stage": zero}
-        values = copy.deepcopy(SMALL) | {
-            "stage": stage,
-            "data": self.data,
-            "output": self.root / name,
-            "initialise_from": "none",
-            "workers": workers,
-            "batch_size": 8 // workers,
-            "flow": {"coupling": {"scope": "update"}},
-            "engine": engine | {"bf16": False},
-            "checkpoint": {"every": 2, "keep": 3},
-        }
-        return validate(TrainConfig, values | changes, source="test")
-
-    def launch(self, *groups: tuple[int, list[TrainConfig]]) -> None:
-        """Groups one after the other: the number of processes, and what they train."""
-        arguments, number = [], 0
-        for processes, configs in groups:
-            presets = []
-            for config in configs:
-                presets.append(str(self.root / f"{number}.yaml"))
-                dump_config(config, Path(presets[-1]))
-                number += 1
-            arguments.append(f"{processes}:{','.join(presets)}")
-        done = subprocess.run(
-            [sys.executable, "tests/infra/zero_worker.py", *arguments],
-            cwd=self.repository,
-            env=os.environ | {"PYTHONPATH": str(self.repository), "DS_ACCELERATOR": "cpu"},
-            capture_output=True,
-            text=True,
-        )
-        assert done.returncode == 0, done.stderr[-3000:]
-
-
-def losses(config: TrainConfig) -> Losses:
-    parts = [json.loads(p.read_text()) for p in sorted(config.folder.glob("losses_*.json"))]
-    return {step: loss for part in parts for step, loss in part.items()}
 
 
 STEPS = 20

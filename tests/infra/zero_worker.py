@@ -1,9 +1,9 @@
-"""Processes of the ZeRO tests: stages in N gloo processes, their losses to files.
+"""Processes of the ZeRO tests: stages in N processes (gloo, or NCCL on GPUs), their losses to files.
 
     python tests/infra/zero_worker.py 2:a.yaml,b.yaml 1:c.yaml
 
-Groups of stages one after the other, each in as many processes as its number says. All are forked from this
-one, which imports DeepSpeed once and computes nothing.
+Groups of stages one after the other, each in as many processes as its number says. On a CPU all are forked
+from this one, which imports DeepSpeed once and computes nothing.
 """
 
 import json
@@ -36,7 +36,8 @@ def work(rank: int, workers: int, presets: list[str], port: int) -> None:
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(workers)}
     torch.set_num_threads(1)
-    dist.init_process_group("gloo", rank=rank, world_size=workers)
+    on_gpu = torch.cuda.is_available()
+    dist.init_process_group("nccl" if on_gpu else "gloo", rank=rank, world_size=workers)
     for preset in presets:
         config, losses = load_config(TrainConfig, Path(preset)), Losses()
         factory = zero_engine if config.engine.kind == "deepspeed" else torch_engine
@@ -58,5 +59,5 @@ if __name__ == "__main__":
             work,
             args=(int(number), presets.split(","), port),
             nprocs=int(number),
-            start_method="fork",
+            start_method="spawn" if torch.cuda.is_available() else "fork",
         )

@@ -1,0 +1,74 @@
+"""Training on a GPU: the CPU's losses, with plain torch and under every ZeRO stage, and resumes."""
+
+import dataclasses
+import os
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from syncflow.training.config import TrainConfig
+from syncflow.training.resume import SavedState, saved_steps
+from syncflow.training.stages import STAGES
+from tests.infra.zero_case import Launcher, losses
+
+pytestmark = [pytest.mark.gpu, pytest.mark.slow]
+STEPS = 8
+ENGINES = (None, 0, 1, 2, 3)  # plain torch, and ZeRO's stages
+
+
+@dataclasses.dataclass(frozen=True)
+class Runs:
+    cpu: dict[str, TrainConfig]  # by stage
+    gpu: dict[tuple[str, int | None], TrainConfig]  # by stage and engine
+    bf16: dict[int | None, TrainConfig]  # by engine, stage joint
+    broken: TrainConfig  # as gpu["joint", 1], in two parts
+
+
+@pytest.fixture(scope="module")
+def runs(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    import torch
+
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    launcher = Launcher(tmp_path_factory.mktemp("gpu"), repository)
+    last = {"every": STEPS, "keep": 1}
+    build = partial(launcher.config, steps=STEPS, checkpoint=last, validate_every=4, validation_batches=1)
+    cpu = {stage: build("cpu", zero=None, stage=stage) for stage in STAGES}
+    gpu = {(s, z): build(f"gpu{z}", zero=z, stage=s) for s in STAGES for z in ENGINES}
+    bf16 = {z: build(f"bf16{z}", zero=z, stage="joint", engine=engine(z) | {"bf16": True}) for z in (None, 1)}
+    halves = [
+        launcher.config("broken", zero=1, stage="joint", steps=n, checkpoint={"every": STEPS // 2, "keep": 1})
+        for n in (STEPS // 2, STEPS)
+    ]
+    launcher.launch((1, list(cpu.values())), CUDA_VISIBLE_DEVICES="")
+    seen = {"DS_ACCELERATOR": "cuda", "CUDA_VISIBLE_DEVICES": os.environ.get("CUDA_VISIBLE_DEVICES", "0")}
+    launcher.launch((1, [*gpu.values(), *bf16.values(), *halves]), **seen)
+    return Runs(cpu=cpu, gpu=gpu, bf16=bf16, broken=halves[-1])
+
+
+def engine(zero: int | None) -> dict[str, object]:
+    return {"kind": "torch"} if zero is None else {"kind": "deepspeed", "zero_stage": zero}
+
+
+@pytest.mark.parametrize("zero", ENGINES)
+@pytest.mark.parametrize("stage", STAGES)
+def test_the_gpu_has_the_losses_of_the_cpu(runs: Runs, stage: str, zero: int | None) -> None:
+    found = losses(runs.gpu[stage, zero])
+    assert len(found) == STEPS and found == pytest.approx(losses(runs.cpu[stage]), rel=1e-4)
+
+
+@pytest.mark.parametrize("zero", [None, 1])
+def test_bfloat16_has_nearly_the_same(runs: Runs, zero: int | None) -> None:
+    found, exact = losses(runs.bf16[zero]), losses(runs.gpu["joint", zero])
+    assert found == pytest.approx(exact, rel=1e-2) and found != exact
+
+
+def test_a_run_in_two_parts_ends_with_the_weights_of_a_whole_one(runs: Runs) -> None:
+    whole, parts = (
+        SavedState(saved_steps(config.folder / "engine")[0]) for config in (runs.gpu["joint", 1], runs.broken)
+    )
+    assert whole.step == parts.step == STEPS
+    distance = sum(float((whole[name] - parts[name]).square().sum()) for name in whole)
+    norm = sum(float(whole[name].square().sum()) for name in whole)
+    assert (distance / norm) ** 0.5 < 1e-6
