@@ -47,7 +47,7 @@ class HeadNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(head_dim))
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.rms_norm(x, self.weight.shape, self.weight, EPS)
+        return F.rms_norm(x, self.weight.shape, self.weight.to(x.dtype), EPS)  # of one type it is one kernel
 
 
 class SelfAttention(nn.Module):

@@ -48,10 +48,11 @@ class Launcher:
                 dump_config(config, Path(presets[-1]))
                 self.presets += 1
             arguments.append(f"{processes}:{','.join(presets)}")
+        path = os.pathsep.join((str(self.repository), *filter(None, [os.environ.get("PYTHONPATH")])))
         done = subprocess.run(
             [sys.executable, "tests/infra/zero_worker.py", *arguments],
             cwd=self.repository,
-            env=os.environ | {"PYTHONPATH": str(self.repository), "DS_ACCELERATOR": "cpu"} | environment,
+            env=os.environ | {"PYTHONPATH": path, "DS_ACCELERATOR": "cpu"} | environment,
             capture_output=True,
             text=True,
         )

@@ -29,7 +29,8 @@ class Losses(Callback):
         self.seen: dict[int, float] = {}
 
     def on_log(self, step: int, metrics: Mapping[str, float]) -> None:
-        self.seen[step] = metrics["loss"]
+        if "loss" in metrics:  # not of a validation
+            self.seen[step] = metrics["loss"]
 
 
 def work(rank: int, workers: int, presets: list[str], port: int) -> None:
