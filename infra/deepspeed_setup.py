@@ -28,10 +28,15 @@ def prepare_deepspeed() -> Any:
 
 
 def deepspeed_config(
-    *, zero_stage: int, micro_batch: int, accumulate: int, clip_norm: float
+    *, zero_stage: int, micro_batch: int, accumulate: int, clip_norm: float, bf16: bool
 ) -> dict[str, Any]:
-    """DeepSpeed's settings; the optimizer and its schedule are ours."""
+    """DeepSpeed's settings; the optimizer and its schedule are ours.
+
+    Autocast is asked for here: on a GPU the engine turns off one that it finds around itself. With no module
+    named as safe in lower precision, gradients still travel in float32.
+    """
     return {
+        "torch_autocast": {"enabled": bf16, "dtype": "bfloat16", "lower_precision_safe_modules": []},
         "train_micro_batch_size_per_gpu": micro_batch,
         "gradient_accumulation_steps": accumulate,
         "train_batch_size": micro_batch * accumulate * world_size(),

@@ -64,9 +64,10 @@ class ZeroEngine:
                     micro_batch=micro_batch,
                     accumulate=accumulate,
                     clip_norm=clip_norm,
+                    bf16=bf16,
                 ),
             )
-        self.zero_stage, self.schedule, self.bf16 = zero_stage, schedule, bf16
+        self.zero_stage, self.schedule = zero_stage, schedule
         self.trained = dict(self.engine.module.named_parameters())
 
     def step(self, batches: Sequence[Any], *, step: int) -> Metrics:
@@ -75,8 +76,7 @@ class ZeroEngine:
             group["lr"] = rate
         reported: list[Metrics] = []
         for batch in batches:
-            with self._autocast():
-                losses = self.engine(batch)
+            losses = self.engine(batch)
             self.engine.backward(losses["loss"])
             self.engine.step()
             reported.append({name: value.detach() for name, value in losses.items()})
@@ -89,8 +89,7 @@ class ZeroEngine:
     def evaluate(self, batch: Any) -> Metrics:
         was_training = self.engine.training
         self.engine.eval()
-        with self._autocast():
-            metrics = self.engine(batch)
+        metrics = self.engine(batch)
         self.engine.train(was_training)
         return metrics
 
@@ -200,9 +199,6 @@ class ZeroEngine:
             zero = self.engine.optimizer
             zero._hp_optimizer_states_linked = False
             zero._lazy_init_hp_params_optimizer_state()
-
-    def _autocast(self) -> torch.autocast:
-        return torch.autocast(device().type, dtype=torch.bfloat16, enabled=self.bf16)
 
 
 def zero_engine(objective: FlowObjective, config: TrainConfig) -> ZeroEngine:

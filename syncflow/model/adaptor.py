@@ -20,8 +20,15 @@ class Whitening(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.register_buffer("mean", torch.zeros(width))
-        self.register_buffer("matrix", torch.eye(width))
+        self.register_buffer("mean", torch.empty(width))
+        self.register_buffer("matrix", torch.empty(width, width))
+        self.reset_parameters()
+
+    @torch.no_grad()
+    def reset_parameters(self) -> None:
+        """Back to what changes nothing."""
+        nn.init.zeros_(self.mean)
+        nn.init.eye_(self.matrix)
 
     @classmethod
     def of(cls, mean: Tensor, second_moment: Tensor) -> "Whitening":

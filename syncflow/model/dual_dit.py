@@ -13,8 +13,8 @@ from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
-from syncflow.model.adaptor import AttentionAdaptor, NoAdaptor
-from syncflow.model.attention import rotary_frequencies, rotation
+from syncflow.model.adaptor import AttentionAdaptor, NoAdaptor, Whitening
+from syncflow.model.attention import HeadNorm, rotary_frequencies, rotation
 from syncflow.model.audio_tower import AudioTower
 from syncflow.model.config import DualDiTConfig
 from syncflow.model.text import PreparedText
@@ -61,9 +61,25 @@ class DualDiT(ModelMixin, ConfigMixin):
         self.adaptors = nn.ModuleList(_adaptor(settings) for _ in range(settings.audio.depth))
         self.audio_tower = AudioTower(**settings.audio.model_dump())
 
+    @classmethod
+    def random(cls, config: DualDiTConfig, *, generator: torch.Generator | None = None) -> "DualDiT":
+        """A new model, each weight drawn once: at full size several times faster than constructor and
+        `initialize`, with the same weights."""
+        with torch.device("meta"):
+            model = cls(**config.model_dump())
+        model.to_empty(device="cpu")
+        model.initialize(generator=generator)
+        return model
+
     @torch.no_grad()
     def initialize(self, *, generator: torch.Generator | None = None) -> None:
-        """Random weights for every part; each part's own `initialize` lists what starts at zero."""
+        """Random weights for every part; each part's own `initialize` lists what starts at zero.
+
+        It sets every tensor, so it also serves a model whose memory is not filled yet (`random`).
+        """
+        for module in self.modules():
+            if isinstance(module, (nn.LayerNorm, HeadNorm, Whitening)):
+                module.reset_parameters()
         for part in (self.video_tower, *self.adaptors, self.audio_tower):
             if not isinstance(part, NoAdaptor):
                 part.initialize(generator=generator)

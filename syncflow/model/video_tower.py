@@ -152,6 +152,7 @@ class VideoTower(ModelMixin, ConfigMixin):
         - the head's linear map.
         """
         width = self.config.hidden_size
+        self.rotary_frequencies.copy_(rotary_frequencies(width // self.config.num_heads))
         for module in self.modules():
             if isinstance(module, nn.Linear):
                 nn.init.xavier_uniform_(module.weight, generator=generator)

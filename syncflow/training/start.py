@@ -96,9 +96,7 @@ def starting_model(config: TrainConfig) -> tuple[DualDiT, str]:
 
 
 def _new_model(config: TrainConfig) -> DualDiT:
-    model = DualDiT(**config.model.model_dump())
-    model.initialize(generator=keyed_generator("initialise", config.seed))
-    return model
+    return DualDiT.random(config.model, generator=keyed_generator("initialise", config.seed))
 
 
 def _check_encoders(dataset: LatentDataset, manifest: CheckpointManifest) -> None:
