@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from infra.deepspeed_setup import deepspeed_config, prepare_deepspeed, silent
 from syncflow.training.config import TrainConfig
 from syncflow.training.distributed import device
-from syncflow.training.engine import Metrics, Schedule, check_shape, mean_of
+from syncflow.training.engine import Check, Metrics, Schedule, check_shape, mean_of, unchecked
 from syncflow.training.objective import FlowObjective
 from syncflow.training.schedule import adamw, learning_rate
 from syncflow.training.shares import passes_of
@@ -31,6 +31,7 @@ class ZeroEngine:
         optimizer: a torch AdamW over all of its parameters.
         micro_batch: samples a worker, in one forward pass.
         accumulate: forward passes that make one update.
+        check: as the plain engine's.
 
     Raises:
         ValueError: a parameter of `objective` does not train.
@@ -47,6 +48,7 @@ class ZeroEngine:
         accumulate: int = 1,
         clip_norm: float = 0.0,
         bf16: bool = False,
+        check: Check = unchecked,
     ) -> None:
         frozen = [name for name, parameter in objective.named_parameters() if not parameter.requires_grad]
         if frozen:
@@ -67,7 +69,7 @@ class ZeroEngine:
                     bf16=bf16,
                 ),
             )
-        self.zero_stage, self.schedule = zero_stage, schedule
+        self.zero_stage, self.schedule, self.check = zero_stage, schedule, check
         self.trained = dict(self.engine.module.named_parameters())
 
     def step(self, batches: Sequence[Any], *, step: int) -> Metrics:
@@ -78,11 +80,12 @@ class ZeroEngine:
         for batch in batches:
             losses = self.engine(batch)
             self.engine.backward(losses["loss"])
+            self.check(losses, batch)
             self.engine.step()
             reported.append({name: value.detach() for name, value in losses.items()})
         norm = self.engine.get_global_grad_norm()
-        norm = torch.nan if norm is None else float(norm)
-        rates = {"gradient_norm": torch.tensor(norm), "learning_rate": torch.tensor(rate)}
+        norm = torch.as_tensor(torch.nan if norm is None else norm)
+        rates = {"gradient_norm": norm, "learning_rate": torch.tensor(rate)}
         return {**mean_of(reported), **rates}
 
     @torch.no_grad()
@@ -212,4 +215,5 @@ def zero_engine(objective: FlowObjective, config: TrainConfig) -> ZeroEngine:
         accumulate=passes_of(config),
         clip_norm=config.optimizer.clip_norm,
         bf16=config.engine.bf16,
+        check=objective.check,
     )

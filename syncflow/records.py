@@ -21,6 +21,7 @@ from syncflow.config import Config
 from syncflow.storage import Location
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
 Split = Literal["train", "test"]
@@ -187,6 +188,11 @@ class LatentBatch(_Record):
     noise_index: Tensor  # int64 b: the sample whose noise it is given; `index` until coupled
     coupling_gain: float = math.nan  # share of transport that the coupling saved; NaN: not coupled
     weight: float = 1.0  # samples of the batch, over what they would be if all workers had as many
+
+    @property
+    def device(self) -> torch.device:
+        """Where latents and prompts are; the indices key draws, which are made on the CPU, and stay there."""
+        return self.text.tokens.device
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)

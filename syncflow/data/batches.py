@@ -124,7 +124,7 @@ class LatentDataset:
             drop_probability: share of prompts that the null prompt replaces (10 %, Section 3.2).
 
         Returns:
-            float32 latents, prompts padded to the longest of the whole batch, and the indices.
+            float32 latents, float16 prompts padded to the longest of the whole batch, and the indices.
 
         Raises:
             UserError: `batch_size` does not divide, or a row holds NaN, Inf or a huge number (it is named).
@@ -191,12 +191,12 @@ class LatentDataset:
         )
 
     def _prompts(self, windows: list[WindowEntry], *, longest: int, dropped: list[bool]) -> TextBatch:
-        tokens = torch.zeros(len(windows), longest, self.text_width)
+        tokens = torch.zeros(len(windows), longest, self.text_width, dtype=torch.float16)
         mask = torch.zeros(len(windows), longest, dtype=torch.bool)
         for row, window in enumerate(windows):
             place = self._texts[window.caption_key].place
             stored = self._tokens.get(place.group)[place.offset]  # l e
-            tokens[row, : len(stored)] = torch.from_numpy(stored.astype(np.float32))
+            tokens[row, : len(stored)] = torch.from_numpy(stored)
             mask[row, : len(stored)] = True
         return TextBatch(tokens=tokens, mask=mask, dropped=torch.tensor(dropped))
 

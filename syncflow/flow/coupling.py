@@ -134,5 +134,5 @@ def condition_weight(distance: Tensor, apart: Tensor, *, target_ratio: float) ->
 
 def pooled_conditions(tokens: Tensor, mask: Tensor) -> Tensor:
     """Mean of the valid tokens (`b l e` under the mask `b l`): `b e`, the conditions for `c2ot`."""
-    weights = mask.to(tokens.dtype)[..., None]
-    return (tokens * weights).sum(1) / weights.sum(1).clamp(min=1)
+    weights = mask.float()
+    return torch.einsum("ble,bl->be", tokens.float(), weights) / weights.sum(1, keepdim=True).clamp(min=1)

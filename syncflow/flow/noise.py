@@ -51,7 +51,10 @@ def keyed_noise(
     """
 
     def draw(name: str, part: Tensor) -> Tensor:
-        return keyed_normal(part.shape[1:], stream=name, seed=seed, step=step, index=index).to(part)
+        drawn = keyed_normal(part.shape[1:], stream=name, seed=seed, step=step, index=index)
+        if part.is_cuda:  # pinned, so that the CPU need not wait for what the GPU still has to do
+            drawn = drawn.pin_memory()
+        return drawn.to(part, non_blocking=True)
 
     video = audio = None
     if like.video is not None:

@@ -1,6 +1,7 @@
 """Moving average of the weights, each tensor at one worker."""
 
 from collections.abc import Iterator, Mapping
+from itertools import islice
 
 import torch
 from torch import Tensor
@@ -8,6 +9,8 @@ from torch import Tensor
 from syncflow.training.distributed import owner, rank
 from syncflow.training.engine import Engine
 from syncflow.training.loop import Callback
+
+AT_ONCE = 32  # tensors that move together, in few GPU kernels
 
 
 class MovingAverage(Callback):
@@ -25,9 +28,11 @@ class MovingAverage(Callback):
     @torch.no_grad()
     def on_step(self, step: int) -> None:
         share = 1 - min(self.decay, (1 + step) / (10 + step))
-        for name, value in self.engine.weights():  # collective under ZeRO-3
-            if name in self.average:
-                self.average[name].lerp_(value.float(), share)
+        weights = self.engine.weights()  # collective under ZeRO-3, which gathers each when it is asked for
+        mine = ((self.average[name], value.float()) for name, value in weights if name in self.average)
+        while group := list(islice(mine, AT_ONCE)):
+            averages, values = zip(*group, strict=True)
+            torch._foreach_lerp_(averages, values, share)
 
     def state(self) -> Iterator[tuple[str, Tensor]]:
         """This worker's averages, named `ema/<parameter>`."""

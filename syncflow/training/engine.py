@@ -1,7 +1,7 @@
 """What hides backward, step and state from the loop: the `Engine` protocol, and plain torch."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -13,6 +13,11 @@ B = TypeVar("B")
 Metrics = dict[str, Tensor]  # scalars without graph; NaN where a step has nothing to say
 OPTIMIZER_KEYS = ("step", "exp_avg", "exp_avg_sq", "max_exp_avg_sq")
 Schedule = Callable[[int], float]  # step (from 0) -> learning rate
+Check = Callable[[Metrics, Any], None]  # of a batch's metrics; raises where training must not go on
+
+
+def unchecked(metrics: Metrics, batch: Any) -> None:
+    """A `Check` that lets all pass."""
 
 
 class Engine(Protocol[B_contra]):
@@ -60,6 +65,7 @@ class TorchEngine(Generic[B]):
         schedule: learning rate of each step.
         clip_norm: largest norm of the gradient; 0 leaves it.
         bf16: run the forward pass under bfloat16 autocast; weights and moments stay float32.
+        check: called with each batch's metrics when its backward pass is under way, before the update.
     """
 
     def __init__(
@@ -70,8 +76,9 @@ class TorchEngine(Generic[B]):
         schedule: Schedule,
         clip_norm: float = 0.0,
         bf16: bool = False,
+        check: Check = unchecked,
     ) -> None:
-        self.objective, self.optimizer = objective, optimizer
+        self.objective, self.optimizer, self.check = objective, optimizer, check
         self.schedule, self.clip_norm, self.bf16 = schedule, clip_norm, bf16
         taken = {id(p) for group in optimizer.param_groups for p in group["params"]}
         self.trained = {n: p for n, p in objective.named_parameters() if id(p) in taken}
@@ -88,6 +95,7 @@ class TorchEngine(Generic[B]):
             with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bf16):
                 losses = self.objective(batch)
             (losses["loss"] / len(batches)).backward()
+            self.check(losses, batch)
             reported.append({name: value.detach() for name, value in losses.items()})
         self._average_gradients()
         limit = self.clip_norm or float("inf")

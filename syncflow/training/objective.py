@@ -1,13 +1,15 @@
 """What is minimised: the flow-matching loss of a stage (equation 1) over the parts that it trains."""
 
 import dataclasses
+import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
 from syncflow.errors import UserError
 from syncflow.flow.config import FlowConfig
-from syncflow.flow.latents import rows_like
+from syncflow.flow.latents import map_latents, rows_like
 from syncflow.flow.loss import FlowLoss, bucket_means, flow_loss
 from syncflow.flow.noise import keyed_noise, keyed_uniform
 from syncflow.flow.path import sample_path
@@ -47,6 +49,10 @@ class FlowObjective(nn.Module):
     def model(self) -> DualDiT:
         return self._outside[0]
 
+    @property
+    def device(self) -> torch.device:
+        return next(self.trained.parameters()).device
+
     def histories(self) -> list[nn.Module]:
         """Trained parts by the stage that first trains them: the video tower; adaptors and audio tower."""
         groups = ("video_tower",), ("adaptors", "audio_tower")
@@ -54,7 +60,7 @@ class FlowObjective(nn.Module):
         return [nn.ModuleList(parts) for parts in found if parts]
 
     def forward(self, batch: LatentBatch) -> Metrics:
-        batch = move(batch, next(self.trained.parameters()).device)
+        batch = move(batch, self.device)
         path = self.draw(batch)
         predicted = self.velocities(path, batch.text)
         shares = (path.video_t == path.t) / (1 - self.clean_video) if "video" in self.stage.scores else None
@@ -65,17 +71,21 @@ class FlowObjective(nn.Module):
             config=self.flow.loss,
             video_shares=shares,
         )
-        if not torch.isfinite(loss.total):
-            raise UserError(
-                f"stage {self.stage.name}: samples {batch.index.tolist()} have loss {loss.total.item()}; "
-                "lower optimizer.lr, or look at these rows with inspect_dataset.py"
-            )
         metrics = {
             "loss": batch.weight * loss.total,
             "coupling_gain": torch.tensor(batch.coupling_gain),
             **self._by_modality(loss, path.t, shares, batch.weight),
         }
         return metrics if self.training else metrics | self._mismatched(path, batch)
+
+    def check(self, metrics: Metrics, batch: LatentBatch) -> None:
+        """Raises UserError if the loss of `batch` is not finite. It waits for the device: call it late."""
+        loss = metrics["loss"].item()
+        if not math.isfinite(loss):
+            raise UserError(
+                f"stage {self.stage.name}: samples {batch.index.tolist()} have loss {loss}; "
+                "lower optimizer.lr, or look at these rows with inspect_dataset.py"
+            )
 
     def data(self, batch: LatentBatch) -> AVLatents:
         """The modalities of the batch that the stage's model is given."""
@@ -89,8 +99,9 @@ class FlowObjective(nn.Module):
         x_1, draws = self.data(batch), self.flow.audio_draws if self.training else 1
         x_0 = keyed_noise(x_1, seed=self.seed, index=batch.noise_index, audio_draws=draws)
         t = self._times(batch, frames=1 if x_1.video is None else x_1.video.shape[2])
-        uniform = keyed_uniform(stream="clean_video", seed=self.seed, index=batch.index).to(t.device)
-        return sample_path(x_1, x_0, t, video_times(t, uniform, clean=self.clean_video))
+        uniform = keyed_uniform(stream="clean_video", seed=self.seed, index=batch.index)
+        t, video_t = t.to(batch.device), video_times(t, uniform, clean=self.clean_video).to(batch.device)
+        return sample_path(x_1, x_0, t, video_t)
 
     def _times(self, batch: LatentBatch, *, frames: int) -> Tensor:
         if not self.training:
@@ -98,7 +109,7 @@ class FlowObjective(nn.Module):
             return ((batch.index % buckets + 0.5) / buckets).float()
         uniform = keyed_uniform(stream="time", seed=self.seed, index=batch.index)
         ratio = shift_ratio(height=self.spec.height, width=self.spec.width, latent_frames=frames)
-        return sample_times(uniform, config=self.flow.time, ratio=ratio).to(batch.index.device)
+        return sample_times(uniform, config=self.flow.time, ratio=ratio)
 
     def velocities(self, path: PathSample, text: TextBatch) -> AVLatents:
         """What the model predicts; a frozen video tower builds no graph."""
@@ -113,6 +124,7 @@ class FlowObjective(nn.Module):
 
     def features(self, batch: LatentBatch) -> tuple[Tensor, ...]:
         """What the adaptors are given for the pictures of a batch, noised: one `b t p e` a layer."""
+        batch = move(batch, self.device)
         path = self.draw(batch)
         assert path.x_t.video is not None
         return self._see(path.x_t.video, path.video_t, batch.text).features
@@ -166,18 +178,31 @@ class FlowObjective(nn.Module):
 
 
 def move(batch: LatentBatch, device: torch.device) -> LatentBatch:
-    """The batch on a device."""
+    """The batch on a device, prompts in float32; without waiting, if it lies in pinned memory.
 
-    def there(tensor: Tensor | None) -> Tensor | None:
-        return None if tensor is None else tensor.to(device, non_blocking=True)
+    Its indices stay on the CPU.
+    """
 
-    text = batch.text
+    def there(tensor: Tensor) -> Tensor:
+        moved = tensor.to(device, non_blocking=True)
+        return (
+            moved.float() if moved.is_floating_point() else moved
+        )  # on the device: half of the bytes travel
+
+    return _each(there, batch)
+
+
+def pin(batch: LatentBatch) -> LatentBatch:
+    """The batch in pinned memory, from which a GPU takes it while the CPU goes on; as it is without a GPU."""
+    return _each(Tensor.pin_memory, batch) if torch.cuda.is_available() else batch
+
+
+def _each(function: Callable[[Tensor], Tensor], batch: LatentBatch) -> LatentBatch:
+    latents, text = batch.latents, batch.text
     return dataclasses.replace(
         batch,
-        latents=AVLatents(video=there(batch.latents.video), audio=there(batch.latents.audio)),
+        latents=map_latents(function, latents),
         text=TextBatch(
-            tokens=text.tokens.to(device), mask=text.mask.to(device), dropped=text.dropped.to(device)
+            tokens=function(text.tokens), mask=function(text.mask), dropped=function(text.dropped)
         ),
-        index=batch.index.to(device),
-        noise_index=batch.noise_index.to(device),
     )

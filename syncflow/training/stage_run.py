@@ -19,7 +19,7 @@ from syncflow.training.engine import Engine, TorchEngine
 from syncflow.training.loop import Callback, train
 from syncflow.training.machine import throughput_of
 from syncflow.training.moments import carried_moments, with_moments
-from syncflow.training.objective import FlowObjective
+from syncflow.training.objective import FlowObjective, pin
 from syncflow.training.pairing import paired
 from syncflow.training.prefetch import prefetch
 from syncflow.training.progress import Progress
@@ -48,6 +48,7 @@ def torch_engine(objective: FlowObjective, config: TrainConfig) -> TorchEngine[L
         schedule=learning_rate(config.optimizer, steps=config.steps),
         clip_norm=config.optimizer.clip_norm,
         bf16=config.engine.bf16,
+        check=objective.check,
     )
 
 
@@ -144,8 +145,8 @@ def noised_batches(
     """This worker's batches, read ahead and coupled with noise; what needs no other worker is done ahead."""
     batches, passes = training_batches(dataset, config, start_step=start_step), passes_of(config)
     if config.flow.coupling.scope == "batch":
-        return prefetch(paired(batches, objective=objective, passes=passes))
-    return paired(prefetch(batches), objective=objective, passes=passes)
+        return prefetch(map(pin, paired(batches, objective=objective, passes=passes)))
+    return paired(prefetch(map(pin, batches)), objective=objective, passes=passes)
 
 
 def validation_of(

@@ -11,6 +11,7 @@ from syncflow.training.config import TrainConfig
 from syncflow.training.resume import SavedState, saved_steps
 from syncflow.training.stages import STAGES
 from tests.infra.zero_case import Launcher, losses
+from tests.syncflow.training.small import SMALL
 
 pytestmark = [pytest.mark.gpu, pytest.mark.slow]
 STEPS = 8
@@ -23,6 +24,7 @@ class Runs:
     gpu: dict[tuple[str, int | None], TrainConfig]  # by stage and engine
     bf16: dict[int | None, TrainConfig]  # by engine, stage joint
     broken: TrainConfig  # as gpu["joint", 1], in two parts
+    white: list[TrainConfig]  # stage audio on whitened features, CPU and GPU
 
 
 @pytest.fixture(scope="module")
@@ -41,10 +43,15 @@ def runs(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Runs:
         launcher.config("broken", zero=1, stage="joint", steps=n, checkpoint={"every": STEPS // 2, "keep": 1})
         for n in (STEPS // 2, STEPS)
     ]
-    launcher.launch((1, list(cpu.values())), CUDA_VISIBLE_DEVICES="")
+    model = SMALL["model"] | {"adaptor": {"num_heads": 2, "whiten": True}}
+    white = [
+        build(name, zero=None, stage="audio", model=model, whitening_samples=16)
+        for name in ("white_cpu", "white_gpu")
+    ]
+    launcher.launch((1, [*cpu.values(), white[0]]), CUDA_VISIBLE_DEVICES="")
     seen = {"DS_ACCELERATOR": "cuda", "CUDA_VISIBLE_DEVICES": os.environ.get("CUDA_VISIBLE_DEVICES", "0")}
-    launcher.launch((1, [*gpu.values(), *bf16.values(), *halves]), **seen)
-    return Runs(cpu=cpu, gpu=gpu, bf16=bf16, broken=halves[-1])
+    launcher.launch((1, [*gpu.values(), *bf16.values(), *halves, white[1]]), **seen)
+    return Runs(cpu=cpu, gpu=gpu, bf16=bf16, broken=halves[-1], white=white)
 
 
 def engine(zero: int | None) -> dict[str, object]:
@@ -56,6 +63,11 @@ def engine(zero: int | None) -> dict[str, object]:
 def test_the_gpu_has_the_losses_of_the_cpu(runs: Runs, stage: str, zero: int | None) -> None:
     found = losses(runs.gpu[stage, zero])
     assert len(found) == STEPS and found == pytest.approx(losses(runs.cpu[stage]), rel=1e-4)
+
+
+def test_so_it_has_on_whitened_features(runs: Runs) -> None:
+    cpu, gpu = (losses(config) for config in runs.white)
+    assert len(gpu) == STEPS and gpu == pytest.approx(cpu, rel=1e-3)
 
 
 @pytest.mark.parametrize("zero", [None, 1])

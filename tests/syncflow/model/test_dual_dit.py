@@ -225,6 +225,22 @@ def test_a_new_model_is_the_same_for_the_same_generator_and_moves_nothing(tools)
     assert not velocity.video.any() and not velocity.audio.any()
 
 
+@pytest.mark.parametrize("norm", ["output", "residual"])
+def test_initialize_sets_every_tensor(tools, norm: str):
+    config = tools.settings(audio={"context": "video_and_text", "norm": norm})
+    config = config.model_copy(update={"adaptor": config.adaptor.model_copy(update={"whiten": True})})
+    usual = DualDiT(**config.model_dump())
+    usual.initialize(generator=torch.Generator().manual_seed(5))
+    filled = DualDiT(**config.model_dump())
+    for tensor in filled.state_dict().values():
+        tensor.fill_(torch.nan)
+    filled.initialize(generator=torch.Generator().manual_seed(5))
+    made = DualDiT.random(config, generator=torch.Generator().manual_seed(5))
+    assert made.video_tower.rotary_frequencies.dtype == torch.float32
+    for other in (filled, made):
+        assert tensors_sha256(other.state_dict()) == tensors_sha256(usual.state_dict())
+
+
 @torch.no_grad()
 def test_saved_and_loaded_it_is_the_same_model(tools, tmp_path: Path):
     model = tools.build(tools.settings(audio={"context": "video_and_text"}))

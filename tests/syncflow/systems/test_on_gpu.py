@@ -81,7 +81,7 @@ def test_bfloat16_is_near(on_cpu: SyncFlowPipeline, on_gpu: SyncFlowPipeline) ->
 def test_decoded_clips_leave_the_gpu(on_cpu: SyncFlowPipeline, on_gpu: SyncFlowPipeline) -> None:
     request = WAYS["text to clip"] | {"num_inference_steps": 2, "seed": 0}
     expected, found = on_cpu(**request), on_gpu(**request)
-    assert np.abs(expected.frames - found.frames).max() < 1e-2
+    assert np.abs(expected.frames.astype(int) - found.frames).max() <= 2  # of 255
     assert np.abs(expected.audio - found.audio).max() < 1e-2
 
 

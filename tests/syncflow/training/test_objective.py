@@ -7,7 +7,8 @@ import torch
 
 from syncflow.data.batches import LatentDataset
 from syncflow.errors import UserError
-from syncflow.training.objective import FlowObjective
+from syncflow.training.objective import FlowObjective, move
+from syncflow.training.stage_run import torch_engine
 from syncflow.training.stages import STAGES
 from syncflow.training.start import starting_model
 
@@ -139,3 +140,21 @@ def test_finished_pictures_are_not_predicted_and_the_others_count_for_them(setti
 def test_a_joint_stage_without_pictures_to_predict_is_refused(settings) -> None:
     with pytest.raises(UserError, match=r"flow\.time\.clean_video 1\.0: no picture is left"):
         settings("joint", flow={"time": {"clean_video": 1.0}})
+
+
+def test_a_loss_that_is_not_finite_ends_training_before_the_update(settings) -> None:
+    config = settings("audio", initialise_from="none")
+    objective, batch = objective_of(config), batch_of(config)
+    batch.latents.audio[2, 0, 0] = torch.nan
+    before = {name: p.detach().clone() for name, p in objective.trained.named_parameters()}
+    engine = torch_engine(objective, config)
+    with pytest.raises(UserError, match=r"stage audio: samples \[0, 1, 2, 3\] have loss nan; lower"):
+        engine.step([batch], step=0)
+    assert all(torch.equal(before[name], p) for name, p in objective.trained.named_parameters())
+
+
+def test_prompts_travel_as_they_are_stored_and_become_float32_where_they_are_used(settings) -> None:
+    batch = batch_of(settings("audio", initialise_from="none"))
+    moved = move(batch, torch.device("cpu"))
+    assert batch.text.tokens.dtype == torch.float16 and moved.text.tokens.dtype == torch.float32
+    assert torch.equal(moved.text.tokens.half(), batch.text.tokens) and moved.text.mask.dtype == torch.bool
