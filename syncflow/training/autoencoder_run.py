@@ -1,6 +1,7 @@
 """Train one autoencoder with the one loop: build, resume, update, average, measure statistics, save."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from syncflow.training.distributed import barrier, device, rank, world_size
 from syncflow.training.ema import MovingAverage
 from syncflow.training.engine import Engine, TorchEngine
 from syncflow.training.loop import Callback, train
+from syncflow.training.prefetch import prefetch
 from syncflow.training.progress import Progress
 from syncflow.training.resume import SavedState, Saver, check_settings, latest_state, saved_steps
 from syncflow.training.schedule import adamw, learning_rate
@@ -72,7 +74,7 @@ def train_autoencoder(
     saver = Saver(config.output / "engine", parts, every=config.checkpoint_every, keep=2, settings=settings)
     train(
         engine,
-        segments(windows, config, start_step=start, rank=rank(), world_size=world_size()),
+        _on_device(segments(windows, config, start_step=start, rank=rank(), world_size=world_size())),
         steps=config.steps,
         start_step=start,
         log_every=config.log_every,
@@ -187,6 +189,12 @@ def set_measured_statistics(vae: AudioVAE | VideoVAE, windows: WindowStore, *, c
         )
     mean, second = torch.stack(found).mean(0)
     vae.set_statistics(mean=mean, std=(second - mean.square()).sqrt())
+
+
+def _on_device(batches: Iterable[Segments]) -> Iterator[Segments]:
+    """Cut ahead in a thread, and moved to where the autoencoder is."""
+    for batch in prefetch(batches):
+        yield replace(batch, data=batch.data.to(device()))
 
 
 def _windows_of_all_workers(config: AutoencoderTrainConfig) -> WindowStore:

@@ -124,6 +124,7 @@ class TorchEngine(Generic[B]):
                 yield f"{key}/{name}", torch.as_tensor(value)
 
     def restore(self, state: Mapping[str, Tensor]) -> None:
+        fused = bool(self.optimizer.defaults.get("fused"))  # then the count of updates is on the GPU, too
         for name, parameter in self.trained.items():
             check_shape(name, state[f"weight/{name}"], parameter)
             with torch.no_grad():
@@ -131,7 +132,7 @@ class TorchEngine(Generic[B]):
             moments = {key: state[f"{key}/{name}"] for key in OPTIMIZER_KEYS if f"{key}/{name}" in state}
             if moments:
                 self.optimizer.state[parameter] = {
-                    key: value.clone() if key == "step" else value.to(parameter, copy=True)
+                    key: value.clone() if key == "step" and not fused else value.to(parameter, copy=True)
                     for key, value in moments.items()
                 }
 

@@ -23,7 +23,7 @@ class Runs:
     cpu: dict[str, TrainConfig]  # by stage
     gpu: dict[tuple[str, int | None], TrainConfig]  # by stage and engine
     bf16: dict[int | None, TrainConfig]  # by engine, stage joint
-    broken: TrainConfig  # as gpu["joint", 1], in two parts
+    broken: dict[int | None, TrainConfig]  # by engine, stage joint in two parts
     white: list[TrainConfig]  # stage audio on whitened features, CPU and GPU
 
 
@@ -39,10 +39,10 @@ def runs(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Runs:
     cpu = {stage: build("cpu", zero=None, stage=stage) for stage in STAGES}
     gpu = {(s, z): build(f"gpu{z}", zero=z, stage=s) for s in STAGES for z in ENGINES}
     bf16 = {z: build(f"bf16{z}", zero=z, stage="joint", engine=engine(z) | {"bf16": True}) for z in (None, 1)}
-    halves = [
-        launcher.config("broken", zero=1, stage="joint", steps=n, checkpoint={"every": STEPS // 2, "keep": 1})
-        for n in (STEPS // 2, STEPS)
-    ]
+    halves = {
+        z: [build(f"broken{z}", zero=z, stage="joint", steps=n) for n in (STEPS // 2, STEPS)]
+        for z in (None, 1)
+    }
     model = SMALL["model"] | {"adaptor": {"num_heads": 2, "whiten": True}}
     white = [
         build(name, zero=None, stage="audio", model=model, whitening_samples=16)
@@ -50,8 +50,8 @@ def runs(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Runs:
     ]
     launcher.launch((1, [*cpu.values(), white[0]]), CUDA_VISIBLE_DEVICES="")
     seen = {"DS_ACCELERATOR": "cuda", "CUDA_VISIBLE_DEVICES": os.environ.get("CUDA_VISIBLE_DEVICES", "0")}
-    launcher.launch((1, [*gpu.values(), *bf16.values(), *halves, white[1]]), **seen)
-    return Runs(cpu=cpu, gpu=gpu, bf16=bf16, broken=halves[-1], white=white)
+    launcher.launch((1, [*gpu.values(), *bf16.values(), *halves[None], *halves[1], white[1]]), **seen)
+    return Runs(cpu=cpu, gpu=gpu, bf16=bf16, broken={z: half[-1] for z, half in halves.items()}, white=white)
 
 
 def engine(zero: int | None) -> dict[str, object]:
@@ -76,9 +76,11 @@ def test_bfloat16_has_nearly_the_same(runs: Runs, zero: int | None) -> None:
     assert found == pytest.approx(exact, rel=1e-2) and found != exact
 
 
-def test_a_run_in_two_parts_ends_with_the_weights_of_a_whole_one(runs: Runs) -> None:
+@pytest.mark.parametrize("zero", [None, 1])
+def test_a_run_in_two_parts_ends_with_the_weights_of_a_whole_one(runs: Runs, zero: int | None) -> None:
     whole, parts = (
-        SavedState(saved_steps(config.folder / "engine")[0]) for config in (runs.gpu["joint", 1], runs.broken)
+        SavedState(saved_steps(config.folder / "engine")[0])
+        for config in (runs.gpu["joint", zero], runs.broken[zero])
     )
     assert whole.step == parts.step == STEPS
     distance = sum(float((whole[name] - parts[name]).square().sum()) for name in whole)
