@@ -23,7 +23,7 @@ Work = Callable[[], torch.Tensor | None]
 
 
 class BenchConfig(Config):
-    """What is timed; the defaults suit a CPU, `--depth 28 --batch 16 --device cuda` a GPU."""
+    """What is timed; the defaults suit a CPU, `--depth 28 --batch 4 --device cuda` a GPU of 80 GB."""
 
     depth: int = 2
     """Layers (a spatial and a temporal block each); the width is always 1152."""
@@ -146,11 +146,10 @@ def main() -> None:
     config = parse_arguments(BenchConfig, description=__doc__ or "")
     dtype = torch.bfloat16 if config.device.startswith("cuda") else torch.float32
     torch.manual_seed(0)
-    model = DualDiT(
-        **DualDiTConfig(
-            video=VideoTowerConfig(depth=config.depth), audio=AudioTowerConfig(depth=config.depth)
-        ).model_dump()
-    ).to(config.device, dtype)
+    settings = DualDiTConfig(
+        video=VideoTowerConfig(depth=config.depth), audio=AudioTowerConfig(depth=config.depth)
+    )
+    model = torch.nn.Module.to(DualDiT.random(settings), config.device, dtype)
     sample = SampleShape()
     rows = config.size // 8  # the video VAE's stride in space
     make = {"device": config.device, "dtype": dtype}

@@ -52,7 +52,7 @@ def _model(config: BenchConfig) -> DualDiT:
         settings = validate(DualDiTConfig, read_preset(config.model)["model"], source=str(config.model))
     dtype = torch.bfloat16 if config.device.startswith("cuda") else torch.float32
     torch.manual_seed(0)
-    return DualDiT(**settings.model_dump()).to(config.device, dtype).eval()
+    return torch.nn.Module.to(DualDiT.random(settings), config.device, dtype).eval()
 
 
 @torch.no_grad()
