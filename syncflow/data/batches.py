@@ -191,14 +191,14 @@ class LatentDataset:
         )
 
     def _prompts(self, windows: list[WindowEntry], *, longest: int, dropped: list[bool]) -> TextBatch:
-        tokens = torch.zeros(len(windows), longest, self.text_width, dtype=torch.float16)
+        tokens = np.zeros((len(windows), longest, self.text_width), np.float16)
         mask = torch.zeros(len(windows), longest, dtype=torch.bool)
         for row, window in enumerate(windows):
             place = self._texts[window.caption_key].place
             stored = self._tokens.get(place.group)[place.offset]  # l e
-            tokens[row, : len(stored)] = torch.from_numpy(stored)
+            tokens[row, : len(stored)] = stored
             mask[row, : len(stored)] = True
-        return TextBatch(tokens=tokens, mask=mask, dropped=torch.tensor(dropped))
+        return TextBatch(tokens=torch.from_numpy(tokens), mask=mask, dropped=torch.tensor(dropped))
 
 
 def _fault(name: str, row: np.ndarray, *, largest: float) -> str:
