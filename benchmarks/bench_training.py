@@ -26,7 +26,7 @@ from syncflow.data.batches import LatentDataset
 from syncflow.training.config import TrainConfig
 from syncflow.training.loop import Callback
 from syncflow.training.objective import FlowObjective
-from syncflow.training.schedule import adamw
+from syncflow.training.schedule import stage_adamw
 from syncflow.training.shares import batches_of
 from syncflow.training.stage_run import run_stage
 from syncflow.training.stages import STAGES
@@ -60,7 +60,7 @@ class BareLoop:
         self.objective = FlowObjective(
             model, stage=stage, flow=config.flow, spec=dataset.spec, seed=config.seed
         )
-        self.optimizer = adamw(*self.objective.histories(), config=config.optimizer)
+        self.optimizer = stage_adamw(self.objective, config)
         self.batches = [
             batch
             for step in range(batches)

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from infra.deepspeed_setup import deepspeed_config, prepare_deepspeed, silent
 from syncflow.training.config import TrainConfig
 from syncflow.training.distributed import device
-from syncflow.training.engine import Check, Metrics, Schedule, check_shape, mean_of, unchecked
+from syncflow.training.engine import Check, Metrics, Schedule, check_shape, mean_of, set_rate, unchecked
 from syncflow.training.objective import FlowObjective
-from syncflow.training.schedule import adamw, learning_rate
+from syncflow.training.schedule import learning_rate, stage_adamw
 from syncflow.training.shares import passes_of
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
@@ -74,8 +74,7 @@ class ZeroEngine:
 
     def step(self, batches: Sequence[Any], *, step: int) -> Metrics:
         rate = self.schedule(step)
-        for group in self.engine.optimizer.param_groups:
-            group["lr"] = rate
+        set_rate(self.engine.optimizer.param_groups, rate)
         reported: list[Metrics] = []
         for batch in batches:
             losses = self.engine(batch)
@@ -208,7 +207,7 @@ def zero_engine(objective: FlowObjective, config: TrainConfig) -> ZeroEngine:
     """The engine that a stage's settings ask for."""
     return ZeroEngine(
         objective,
-        optimizer=adamw(*objective.histories(), config=config.optimizer),
+        optimizer=stage_adamw(objective, config),
         schedule=learning_rate(config.optimizer, steps=config.steps),
         zero_stage=config.engine.zero_stage,
         micro_batch=config.batch_size,

@@ -140,6 +140,9 @@ class TrainConfig(Config):
     carry_moments: bool = False
     """`joint`: begin with the Adam moments that stage `audio` ended with, for the parts that both train; its
     states are looked for beside its checkpoint."""
+    video_lr_share: float = Field(default=1.0, gt=0, le=1)
+    """`joint`: the video tower's learning rate, as a share of optimizer.lr. Below 1 the features that the
+    sound was trained on change more slowly."""
     steps: int = Field(default=150_000, ge=1)
     """Updates in all."""
     batch_size: int = Field(default=16, ge=1)

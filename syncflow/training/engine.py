@@ -1,6 +1,6 @@
 """What hides backward, step and state from the loop: the `Engine` protocol, and plain torch."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
 import torch
@@ -87,8 +87,7 @@ class TorchEngine(Generic[B]):
 
     def step(self, batches: Sequence[B], *, step: int) -> Metrics:
         learning_rate = self.schedule(step)
-        for group in self.optimizer.param_groups:
-            group["lr"] = learning_rate
+        set_rate(self.optimizer.param_groups, learning_rate)
         self.optimizer.zero_grad(set_to_none=True)
         reported: list[Metrics] = []
         for batch in batches:
@@ -163,3 +162,9 @@ def mean_of(reported: Sequence[Metrics]) -> Metrics:
         name: torch.nanmean(torch.stack([metrics[name].float() for metrics in reported if name in metrics]))
         for name in names
     }
+
+
+def set_rate(groups: Iterable[dict[str, Any]], rate: float) -> None:
+    """Give each of an optimizer's groups its share of the learning rate."""
+    for group in groups:
+        group["lr"] = rate * group.get("lr_share", 1.0)

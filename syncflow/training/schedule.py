@@ -6,8 +6,9 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from syncflow.training.config import OptimizerConfig
+from syncflow.training.config import OptimizerConfig, TrainConfig
 from syncflow.training.engine import Schedule
+from syncflow.training.objective import FlowObjective
 
 FLOOR = 0.01  # of the learning rate, at the end of a cosine
 
@@ -39,16 +40,18 @@ def learning_rate(
     return rate
 
 
-def adamw(*modules: nn.Module, config: OptimizerConfig) -> torch.optim.AdamW:
+def adamw(*modules: nn.Module, config: OptimizerConfig, shares: Sequence[float] = ()) -> torch.optim.AdamW:
     """AdamW over what trains; matrices decay, vectors (biases, norms, gates) do not. Fused on GPU.
 
-    Each module has groups of its own: under ZeRO a group's parameters count their updates together.
+    Each module has groups of its own: under ZeRO a group's parameters count their updates together. `shares`
+    of the learning rate, one a module, are for `engine.set_rate`; without them each has all of it.
     """
     groups, trained = [], []
-    for module in modules:
+    for module, share in zip(modules, shares or [1.0] * len(modules), strict=True):
         own = [parameter for parameter in module.parameters() if parameter.requires_grad]
-        groups.append({"params": [p for p in own if p.ndim >= 2], "weight_decay": config.weight_decay})
-        groups.append({"params": [p for p in own if p.ndim < 2], "weight_decay": 0.0})
+        matrices, vectors = [p for p in own if p.ndim >= 2], [p for p in own if p.ndim < 2]
+        groups.append({"params": matrices, "weight_decay": config.weight_decay, "lr_share": share})
+        groups.append({"params": vectors, "weight_decay": 0.0, "lr_share": share})
         trained += own
     assert trained, "nothing trains"
     return torch.optim.AdamW(
@@ -57,3 +60,10 @@ def adamw(*modules: nn.Module, config: OptimizerConfig) -> torch.optim.AdamW:
         betas=config.betas,
         fused=trained[0].is_cuda,
     )
+
+
+def stage_adamw(objective: FlowObjective, config: TrainConfig) -> torch.optim.AdamW:
+    """AdamW over the parts that the stage trains, each at its rate."""
+    histories = objective.histories()
+    first = config.video_lr_share if config.stage == "joint" else 1.0
+    return adamw(*histories, config=config.optimizer, shares=[first, 1.0][: len(histories)])

@@ -24,7 +24,7 @@ from syncflow.training.pairing import paired
 from syncflow.training.prefetch import prefetch
 from syncflow.training.progress import Progress
 from syncflow.training.resume import SavedState, Saver, check_settings, latest_state, saved_steps
-from syncflow.training.schedule import adamw, learning_rate
+from syncflow.training.schedule import learning_rate, stage_adamw
 from syncflow.training.shares import batches_of, passes_of, training_batches, whitening_batches
 from syncflow.training.stages import STAGES
 from syncflow.training.start import starting_model
@@ -44,7 +44,7 @@ def torch_engine(objective: FlowObjective, config: TrainConfig) -> TorchEngine[L
     """Plain torch; with several workers each holds all of the state."""
     return TorchEngine(
         objective,
-        optimizer=adamw(*objective.histories(), config=config.optimizer),
+        optimizer=stage_adamw(objective, config),
         schedule=learning_rate(config.optimizer, steps=config.steps),
         clip_norm=config.optimizer.clip_norm,
         bf16=config.engine.bf16,

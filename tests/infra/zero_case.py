@@ -33,6 +33,7 @@ class Launcher:
             "workers": workers,
             "batch_size": 8 // workers,
             "flow": {"coupling": {"scope": "update"}},
+            "video_lr_share": 0.5,
             "engine": engine | {"bf16": False},
             "checkpoint": {"every": 2, "keep": 3},
         }

@@ -158,3 +158,17 @@ def test_prompts_travel_as_they_are_stored_and_become_float32_where_they_are_use
     moved = move(batch, torch.device("cpu"))
     assert batch.text.tokens.dtype == torch.float16 and moved.text.tokens.dtype == torch.float32
     assert torch.equal(moved.text.tokens.half(), batch.text.tokens) and moved.text.mask.dtype == torch.bool
+
+
+def test_the_video_tower_moves_by_its_share_of_the_rate(settings) -> None:
+    moved = {}
+    for share in (1.0, 0.1):
+        config = settings("joint", initialise_from="none", video_lr_share=share)
+        objective, batch = objective_of(config), batch_of(config)
+        before = {name: p.detach().clone() for name, p in objective.trained.named_parameters()}
+        torch_engine(objective, config).step([batch], step=0)
+        moved[share] = {name: p.detach() - before[name] for name, p in objective.trained.named_parameters()}
+    assert any(name.startswith("video_tower") and change.any() for name, change in moved[1.0].items())
+    for name, change in moved[1.0].items():
+        expected = 0.1 * change if name.startswith("video_tower") else change
+        torch.testing.assert_close(moved[0.1][name], expected, rtol=1e-3, atol=1e-7)
