@@ -85,7 +85,7 @@ def measure(config: AutoencoderTrainConfig) -> dict[str, float]:
     from syncflow.training.reconstruct import reconstruct
 
     windows = decoded_windows(training_windows(config, held_out=True))
-    vae = load_vae(AudioVAE if config.kind == "audio" else VideoVAE, config.output)
+    vae = load_vae(AudioVAE if config.kind == "audio" else VideoVAE, config.output)  # type: ignore[arg-type]
     scores = [score_window(vae, *reconstruct(vae, window), fps=config.clip.fps) for window in windows]
     sounds = [score for score in scores if isinstance(score, AudioScore)]
     pictures = [score for score in scores if isinstance(score, VideoScore)]

@@ -48,7 +48,7 @@ class HeldOutWindows(Callback):
         assert state.step == step, f"the last state is of step {state.step}, not {step}"
         vae = build_vae(self.config)
         load_average(vae, state)
-        vae.to(device()).eval()
+        vae.to(device()).eval()  # type: ignore[arg-type]
         folder, scores = self.config.output / "held_out" / f"step_{step:08}", []
         for row in self.chosen:
             original, made = reconstruct(vae, self.windows[row])

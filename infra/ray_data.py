@@ -29,7 +29,7 @@ from syncflow.storage import is_url
 
 Part = Callable[[list[Any]], list[Any]]
 MakePart = Callable[[Work], Part]
-Takes = dict[str, float]
+Takes = dict[str, Any]  # numbers, by Ray's names
 
 # what one worker of each pool takes, by form and by where the models run; the only such table
 RESOURCES: dict[tuple[str, str], dict[MakePart, Takes]] = {
@@ -64,7 +64,7 @@ class RayExecutor:
         from ray.data import ActorPoolStrategy, DataContext
 
         logging.getLogger("ray.data").setLevel(logging.ERROR)  # our own line says how it goes
-        offered = ray.cluster_resources()
+        offered: dict[str, float] = ray.cluster_resources()  # type: ignore[assignment]
         device = self._device(offered)
         form = self.config.stages if self.config.stages != "auto" else FORM[device]
         context = DataContext.get_current()

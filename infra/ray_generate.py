@@ -44,7 +44,7 @@ class RayGeneration:
         context = DataContext.get_current()
         context.enable_progress_bars = False
         context.print_on_execution_start = False
-        offered = ray.cluster_resources()
+        offered: dict[str, float] = ray.cluster_resources()  # type: ignore[assignment]
         device = self._device(offered)
         slots = int(offered.get("GPU", 0) if device == "cuda" else offered.get("CPU", 1))
         workers = max(1, min(self.config.workers or slots, len(batches)))

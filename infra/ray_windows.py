@@ -27,7 +27,9 @@ def decode_with_ray(windows: Windows, groups: list[Group]) -> Iterator[list[File
         items = [dataclasses.asdict(group) for group in groups]
         # one group a block, or a small folder would be one task
         dataset = ray.data.from_items(items, override_num_blocks=len(items)).map(
-            _decode_item, fn_args=(windows,), num_cpus=1
+            _decode_item,  # type: ignore[arg-type]
+            fn_args=(windows,),
+            num_cpus=1,
         )
         for row in dataset.iter_rows():
             if row["refusal"]:

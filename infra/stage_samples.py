@@ -108,6 +108,7 @@ class StageSamples(Callback):
         )
         given = Given(latents=NOTHING, keep=NOTHING)
         if "video" not in scores:
+            assert batch.latents.video is not None, "a dataset has both"
             given = given.with_video(batch.latents.video)
         clean = self.config.flow.time.clean_video > 0
         with torch.autocast(where.type, dtype=torch.bfloat16, enabled=self.config.engine.bf16):
@@ -128,12 +129,13 @@ class StageSamples(Callback):
                 callback=lambda step: None,
             )
         model.train(trains)
-        picture = decode_video(self.video_vae.to(where), made.video.float(), self.spec)
-        self.video_vae.to("cpu")
+        assert made.video is not None, "a stage is given a picture or makes one"
+        picture = decode_video(self.video_vae.to(where), made.video.float(), self.spec)  # type: ignore[arg-type]
+        self.video_vae.to("cpu")  # type: ignore[arg-type]
         if made.audio is None:
             return video_to_frames(picture), None
-        sound = decode_audio(self.audio_vae.to(where), made.audio.float(), self.spec)
-        self.audio_vae.to("cpu")
+        sound = decode_audio(self.audio_vae.to(where), made.audio.float(), self.spec)  # type: ignore[arg-type]
+        self.audio_vae.to("cpu")  # type: ignore[arg-type]
         return video_to_frames(picture), sound.float().cpu().numpy()
 
     def _scores(self, frames: np.ndarray, sounds: np.ndarray) -> Mapping[str, float]:

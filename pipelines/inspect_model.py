@@ -37,7 +37,7 @@ def main() -> None:
     )
     with console.status("counting on the meta device"):
         for name, stage in STAGES.items():
-            one = cost.deep_stage_cost(config.model, config.sample, trains=stage.trains, scores=stage.scores)
+            one = cost.deep_stage_cost(config.model, config.sample, trains=stage.trains, scores=stage.scores)  # type: ignore[arg-type]
             states = (
                 cost.state_bytes(trained=one.trained, frozen=one.frozen, workers=config.workers, zero=zero)
                 for zero in (0, 1, 2, 3)

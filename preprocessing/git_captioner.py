@@ -25,13 +25,13 @@ class GitCaptioner:
 
     def __init__(self, model: GitForCausalLM, tokenizer: PreTrainedTokenizerBase, *, max_tokens: int) -> None:
         self.model, self.tokenizer, self.max_tokens = model.eval(), tokenizer, max_tokens
-        self.size: int = model.config.vision_config.image_size
+        self.size: int = model.config.vision_config.image_size  # type: ignore[attr-defined]
 
     @torch.inference_mode()
     def __call__(self, pictures: list[np.ndarray]) -> list[str]:
         """A caption of each; frames `f h w c`, uint8."""
         pixels = torch.stack([self._pixels(frames) for frames in pictures]).to(self.model.device)
-        written = self.model.generate(
+        written = self.model.generate(  # type: ignore[attr-defined]
             pixel_values=pixels.to(self.model.dtype), max_new_tokens=self.max_tokens, do_sample=False
         )
         return self.tokenizer.batch_decode(written, skip_special_tokens=True)

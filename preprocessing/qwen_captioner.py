@@ -53,7 +53,7 @@ class QwenCaptioner:
         seen = self.images.preprocess(frames, input_data_format="channels_first", return_tensors="pt")
         grid = seen["image_grid_thw"]  # an image's patches: (frames, rows, columns)
         ids = self._prompt_ids(grid[: len(pictures[0])]).repeat(len(pictures), 1)
-        written = self.model.generate(
+        written = self.model.generate(  # type: ignore[attr-defined]
             **self._on_device(
                 input_ids=ids,
                 attention_mask=torch.ones_like(ids),

@@ -100,14 +100,14 @@ def _defaults(cls: type[C], values: Mapping[str, Any], source: str, prefix: str 
                 if not field.is_required():  # what the preset leaves out keeps the group's own default
                     group = field.get_default(call_default_factory=True)
                     given = {**{key: getattr(group, key) for key in type(group).model_fields}, **given}
-                fields[name] = _defaults(field.annotation, given, source, f"{prefix}{name}.")
+                fields[name] = _defaults(field.annotation, given, source, f"{prefix}{name}.")  # type: ignore[arg-type]
                 continue
         if name not in values:
             default = field.get_default(call_default_factory=True)
             fields[name] = tyro.MISSING if field.is_required() else default
             continue
         try:
-            fields[name] = pydantic.TypeAdapter(field.annotation).validate_python(values[name])
+            fields[name] = pydantic.TypeAdapter(field.annotation).validate_python(values[name])  # type: ignore[arg-type]
         except pydantic.ValidationError as error:
             message = error.errors()[0]["msg"]
             raise UserError(f"{source}: key '{prefix}{name}': {message}; got {values[name]!r}") from None

@@ -26,7 +26,7 @@ def tensors_sha256(tensors: Mapping[str, "Tensor"] | Iterable[tuple[str, "Tensor
 def file_sha256(path: Location) -> str:
     """Hash of a file's bytes."""
     with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+        return hashlib.file_digest(stream, "sha256").hexdigest()  # type: ignore[arg-type]
 
 
 def settings_sha256(values: Any) -> str:

@@ -48,7 +48,7 @@ class TextEncoder:
         self.config = config
         self.device = torch.device(device)
         self.model, self.tokenizer = _build(config) if not config.location else _load(config)
-        self.model.eval().requires_grad_(False).to(self.device)
+        self.model.eval().requires_grad_(False).to(self.device)  # type: ignore[arg-type]
 
     @property
     def width(self) -> int:

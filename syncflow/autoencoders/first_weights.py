@@ -93,7 +93,7 @@ def _initialise_decoder(
         made = F.conv2d(enlarged, kernel, padding=1)
         links += [Link(conv=up, kernel=kernel), *_shortcut(following, len(kernel))]
     out = at(decoder.conv_out, PICTURE_DEVIATION * torch.eye(3), (1, 1))
-    set_linear_path(links, norm=decoder.conv_norm_out, out=decoder.conv_out, kernel=out)
+    set_linear_path(links, norm=decoder.conv_norm_out, out=decoder.conv_out, kernel=out)  # type: ignore[arg-type]
 
 
 def _shortcut(block: Any, signals: int) -> list[Link]:

@@ -23,6 +23,9 @@ def mel_filters(num_mels: int, *, n_fft: int, sample_rate: int) -> Tensor:
 class MelScale(nn.Module):
     """Magnitude mel spectrogram at one window length, scaled so that a full-scale sine is about 1."""
 
+    window: Tensor
+    filters: Tensor
+
     def __init__(self, *, n_fft: int, num_mels: int, sample_rate: int) -> None:
         super().__init__()
         self.n_fft = n_fft

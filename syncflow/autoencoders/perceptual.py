@@ -25,12 +25,15 @@ class PerceptualDistance(nn.Module):
         UserError: no backbone is there.
     """
 
+    mean: Tensor
+    std: Tensor
+
     def __init__(self, folder: Path) -> None:
         super().__init__()
         try:
             config = AutoConfig.from_pretrained(str(folder), local_files_only=True)
             # AutoBackbone itself asks the hub, also about a folder
-            self.backbone = MODEL_FOR_BACKBONE_MAPPING[type(config)].from_pretrained(
+            self.backbone = MODEL_FOR_BACKBONE_MAPPING[type(config)].from_pretrained(  # type: ignore[attr-defined]
                 str(folder), out_features=config.stage_names, local_files_only=True, use_safetensors=True
             )
         except (OSError, ValueError, KeyError, AttributeError) as error:

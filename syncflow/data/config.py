@@ -10,9 +10,9 @@ from syncflow.config import Config
 class DataFilters(Config):
     """Which rows of a dataset training reads: thresholds on its score columns, with no decoding again."""
 
-    min_scores: dict[str, float] = Field({})
+    min_scores: dict[str, float] = Field(default={})
     """Least value of a score, by its name without `score_` (the dataset card lists them)."""
-    max_scores: dict[str, float] = Field({})
+    max_scores: dict[str, float] = Field(default={})
     """Greatest value of a score, by its name."""
     require_caption: bool = False
     """Leave out rows whose caption is empty."""

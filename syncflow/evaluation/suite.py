@@ -94,7 +94,9 @@ def score_clips(
     following = dict(zip(readable, readable[1:] + readable[:1], strict=True))
 
     def score(picture: int, sound: int) -> SyncScore:
-        frames, audio = decoded[picture][0], decoded[sound][1]
+        seen, heard = decoded[picture], decoded[sound]
+        assert not isinstance(seen, str) and not isinstance(heard, str), "only readable clips are scored"
+        frames, audio = seen[0], heard[1]
         return sync_score(
             frames,
             audio,

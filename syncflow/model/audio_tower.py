@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 import torch.nn.functional as F
@@ -80,6 +80,7 @@ class AudioTower(ModelMixin, ConfigMixin):
     frequencies turn by less than a radian in 2 s, and through those they are read from anywhere.
     """
 
+    config: Any  # its arguments, as attributes
     _supports_gradient_checkpointing = True
     _repeated_blocks = ["AudioBlock"]  # noqa: RUF012  (diffusers: compile_repeated_blocks)
     _no_split_modules = ["AudioBlock"]  # noqa: RUF012
@@ -183,7 +184,7 @@ class AudioTower(ModelMixin, ConfigMixin):
         for layer, block in enumerate(self.blocks):
             context = timeless if video is None else torch.cat((_rows(video[layer], x), timeless), dim=1)
             if self.gradient_checkpointing and torch.is_grad_enabled() and x.requires_grad:
-                x = self._gradient_checkpointing_func(block, x, context, mask, rotations)
+                x = self._gradient_checkpointing_func(block, x, context, mask, rotations)  # type: ignore[misc]
             else:
                 x = block(x, context, mask, rotations)
         return self.head(self.head_norm(x)).float()

@@ -124,6 +124,7 @@ def output_shapes(model: DualDiT, sample: SampleShape) -> Mapping[str, list[int]
     """Shapes of what one forward hands over."""
     with torch.no_grad():
         latents, t, text = _inputs(model, sample, ("video", "audio"))
+        assert latents.video is not None and latents.audio is not None
         video = model.video(latents.video, t, text, fps=sample.fps, height=sample.height, width=sample.width)
         audio = model.audio(latents.audio, t, text, video.features)
     return {

@@ -55,7 +55,7 @@ class DualDiT(ModelMixin, ConfigMixin):
         frame_spans: FrameSpans,
     ) -> None:
         super().__init__()
-        settings = DualDiTConfig(video=video, audio=audio, adaptor=adaptor, frame_spans=frame_spans)
+        settings = DualDiTConfig(video=video, audio=audio, adaptor=adaptor, frame_spans=frame_spans)  # type: ignore[arg-type]
         self.settings = settings
         self.video_tower = VideoTower(**settings.video.model_dump())
         self.adaptors = nn.ModuleList(_adaptor(settings) for _ in range(settings.audio.depth))
@@ -79,10 +79,10 @@ class DualDiT(ModelMixin, ConfigMixin):
         """
         for module in self.modules():
             if isinstance(module, (nn.LayerNorm, HeadNorm, Whitening)):
-                module.reset_parameters()
+                module.reset_parameters()  # type: ignore[operator]
         for part in (self.video_tower, *self.adaptors, self.audio_tower):
             if not isinstance(part, NoAdaptor):
-                part.initialize(generator=generator)
+                part.initialize(generator=generator)  # type: ignore[operator]
 
     def forward(
         self,

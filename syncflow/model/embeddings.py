@@ -67,6 +67,8 @@ class TextEmbedding(nn.Module):
     learned is how the towers read it. It takes a prompt's place under that prompt's own mask.
     """
 
+    null_prompt: Tensor
+
     def __init__(self, text_dim: int, width: int, *, max_tokens: int) -> None:
         super().__init__()
         self.register_buffer("null_prompt", torch.zeros(max_tokens, text_dim))

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -99,6 +99,7 @@ class VideoTower(ModelMixin, ConfigMixin):
     Any resolution, aspect and number of frames. Fields: `VideoTowerConfig`.
     """
 
+    config: Any  # its arguments, as attributes
     _supports_gradient_checkpointing = True
     _repeated_blocks = ["SpatialBlock", "TemporalBlock"]  # noqa: RUF012  (diffusers: compile_repeated_blocks)
     _no_split_modules = ["SpatialBlock", "TemporalBlock"]  # noqa: RUF012
@@ -167,6 +168,7 @@ class VideoTower(ModelMixin, ConfigMixin):
         for linear in (*small, self.time_modulation):
             nn.init.normal_(linear.weight, std=0.02, generator=generator)
         for block in self.temporal_blocks:
+            assert isinstance(block, VideoBlock)
             gates = (block.self_attention.output, block.cross_attention.output, block.feed_forward.contract)
             for gate in gates:
                 nn.init.zeros_(gate.weight)
@@ -191,11 +193,11 @@ class VideoTower(ModelMixin, ConfigMixin):
         turn = rotation(torch.arange(x.shape[1], device=x.device), self.rotary_frequencies)
         features = []
         for spatial, temporal in zip(self.spatial_blocks, self.temporal_blocks, strict=True):
-            x, _ = self._run(spatial, x, modulation, text, turn)
-            x, attended = self._run(temporal, x, modulation, text, turn)
+            x, _ = self._run(spatial, x, modulation, text, turn)  # type: ignore[arg-type]
+            x, attended = self._run(temporal, x, modulation, text, turn)  # type: ignore[arg-type]
             features.append(self._features(x if self.config.tap == "block" else attended, grid))
         patches = self.head(x, time).unflatten(2, grid)
-        velocity = unpatchify(patches, tuple(self.config.patch_size), tuple(x_t.shape[2:]))
+        velocity = unpatchify(patches, tuple(self.config.patch_size), tuple(x_t.shape[2:]))  # type: ignore[arg-type]
         return VideoOutput(velocity[:, : x_t.shape[1]].float(), tuple(features))
 
     def _embed_patches(self, x_t: Tensor, *, height: int, width: int) -> Tensor:
@@ -210,7 +212,7 @@ class VideoTower(ModelMixin, ConfigMixin):
         self, block: VideoBlock, x: Tensor, modulation: Tensor, text: PreparedText, turn: Rotation
     ) -> tuple[Tensor, Tensor]:
         if self.gradient_checkpointing and torch.is_grad_enabled() and x.requires_grad:
-            return self._gradient_checkpointing_func(block, x, modulation, text.tokens, text.mask, turn)
+            return self._gradient_checkpointing_func(block, x, modulation, text.tokens, text.mask, turn)  # type: ignore[misc]
         return block(x, modulation, text.tokens, text.mask, turn)
 
     def _features(self, x: Tensor, grid: torch.Size) -> Tensor:

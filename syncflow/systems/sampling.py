@@ -98,6 +98,7 @@ def sample(
         return AVLatents(video=found.video, audio=given.latents.audio)
     if picture_first(given, noise, clean_video=clean_video):
         picture = follow(towers, AVLatents(video=noise.video, audio=None)).video
+        assert picture is not None, "its noise was not"
         given = given.with_video(picture)
     if not given.holds_video:
         return follow(towers, noise)

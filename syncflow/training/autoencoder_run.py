@@ -59,7 +59,7 @@ def train_autoencoder(
         UserError: no clips, or a state of other settings.
     """
     torch.manual_seed(config.seed)
-    vae = build_vae(config).to(device())
+    vae = build_vae(config).to(device())  # type: ignore[arg-type]
     windows = _windows_of_all_workers(config)
     engine = build_engine(vae, config)
     average = MovingAverage(engine, decay=config.ema_decay)
@@ -90,7 +90,7 @@ def train_autoencoder(
     if rank() == 0:
         load_average(vae, SavedState(saved_steps(config.output / "engine")[0]))
         set_measured_statistics(vae, windows)
-        vae.to("cpu").save_pretrained(config.output)
+        vae.to("cpu").save_pretrained(config.output)  # type: ignore[arg-type]
         dump_config(config, config.output / "resolved.yaml")
     barrier()
 

@@ -82,7 +82,7 @@ def throughput_of(config: TrainConfig, dataset: LatentDataset) -> Rates:
     if rank():
         return lambda _: {}
     stage, sample, draws = STAGES[config.stage], sample_shape(dataset), config.flow.audio_draws
-    cost = deep_stage_cost(config.model, sample, trains=stage.trains, scores=stage.scores, audio_draws=draws)
+    cost = deep_stage_cost(config.model, sample, trains=stage.trains, scores=stage.scores, audio_draws=draws)  # type: ignore[arg-type]
     tokens = tokens_of(config.model, sample, stage=stage, audio_draws=draws)
     peak = 0.0
     if device().type == "cuda" and config.engine.bf16:

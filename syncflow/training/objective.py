@@ -143,18 +143,21 @@ class FlowObjective(nn.Module):
         latents = batch.latents.video
         if not self.needs_audio or not self.model.audio_tower.reads_video:
             return {}
-        assert latents is not None and path.x_t.video is not None and path.velocity.audio is not None
+        audio, target = path.x_t.audio, path.velocity.audio
+        assert latents is not None and audio is not None and target is not None
         x_1, text = AVLatents(video=latents.roll(1, 0), audio=None), batch.text
         x_0 = keyed_noise(x_1, seed=self.seed, index=batch.index)
+        picture = sample_path(x_1, x_0, path.video_t).x_t.video
+        assert picture is not None
         seen = self._see(
-            sample_path(x_1, x_0, path.video_t).x_t.video,
+            picture,
             path.video_t,
             TextBatch(
                 tokens=text.tokens.roll(1, 0), mask=text.mask.roll(1, 0), dropped=text.dropped.roll(1, 0)
             ),
         )
-        heard = self.model.audio(path.x_t.audio, path.t, text, seen.features)
-        each = (heard.float() - path.velocity.audio.float()).square().flatten(1).mean(1)
+        heard = self.model.audio(audio, path.t, text, seen.features)
+        each = (heard.float() - target.float()).square().flatten(1).mean(1)
         if len(each) < 2:
             each = torch.full_like(each, torch.nan)
         return self._of_times("loss_audio_mismatched", each, path.t, batch.weight)

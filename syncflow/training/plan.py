@@ -53,7 +53,7 @@ def make_plan(config: TrainConfig) -> Plan:
         )
     dataset = LatentDataset(config.data, filters=config.filters) if config.data.exists() else None
     sample = sample_shape(dataset) if dataset else SampleShape(text_tokens=config.model.video.max_text_tokens)
-    cost = deep_stage_cost(config.model, sample, trains=stage.trains, scores=stage.scores, audio_draws=draws)
+    cost = deep_stage_cost(config.model, sample, trains=stage.trains, scores=stage.scores, audio_draws=draws)  # type: ignore[arg-type]
     flop = float(cost.total) * config.update_samples
     again = cost.forward * config.update_samples if config.engine.gradient_checkpointing else 0
     seconds = (flop + again) / (config.workers * peak * machine.mfu)

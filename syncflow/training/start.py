@@ -113,7 +113,7 @@ def _check_model(manifest: CheckpointManifest, start: str, model: DualDiTConfig)
     """Refuse a checkpoint whose trained parts have other settings; stage `video` trained its tower alone."""
     if manifest.model_config_sha256 == model_sha256(model):
         return
-    saved = dict(DualDiT.load_config(start))  # type: ignore[arg-type]
+    saved: dict[str, Any] = dict(DualDiT.load_config(start))  # type: ignore[arg-type]
     if manifest.stage == "video" and _video_weights(saved["video"]) == _video_weights(
         model.model_dump(mode="json")["video"]
     ):

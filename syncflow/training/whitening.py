@@ -15,7 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from syncflow.errors import UserError
-from syncflow.model.adaptor import Whitening
+from syncflow.model.adaptor import AttentionAdaptor, Whitening
 from syncflow.records import LatentBatch
 from syncflow.training.distributed import barrier, rank
 from syncflow.training.objective import FlowObjective
@@ -42,6 +42,7 @@ def whiten(objective: FlowObjective, batches: Iterable[LatentBatch], *, folder: 
         raise UserError(f"{path}: missing, though the run has states; put it back, or remove {folder}")
     found = load_file(path)
     for number, adaptor in enumerate(objective.model.adaptors):
+        assert isinstance(adaptor, AttentionAdaptor)
         adaptor.whiten.load_state_dict(
             {name: found[f"{number}.{name}"] for name in adaptor.whiten.state_dict()}
         )

@@ -62,7 +62,7 @@ def content_sha256(row: LatentRow) -> str:
     for name in MOMENTS:
         tensor = getattr(row, name)
         digest.update(f"|{list(tensor.shape)}|".encode())
-        digest.update(np.ascontiguousarray(tensor))
+        digest.update(np.ascontiguousarray(tensor).data)
     return digest.hexdigest()
 
 
@@ -95,9 +95,9 @@ def check_latent_schema(schema: pa.Schema, *, where: str) -> None:
     shapes = {}
     for name in MOMENTS:
         kind = schema.field(name).type if name in schema.names else None
-        if not isinstance(kind, pa.FixedShapeTensorType) or math.prod(kind.shape) > MAX_NUMBERS:
+        if not isinstance(kind, pa.FixedShapeTensorType) or math.prod(kind.shape) > MAX_NUMBERS:  # type: ignore[union-attr]
             raise UserError(f"{where}: column {name!r} is {kind}, expected a tensor of at most {MAX_NUMBERS}")
-        shapes[name] = kind.shape
+        shapes[name] = kind.shape  # type: ignore[union-attr]
     scores = [name.removeprefix(SCORE) for name in schema.names if name.startswith(SCORE)]
     expected = latent_schema(shapes["video_mean"], shapes["audio_mean"], scores)
     if not schema.equals(expected):

@@ -45,7 +45,7 @@ def write_table(
             stream,
             row_group_size=rows_per_group,
             compression="zstd",
-            use_dictionary=strings,
+            use_dictionary=strings,  # type: ignore[arg-type]
             write_page_checksum=True,
         )
 
@@ -61,7 +61,7 @@ def open_table(path: Path, *, expected: pa.Schema | None = None) -> pq.ParquetFi
         UserError: damaged, of another schema or version, or more rows than a shard may have.
     """
     try:
-        file = pq.ParquetFile(path, page_checksum_verification=True, **THRIFT)
+        file = pq.ParquetFile(path, page_checksum_verification=True, **THRIFT)  # type: ignore[arg-type]
         columns, raw = file.schema_arrow, (file.metadata.metadata or {}).get(FOOTER)
         footer = json.loads(raw) if raw else {}
     except (OSError, ValueError, pa.ArrowException) as error:

@@ -106,23 +106,24 @@ class DatasetWriter:
         return {f"text/{name}": file_sha256(path)}
 
     def _ledger_row(self, outcome: Outcome, *, shard: str, attempt: int) -> LedgerRow:
-        ref, dropped = outcome.ref, isinstance(outcome, Dropped)
-        hashed = outcome.source_sha256 if dropped else outcome.rows[0].source_sha256
+        ref, dropped = outcome.ref, outcome if isinstance(outcome, Dropped) else None
+        rows = outcome.rows if isinstance(outcome, EncodedClip) else ()
+        hashed = outcome.source_sha256 if isinstance(outcome, Dropped) else outcome.rows[0].source_sha256
         source = Source.of(ref.path, sha256=hashed)
         return LedgerRow(
             dataset=ref.dataset,
             clip_id=ref.clip_id,
-            kind=outcome.kind if dropped else "accepted",
-            reason=outcome.reason if dropped else "",
-            detail=outcome.detail if dropped else "",
+            kind=dropped.kind if dropped else "accepted",
+            reason=dropped.reason if dropped else "",
+            detail=dropped.detail if dropped else "",
             path=str(ref.path),
             source_sha256=hashed or source.sha256,
             source_bytes=source.bytes,
             source_mtime_ns=source.mtime_ns,
             recipe=self.recipe,
             shard="" if dropped else shard,
-            windows=0 if dropped else len(outcome.rows),
-            content_sha256="" if dropped else clip_sha256(outcome),
+            windows=len(rows),
+            content_sha256=clip_sha256(outcome) if isinstance(outcome, EncodedClip) else "",
             attempt=attempt,
             reproduce=reproduce_command(self.folder, ref),
         )
