@@ -93,6 +93,7 @@ class ZeroEngine:
         self.engine.eval()
         metrics = self.engine(batch)
         self.engine.train(was_training)
+        self.check(metrics, batch)
         return metrics
 
     def weights(self) -> Iterator[tuple[str, Tensor]]:

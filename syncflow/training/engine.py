@@ -65,7 +65,8 @@ class TorchEngine(Generic[B]):
         schedule: learning rate of each step.
         clip_norm: largest norm of the gradient; 0 leaves it.
         bf16: run the forward pass under bfloat16 autocast; weights and moments stay float32.
-        check: called with each batch's metrics when its backward pass is under way, before the update.
+        check: called with each batch's metrics; in training when its backward pass is under way, before
+            the update.
     """
 
     def __init__(
@@ -110,6 +111,7 @@ class TorchEngine(Generic[B]):
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bf16):
             metrics = self.objective(batch)
         self.objective.train(was_training)
+        self.check(metrics, batch)
         return metrics
 
     def weights(self) -> Iterator[tuple[str, Tensor]]:

@@ -106,25 +106,38 @@ class DatasetWriter:
         return {f"text/{name}": file_sha256(path)}
 
     def _ledger_row(self, outcome: Outcome, *, shard: str, attempt: int) -> LedgerRow:
-        ref, dropped = outcome.ref, outcome if isinstance(outcome, Dropped) else None
-        rows = outcome.rows if isinstance(outcome, EncodedClip) else ()
-        hashed = outcome.source_sha256 if isinstance(outcome, Dropped) else outcome.rows[0].source_sha256
+        ref = outcome.ref
+        if isinstance(outcome, Dropped):
+            hashed = outcome.source_sha256
+            became: dict[str, Any] = {
+                "kind": outcome.kind,
+                "reason": outcome.reason,
+                "detail": outcome.detail,
+                "shard": "",
+                "windows": 0,
+                "content_sha256": "",
+            }
+        else:
+            hashed = outcome.rows[0].source_sha256
+            became = {
+                "kind": "accepted",
+                "reason": "",
+                "detail": "",
+                "shard": shard,
+                "windows": len(outcome.rows),
+                "content_sha256": clip_sha256(outcome),
+            }
         source = Source.of(ref.path, sha256=hashed)
         return LedgerRow(
             dataset=ref.dataset,
             clip_id=ref.clip_id,
-            kind=dropped.kind if dropped else "accepted",
-            reason=dropped.reason if dropped else "",
-            detail=dropped.detail if dropped else "",
             path=str(ref.path),
             source_sha256=hashed or source.sha256,
             source_bytes=source.bytes,
             source_mtime_ns=source.mtime_ns,
             recipe=self.recipe,
-            shard="" if dropped else shard,
-            windows=len(rows),
-            content_sha256=clip_sha256(outcome) if isinstance(outcome, EncodedClip) else "",
             attempt=attempt,
+            **became,
             reproduce=reproduce_command(self.folder, ref),
         )
 

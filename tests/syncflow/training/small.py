@@ -1,5 +1,7 @@
-"""A small finished dataset of random latents, and a small model that fits it."""
+"""A finished dataset of random latents, small unless told otherwise, and a small model that fits it."""
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +16,22 @@ SPEC = ClipSpec(height=32, width=32)
 CAPTIONS = ("a stick hits wood", "a stick scratches metal", "a stick pokes cloth")
 
 
-def encoded(number: int) -> EncodedClip:
+@dataclass(frozen=True, kw_only=True)
+class Sizes:
+    """Of what is drawn; captions, and the tokens of a prompt, take turns."""
+
+    spec: ClipSpec = SPEC
+    video: tuple[int, ...] = (4, 9, 4, 4)
+    audio: tuple[int, ...] = (20, 8)
+    captions: Sequence[str] = CAPTIONS
+    text_tokens: Sequence[int] = (4, 5, 6)
+    text_width: int = 6
+
+
+def encoded(number: int, sizes: Sizes) -> EncodedClip:
     """One clip of one window, whose content follows from its number."""
     draw = np.random.default_rng(number)
-    caption = CAPTIONS[number % len(CAPTIONS)]
+    caption = sizes.captions[number % len(sizes.captions)]
     key = caption_key(caption)
 
     def tensor(*shape: int) -> np.ndarray:
@@ -35,26 +49,27 @@ def encoded(number: int) -> EncodedClip:
         source_sha256=f"{number:064x}",
         fingerprint="f",
         scores={"motion": 1.0},
-        video_mean=tensor(4, 9, 4, 4),
-        video_logvar=np.full((4, 9, 4, 4), -4, np.float16),
-        audio_mean=tensor(20, 8),
-        audio_logvar=np.full((20, 8), -4, np.float16),
+        video_mean=tensor(*sizes.video),
+        video_logvar=np.full(sizes.video, -4, np.float16),
+        audio_mean=tensor(*sizes.audio),
+        audio_logvar=np.full(sizes.audio, -4, np.float16),
     )
     ref = ClipRef(dataset="set", clip_id=row.clip_id, path=Path(f"/nowhere/{number}.mp4"))
-    tokens = np.random.default_rng(len(caption)).standard_normal((4 + number % 3, 6)).astype(np.float16)
+    shape = sizes.text_tokens[number % len(sizes.text_tokens)], sizes.text_width
+    tokens = np.random.default_rng(len(caption)).standard_normal(shape).astype(np.float16)
     return EncodedClip(ref=ref, rows=(row,), texts=(TextEmbedding(key=key, caption=caption, tokens=tokens),))
 
 
-def write_dataset(folder: Path, *, clips: int = 20) -> Path:
+def write_dataset(folder: Path, *, clips: int = 20, sizes: Sizes = Sizes()) -> Path:
     writer = DatasetWriter(folder, recipe="recipe", owner="", footer={})
-    made = [encoded(number) for number in range(clips)]
+    made = [encoded(number, sizes) for number in range(clips)]
     writer.commit(made)
     weights = Weights(sha256="0" * 64, location="somewhere")
     finish_dataset(
         folder,
         recipe="recipe",
         keys=[(clip.ref.dataset, clip.ref.clip_id) for clip in made],
-        spec=SPEC,
+        spec=sizes.spec,
         video_vae=weights,
         audio_vae=weights,
         text_encoder=weights,
