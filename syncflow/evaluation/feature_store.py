@@ -112,7 +112,7 @@ class FeatureStore:
         content = part.read_bytes()
         if not part.name.startswith(f"part-{hashlib.sha256(content).hexdigest()[:32]}."):
             raise UserError(
-                f"features {part}: damaged, its bytes do not fit its name; delete this file, and its clips are "
+                f"features {part}: damaged, its bytes do not fit its name; delete it, and its clips are "
                 "computed again"
             )
         return pq.read_table(pa.BufferReader(content), columns=columns)
