@@ -1,6 +1,6 @@
-"""The adaptor's ablation: the same video stage, several audio stages, several seeds (Table 4, Figure 6).
+"""The adaptor's ablation: the same video tower, several audio stages, several seeds (Table 4, Figure 6).
 
-    <output>/video/seed_0/video/checkpoint          one video stage a seed
+    <output>/video/seed_0/video/checkpoint          one video stage a seed, where there is a preset for it
     <output>/<variant>/seed_0/audio/checkpoint      one audio stage a variant and seed
     <output>/<variant>/seed_0/result.json           what was measured on held-out clips
 
@@ -48,15 +48,18 @@ def ablate(config: AblationConfig) -> int:
     dump_config(config, config.output / "resolved.yaml")
     results, pictures = [], None
     for seed in config.seeds:
-        video = _settings(config, config.video, stage="video", variant="video", seed=seed)
+        video = None
+        if config.video is not None:
+            video = _settings(config, config.video, stage="video", variant="video", seed=seed)
         for number, (variant, preset) in enumerate(config.variants.items()):
             settings = _settings(config, preset, stage="audio", variant=variant, seed=seed)
             written = settings.output / "result.json"
             if not written.is_file():
-                if not (video.folder / "checkpoint").is_dir():
-                    train(video)
-                start = str(video.folder / "checkpoint")
-                settings = settings.model_copy(update={"initialise_from": start})
+                if video is not None:
+                    if not (video.folder / "checkpoint").is_dir():
+                        train(video)
+                    start = str(video.folder / "checkpoint")
+                    settings = settings.model_copy(update={"initialise_from": start})
                 if not (settings.folder / "checkpoint").is_dir():
                     train(settings)
                 spec = LatentDataset(config.data).spec

@@ -9,7 +9,7 @@ from syncflow.flow.config import SolverConfig
 
 
 class AblationConfig(Config):
-    """Variants of the audio stage, each over several seeds, on one video stage a seed (Table 4, Figure 6)."""
+    """Variants of the audio stage, each over several seeds (Table 4, Figure 6)."""
 
     data: Path
     """Dataset of latents, as precompute_latents.py wrote it."""
@@ -17,8 +17,9 @@ class AblationConfig(Config):
     """Folder of clips for which each variant makes sound; those of its test.txt, or all where it has none."""
     output: Path
     """Folder for the runs, ablation.csv, ablation.md and resolved.yaml."""
-    video: Path
-    """Training preset of the video stage."""
+    video: Path | None = None
+    """Training preset of a video stage, trained once a seed, from which all variants start; none: each starts
+    from the weights that its own preset names, as Open-Sora's."""
     variants: dict[str, Path]
     """Training preset of the audio stage by the variant's name."""
     seeds: tuple[int, ...] = (0, 1, 2)

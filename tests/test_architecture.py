@@ -18,6 +18,7 @@ PLAIN = (
     "noise",
     "storage",
     "text_config",
+    "weight_files",
 )  # floor 1a
 
 # room -> the rooms of ours that it may import, besides itself and floor 1a

@@ -18,6 +18,7 @@ from syncflow.config import validate
 from syncflow.errors import UserError
 from syncflow.model.config import FeatureTokens, Tap, VideoTowerConfig
 from syncflow.model.video_tower import VideoTower
+from syncflow.weight_files import conversion_command
 
 HUB_ID = "hpcai-tech/OpenSora-STDiT-v3"
 WEIGHTS = "model.safetensors"
@@ -103,11 +104,6 @@ def import_video_tower(
     return tower.eval()
 
 
-def load_open_sora(tower: VideoTower, source: str | Path) -> None:
-    """Fill a tower that exists, as the `video` stage does before it trains. Raises as above."""
-    load_open_sora_tensors(tower, read_open_sora_tensors(checkpoint_folder(source)), source=str(source))
-
-
 def export_video_tower(tower: VideoTower, folder: Path) -> None:
     """Write config.json and model.safetensors as Open-Sora reads them."""
     folder.mkdir(parents=True, exist_ok=True)
@@ -176,11 +172,23 @@ def read_open_sora_tensors(folder: Path) -> dict[str, Tensor]:
     Raises:
         UserError: there is none; pickled weights are never read.
     """
+    return {name: each for file in check_weight_files(folder) for name, each in load_file(file).items()}
+
+
+def check_weight_files(folder: Path) -> list[Path]:
+    """The safetensors files of a folder: model.safetensors, or all of them where there are shards.
+
+    Raises:
+        UserError: there is none; pickled weights are never read.
+    """
     whole = folder / WEIGHTS
     files = [whole] if whole.is_file() else sorted(folder.glob("*.safetensors"))
     if not files:
-        raise UserError(f"weights {folder}: no .safetensors file in it; convert other formats first")
-    return {name: each for file in files for name, each in load_file(file).items()}
+        raise UserError(
+            f"weights {folder}: no .safetensors file in it; if it holds pickled weights, run "
+            f"{conversion_command(folder)} and give FOLDER"
+        )
+    return files
 
 
 def checkpoint_folder(source: str | Path) -> Path:

@@ -66,6 +66,8 @@ class CheckpointManifest(Config):
     """Settings of the dataset's job; they rebuild a text encoder that comes from a seed."""
     initialised_from: str
     """Where the first weights came from; empty for random ones."""
+    initialised_from_sha256: str = ""
+    """Content hash of the tensors there; empty for random ones."""
 
     @classmethod
     def read(cls, folder: Path) -> "CheckpointManifest":
@@ -151,6 +153,7 @@ def write_checkpoint(
     dataset: DatasetManifest,
     dataset_fingerprint: str,
     initialised_from: str,
+    initialised_from_sha256: str,
 ) -> CheckpointManifest:
     """Write the hand-over of a stage under a temporary name, and rename it.
 
@@ -181,6 +184,7 @@ def write_checkpoint(
         text_encoder=dataset.text_encoder,
         dataset_config=dataset.config,
         initialised_from=initialised_from,
+        initialised_from_sha256=initialised_from_sha256,
     )
     temporary = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(temporary, ignore_errors=True)

@@ -111,7 +111,8 @@ class TrainConfig(Config):
     machines it lies on shared storage."""
     initialise_from: str = "auto"
     """First weights: `auto` (the checkpoint of the stage before, under the same output; nothing for
-    `video`), `none`, a checkpoint folder, or for `video` an Open-Sora v1.2 folder or hub id."""
+    `video`), `none`, a checkpoint folder, or an Open-Sora v1.2 folder or hub id
+    (hpcai-tech/OpenSora-STDiT-v3) for the video tower; stage `audio` leaves it as it is there."""
     experiment: str = "syncflow"
     """Experiment in MLflow."""
     run: str = ""

@@ -70,7 +70,7 @@ def run_stage(
     """
     stage, folder = STAGES[config.stage], config.folder
     dataset = LatentDataset(config.data, filters=config.filters, cache_gb=config.cache_gb)
-    model, came_from = starting_model(config)
+    model, first = starting_model(config)
     model.to(device())  # type: ignore[arg-type]
     if config.engine.gradient_checkpointing:
         model.enable_gradient_checkpointing()
@@ -93,7 +93,7 @@ def run_stage(
         for part in parts:
             part.restore(state)
     elif config.carry_moments:
-        engine.restore(with_moments(engine.weights(), carried_moments(came_from)))
+        engine.restore(with_moments(engine.weights(), carried_moments(first.source)))
     start_step = 0 if state is None else state.step
     if start_step > config.steps:
         raise UserError(f"steps {config.steps}: {folder} is already at step {start_step}; ask for more steps")
@@ -130,9 +130,10 @@ def run_stage(
             states=[SavedState(path) for path in latest],
             dataset=dataset.manifest,
             dataset_fingerprint=dataset.fingerprint,
-            initialised_from=came_from,
+            initialised_from=first.source,
+            initialised_from_sha256=first.sha256,
         )
-        if came_from and "video_tower" not in stage.trains:
+        if first.source and "video_tower" not in stage.trains:
             assert manifest.parts["video_tower"] == part_hashes(untrained)["video_tower"]
         print(f"stage {stage.name}: {done} steps done; checkpoint in {folder / 'checkpoint'}", flush=True)
     barrier()

@@ -15,12 +15,16 @@ PARTS: tuple[Part, ...] = ("video_tower", "adaptors", "audio_tower")
 
 @dataclass(frozen=True, kw_only=True)
 class Stage:
-    """What a stage trains, what its loss scores, and which stage's checkpoint it starts from."""
+    """What a stage trains, what its loss scores, and which stage's checkpoint it starts from.
+
+    Any stage may start from Open-Sora's weights as they are, or from nothing, instead: the video tower of
+    the paper's stage 2 is the released one, and `joint` from there is the single-stage baseline.
+    """
 
     name: StageName
     trains: tuple[Part, ...]
     scores: tuple[Modality, ...]
-    starts_from: StageName | None  # None: Open-Sora's weights, or nothing
+    starts_from: StageName | None  # None: no stage comes before
 
     @property
     def leaves(self) -> tuple[Part, ...]:
@@ -52,8 +56,8 @@ def check_order(stage: Stage, *, found: str, source: str) -> None:
     """
     if found == stage.starts_from:
         return
-    wanted = f"one of stage {stage.starts_from!r}" if stage.starts_from else "Open-Sora's weights or `none`"
+    wanted = f"one of stage {stage.starts_from!r}, " if stage.starts_from else ""
     raise UserError(
         f"initialise_from {source}: a checkpoint of stage {found!r}, but stage {stage.name!r} starts from "
-        f"{wanted}; run the stages in the order video, audio, joint"
+        f"{wanted}Open-Sora's weights or `none`; run the stages in the order video, audio, joint"
     )

@@ -1,14 +1,24 @@
 """Where a stage's first weights come from, and what is refused before anything starts."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from syncflow.config import Config
 from syncflow.data.batches import LatentDataset
 from syncflow.errors import UserError
+from syncflow.hashing import tensors_sha256
 from syncflow.model.config import DualDiTConfig
 from syncflow.model.dual_dit import DualDiT
+from syncflow.model.open_sora import (
+    HUB_ID,
+    check_weight_files,
+    checkpoint_folder,
+    load_open_sora_tensors,
+    read_open_sora_config,
+    read_open_sora_tensors,
+)
 from syncflow.noise import keyed_generator
 from syncflow.training.checkpoint import CheckpointManifest, load_checkpoint, model_sha256
 from syncflow.training.config import TrainConfig
@@ -16,6 +26,14 @@ from syncflow.training.moments import check_moments
 from syncflow.training.stages import STAGES, check_order
 
 WITHOUT_WEIGHTS = ("tap", "feature_tokens", "feature_grid")  # which features leave the video tower
+
+
+@dataclass(frozen=True, kw_only=True)
+class FirstWeights:
+    """Where a stage's first weights came from; both are empty for weights drawn from a seed."""
+
+    source: str = ""  # a checkpoint folder, or an Open-Sora folder or hub id
+    sha256: str = ""  # content hash of the source's tensors, under its own names
 
 
 def start_of(config: TrainConfig) -> str:
@@ -33,7 +51,8 @@ def start_of(config: TrainConfig) -> str:
     if not folder.is_dir():
         raise UserError(
             f"initialise_from auto: {folder} does not exist; train stage {stage.starts_from!r} with the same "
-            "--output first, or give --initialise-from a checkpoint folder or `none`"
+            f"--output first, or give --initialise-from a checkpoint folder, Open-Sora's weights ({HUB_ID}) "
+            "or `none`"
         )
     return str(folder)
 
@@ -49,16 +68,15 @@ def check_start(config: TrainConfig) -> None:
     start = start_of(config)
     if config.carry_moments:
         check_moments(start)
+    if start == "none":
+        return
     if is_checkpoint(start):
         manifest = CheckpointManifest.read(Path(start))
         check_order(STAGES[config.stage], found=manifest.stage, source=start)
         _check_encoders(dataset, manifest)
         _check_model(manifest, start, config.model)
-    elif start != "none" and config.stage != "video":
-        raise UserError(
-            f"initialise_from {start}: no manifest.json in it; stage {config.stage!r} starts from the folder "
-            f"`checkpoint` of stage {STAGES[config.stage].starts_from!r}, or from `none`"
-        )
+    else:
+        _check_open_sora(start, config.model)
 
 
 def is_checkpoint(start: str) -> bool:
@@ -67,11 +85,13 @@ def is_checkpoint(start: str) -> bool:
     return start != "none" and folder.is_dir() and (folder / "manifest.json").is_file()
 
 
-def starting_model(config: TrainConfig) -> tuple[DualDiT, str]:
-    """The model with the stage's first weights, and where they came from (empty: a seed).
+def starting_model(config: TrainConfig) -> tuple[DualDiT, FirstWeights]:
+    """The model with the stage's first weights, and where they came from.
 
-    Parts that a checkpoint has not trained yet come from it too: they were drawn from its seed. Where
-    they have other settings here (an ablation that starts from the common video stage) they are drawn anew.
+    Open-Sora's weights fill the video tower, whatever the stage: `audio` leaves them as they are (the
+    paper's SyncFlow-VGG), `joint` trains them together with new audio weights. Parts that a checkpoint has
+    not trained yet come from it too: they were drawn from its seed. Where they have other settings here (an
+    ablation that starts from the common video stage) they are drawn anew.
 
     Raises:
         UserError: as `check_start`, or weights are damaged.
@@ -81,18 +101,18 @@ def starting_model(config: TrainConfig) -> tuple[DualDiT, str]:
         saved, manifest = load_checkpoint(Path(start))
         check_order(STAGES[config.stage], found=manifest.stage, source=start)
         _check_model(manifest, start, config.model)
+        first = FirstWeights(source=start, sha256=manifest.model_sha256)
         if manifest.model_config_sha256 == model_sha256(config.model):
-            return saved, start
+            return saved, first
         model = _new_model(config)
         model.video_tower.load_state_dict(saved.video_tower.state_dict())
-        return model, start
+        return model, first
     model = _new_model(config)
     if start == "none":
-        return model, ""
-    from syncflow.model.open_sora import load_open_sora
-
-    load_open_sora(model.video_tower, start)
-    return model, start
+        return model, FirstWeights()
+    tensors = read_open_sora_tensors(checkpoint_folder(start))
+    load_open_sora_tensors(model.video_tower, tensors, source=start)
+    return model, FirstWeights(source=start, sha256=tensors_sha256(tensors))
 
 
 def _new_model(config: TrainConfig) -> DualDiT:
@@ -122,6 +142,23 @@ def _check_model(manifest: CheckpointManifest, start: str, model: DualDiTConfig)
         f"initialise_from {start}: made with another model: {_difference(saved, model)}; "
         "train all stages with one preset"
     )
+
+
+def _check_open_sora(start: str, model: DualDiTConfig) -> None:
+    """Refuse Open-Sora weights of other sizes before a worker starts; a hub id is downloaded here, once."""
+    ours = model.video
+    folder = checkpoint_folder(start)
+    theirs = read_open_sora_config(
+        folder, tap=ours.tap, feature_tokens=ours.feature_tokens, feature_grid=ours.feature_grid
+    )
+    if theirs != ours:
+        found, wanted = theirs.model_dump(mode="json"), ours.model_dump(mode="json")
+        name = next(name for name in wanted if found[name] != wanted[name])
+        raise UserError(
+            f"initialise_from {start}: made with another model: video.{name} is {found[name]!r} there, "
+            f"{wanted[name]!r} here; give --model.video.{name.replace('_', '-')} as it is there"
+        )
+    check_weight_files(folder)
 
 
 def _video_weights(video: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,8 +19,11 @@ MODELS: dict[str, type[Config]] = {
     "precompute": PrecomputeConfig,
     "video": TrainConfig,
     "audio": TrainConfig,
+    "audio_no_adaptor": TrainConfig,
+    "audio_text": TrainConfig,
     "joint": TrainConfig,
     "single_stage": TrainConfig,
+    "ablation": AblationConfig,
     "generate": GenerateConfig,
     "evaluate": EvaluateConfig,
     "audio_vae": AutoencoderTrainConfig,
@@ -67,19 +70,27 @@ def test_the_ablations_clips_and_latents_are_those_that_it_reads() -> None:
     assert str(clips.output) == latents.source.root
 
 
-def test_the_ablation_names_a_preset_of_the_audio_stage_for_each_variant() -> None:
-    config = load_config(AblationConfig, CONFIGS / "tiny" / "ablation.yaml")
-    settings = {
-        name: load_config(TrainConfig, path, {"data": "/d"}) for name, path in config.variants.items()
-    }
-    assert all(each.stage == "audio" for each in settings.values())
-    kinds = {name: (each.model.adaptor.kind, each.model.audio.context) for name, each in settings.items()}
-    assert kinds == {
-        "with adaptor": ("attention", "video"),
-        "without adaptor": ("none", "video"),
-        "text alone": ("attention", "text"),
-    }
-    assert load_config(TrainConfig, config.video, {"data": "/d"}).stage == "video"
+@pytest.mark.parametrize("folder", ["tiny", "greatest_hits"])
+def test_the_ablation_has_the_three_rows_of_table_4_at_every_size(folder: str) -> None:
+    config = load_config(AblationConfig, CONFIGS / folder / "ablation.yaml")
+    settings = [load_config(TrainConfig, path, {"data": "/d"}) for path in config.variants.values()]
+    assert all(each.stage == "audio" for each in settings)
+    kinds = [(each.model.adaptor.kind, each.model.audio.context) for each in settings]
+    assert kinds == [("attention", "video"), ("none", "video"), ("attention", "text")]
+    if config.video is not None:
+        assert load_config(TrainConfig, config.video, {"data": "/d"}).stage == "video"
+
+
+@pytest.mark.parametrize("folder", ["vggsound", "greatest_hits"])
+def test_the_papers_stage_2_starts_from_open_soras_weights_and_stage_3_from_stage_2(folder: str) -> None:
+    audio, joint = (
+        load_config(TrainConfig, CONFIGS / folder / f"{name}.yaml", {"data": "/d"})
+        for name in ("audio", "joint")
+    )
+    assert audio.initialise_from == "hpcai-tech/OpenSora-STDiT-v3" and joint.initialise_from == "auto"
+    assert audio.output == joint.output and audio.checkpoint.average_last == 1
+    generate = load_config(GenerateConfig, CONFIGS / folder / "generate.yaml")
+    assert generate.checkpoint == audio.folder / "checkpoint", "SyncFlow-VGG and SyncFlow-GH are stage 2"
 
 
 def test_the_tiny_weights_are_where_the_preset_says() -> None:
