@@ -9,11 +9,12 @@ from rich.console import Console
 from rich.markdown import Markdown
 from rich.progress import Progress
 
-from infra.tracking import client, close_run, flatten, open_run, read_note
+from infra.tracking import client, close_run, flatten, open_run, plain_name, read_note
 from syncflow.config import dump_config
 from syncflow.evaluation.report import summary_markdown, write_scores, write_summary
 from syncflow.evaluation.suite import ClipScore, SystemSummary, list_clips, score_clips, summarise
 from syncflow.evaluation.suite_config import EvaluateConfig
+from syncflow.media.clip_folder import distinct_names
 from syncflow.systems.sidecar import Sidecar
 
 
@@ -21,9 +22,13 @@ def evaluate(config: EvaluateConfig) -> int:
     """Status 0, or 3 when a clip failed (its reason is in scores.csv).
 
     Raises:
-        UserError: a folder that is missing or empty.
+        UserError: a folder that is missing, empty, given twice, or without a list of the split.
     """
-    listed = {folder.resolve().name: list_clips(folder, split=config.split) for folder in config.clips}
+    systems = distinct_names(list(config.clips))
+    listed = {
+        system: list_clips(folder, split=config.split)
+        for system, folder in zip(systems, config.clips, strict=True)
+    }
     scores: dict[str, list[ClipScore]] = {}
     with Progress() as progress:
         task = progress.add_task("scoring", total=sum(map(len, listed.values())))
@@ -53,11 +58,11 @@ def lineage(folders: Sequence[Path]) -> dict[str, str]:
     From a sidecar of generate.py; a folder without one holds clips from elsewhere.
     """
     tags = {}
-    for folder in folders:
+    for system, folder in zip(distinct_names(list(folders)), folders, strict=True):
         for path in sorted(folder.glob("*.json"))[:1]:
             made = Sidecar.read(path)
             checkpoint = str(made.settings["checkpoint"])
-            name = f"lineage.{folder.resolve().name}"
+            name = f"lineage.{plain_name(system)}"
             tags[f"{name}.checkpoint"] = checkpoint
             tags[f"{name}.weights_sha256"] = made.weights["dual_dit"]
             if run := read_note(Path(checkpoint)):
@@ -81,7 +86,7 @@ def track(config: EvaluateConfig, summaries: Sequence[SystemSummary]) -> None:
     for summary in summaries:
         for name, value in dataclasses.asdict(summary).items():
             if not isinstance(value, str) and math.isfinite(value):
-                store.log_metric(run.run_id, f"{summary.system}/{name}", float(value))
+                store.log_metric(run.run_id, f"{plain_name(summary.system)}/{name}", float(value))
     for name in ("summary.md", "summary.csv", "scores.csv", "resolved.yaml"):
         store.log_artifact(run.run_id, str(config.output / name), artifact_path="scores")
     close_run(run, status="FINISHED")

@@ -16,6 +16,7 @@ from syncflow.config import dump_config
 from syncflow.evaluation.reconstruction import AudioScore, VideoScore, score_audio, score_video
 from syncflow.evaluation.reconstruction_picture import write_frames_picture, write_sound_picture
 from syncflow.evaluation.reconstruction_report import WindowScore, summary_markdown, write_rows
+from syncflow.media.clip_folder import distinct_names
 from syncflow.noise import keyed_generator
 from syncflow.training.decode_windows import Windows, decoded_windows
 from syncflow.training.reconstruct import reconstruct
@@ -37,14 +38,14 @@ def report(config: ReconstructionConfig) -> None:
         vaes["audio"].latent_shape(config.clip)  # refuses another sample rate before anything is decoded
     config.output.mkdir(parents=True, exist_ok=True)
     dump_config(config, config.output / "resolved.yaml")
-    tables = []
+    tables, names = [], distinct_names(list(config.clips))
     for kind, vae in vaes.items():
         rows: list[WindowScore] = []
         left_out = {}
-        for folder in config.clips:
+        for name, folder in zip(names, config.clips, strict=True):
             store = decoded_windows(_windows(config, folder, kind))
-            left_out[folder.resolve().name] = store.left_out
-            rows += _score_folder(config, folder, vae, store)
+            left_out[name] = store.left_out
+            rows += _score_folder(config, name, vae, store)
         write_rows(config.output / f"{kind}.csv", rows)
         location = config.video_vae if kind == "video" else config.audio_vae
         tables.append(summary_markdown(rows, left_out=left_out, title=f"{kind} VAE {Path(location).name}"))
@@ -87,9 +88,9 @@ def _windows(config: ReconstructionConfig, folder: Path, kind: Kind) -> Windows:
 
 
 def _score_folder(
-    config: ReconstructionConfig, folder: Path, vae: AudioVAE | VideoVAE, store: WindowStore
+    config: ReconstructionConfig, name: str, vae: AudioVAE | VideoVAE, store: WindowStore
 ) -> Iterator[WindowScore]:
-    name, origins = folder.resolve().name, store.origins()
+    origins = store.origins()
     shown = set(np.linspace(0, len(store) - 1, min(config.pictures, len(store))).round().astype(int).tolist())
     kind = "audio" if isinstance(vae, AudioVAE) else "video"
     for row in track(range(len(store)), description=f"{kind} of {name}"):

@@ -1,6 +1,5 @@
 """Sound for held-out pictures, scored where it is made: no files between."""
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from syncflow.evaluation.suite import ClipScore, list_clips
-from syncflow.evaluation.sync import sync_score
+from syncflow.evaluation.suite import ClipScore, list_clips, score_events
+from syncflow.evaluation.sync import ClipEvents
 from syncflow.flow.config import SolverConfig
 from syncflow.media import decode_window
+from syncflow.media.clip_folder import captions_by_id, clip_id
 from syncflow.records import ClipSpec
 from syncflow.systems.syncflow import SyncFlowPipeline
 
@@ -34,17 +34,13 @@ def read_pictures(folder: Path, *, spec: ClipSpec, limit: int = 0) -> list[Pictu
         UserError: no clips there.
         MediaError: one of them cannot be read.
     """
-    captions = folder / "captions.csv"
-    prompts: dict[str, str] = {}
-    if captions.is_file():
-        with captions.open(newline="", encoding="utf-8") as stream:
-            prompts = {row["clip_id"]: row["caption"] for row in csv.DictReader(stream)}
+    prompts = captions_by_id(folder)
     split = "test" if (folder / "test.txt").is_file() and (folder / "test.txt").stat().st_size else "all"
     paths = list_clips(folder, split=split)[: limit or None]
     return [
         Picture(
             name=path.stem,
-            prompt=next((text for key, text in prompts.items() if path.name.startswith(key)), ""),
+            prompt=prompts.get(clip_id(path), ""),
             frames=decode_window(path.resolve(), start_s=0.0, spec=spec)[0],
         )
         for path in paths
@@ -88,13 +84,9 @@ def make_sound(
 def score_sounds(
     pictures: Sequence[Picture], sounds: np.ndarray, *, fps: float, sample_rate: int, tolerance_s: float
 ) -> list[ClipScore]:
-    """Each picture with the sound that was made for it and, for chance, with that of the next one."""
-
-    def score(picture: Picture, sound: np.ndarray):
-        return sync_score(picture.frames, sound, fps=fps, sample_rate=sample_rate, tolerance_s=tolerance_s)
-
-    following = np.roll(sounds, -1, axis=0)
-    return [
-        ClipScore(clip=picture.name, score=score(picture, own), chance=score(picture, other))
-        for picture, own, other in zip(pictures, sounds, following, strict=True)
+    """The frames of each clip with the sound made for it and, for chance, with those of all others."""
+    events = [
+        ClipEvents.of(picture.frames, sound, fps=fps, sample_rate=sample_rate)
+        for picture, sound in zip(pictures, sounds, strict=True)
     ]
+    return score_events([picture.name for picture in pictures], events, tolerance_s=tolerance_s)

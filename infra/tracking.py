@@ -6,8 +6,10 @@ A run is found again by its pipeline and stage. Points are sent by `infra/tracki
 import json
 import logging
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -146,6 +148,12 @@ def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
         else:
             flat[prefix + name] = str(value)
     return flat
+
+
+def plain_name(name: str) -> str:
+    """`name` in the characters that MLflow takes; one with others is told apart by its hash."""
+    plain = re.sub(r"[^\w./ -]", "_", name, flags=re.ASCII)
+    return plain if plain == name else f"{plain}-{sha256(name.encode()).hexdigest()[:6]}"
 
 
 def _find(store: Any, experiment: str, tags: Mapping[str, str]) -> str | None:

@@ -12,7 +12,8 @@ HEADINGS = (
     "system",
     "clips used / expected",
     "sync F1 (95 % interval)",
-    "by chance",
+    "by chance (95 % interval)",
+    "above chance (95 % interval)",
     "offset, ms",
     "onsets a clip",
 )
@@ -25,8 +26,9 @@ def summary_markdown(summaries: Sequence[SystemSummary], *, tolerance_s: float) 
         cells = (
             s.system,
             f"{s.used} / {s.expected}" + (f" ({s.failed} failed)" if s.failed else ""),
-            f"{number(s.f1, 3)} ({number(s.f1_low, 3)} to {number(s.f1_high, 3)})",
-            number(s.chance_f1, 3),
+            _with_interval(s.f1, s.f1_low, s.f1_high),
+            _with_interval(s.chance_f1, s.chance_f1_low, s.chance_f1_high),
+            _with_interval(s.gain_f1, s.gain_f1_low, s.gain_f1_high),
             f"{number(s.offset_ms, 1)} ± {number(s.offset_spread_ms, 1)}",
             number(s.onsets_per_clip, 2),
         )
@@ -34,10 +36,18 @@ def summary_markdown(summaries: Sequence[SystemSummary], *, tolerance_s: float) 
     lines += [
         "",
         f"Sync F1: audio onsets against motion peaks, matched one to one within {tolerance_s * 1000:.0f} ms. "
-        "Offset: audio minus picture over the matched pairs, mean ± deviation over clips. By chance: "
-        "the same pictures with the next clip's sound. A clip in which nothing is heard or seen is not used.",
+        "Offset: audio minus video over the matched pairs, mean ± deviation over clips. By chance: the "
+        "frames of each clip with the audio of every other clip of its system. Above chance: the difference, "
+        "clip by clip. A clip in which nothing is heard or seen is not used. The score is for clips of "
+        "separate impacts, whose motion ends as the sound starts (drumsticks, taps, drops). Of other clips "
+        "real ones can be at chance as well, so score real clips of the same kind beside yours.",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _with_interval(value: float, low: float, high: float) -> str:
+    """A mean with its interval; blank when it could not be measured."""
+    return "" if math.isnan(value) else f"{value:.3f} ({low:.3f} to {high:.3f})"
 
 
 def number(value: float, digits: int) -> str:
@@ -56,9 +66,7 @@ def write_scores(folder: Path, scores: Mapping[str, Sequence[ClipScore]]) -> Pat
             for row in rows:
                 s = row.score
                 figures = ["", "", "", ""] if s is None else [s.f1, s.precision, s.recall, s.offset_ms]
-                writer.writerow(
-                    [system, row.clip, *figures, row.chance.f1 if row.chance else "", row.failure]
-                )
+                writer.writerow([system, row.clip, *figures, "" if s is None else row.chance_f1, row.failure])
     return path
 
 

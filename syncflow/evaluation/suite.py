@@ -12,26 +12,28 @@ from pathlib import Path
 import numpy as np
 
 from syncflow.errors import UserError
-from syncflow.evaluation.sync import sync_score
+from syncflow.evaluation.chance import chance_f1
+from syncflow.evaluation.sync import ClipEvents
 from syncflow.media import MediaError, decode_window
+from syncflow.media.clip_folder import CLIP_SUFFIXES, clip_id, clips_of_split, ids_of_split
 from syncflow.records import ClipSpec, SyncScore
 
-CLIP_SUFFIXES = (".mp4", ".mkv", ".webm", ".mov")
+RESAMPLES = 1000  # of the bootstrap
 
 
 @dataclass(frozen=True, kw_only=True)
 class ClipScore:
-    """What one clip got; `failure` names the reason where there is no score."""
+    """The score of one clip; `failure` names the reason where there is none."""
 
     clip: str
     score: SyncScore | None
-    chance: SyncScore | None  # this clip's picture with the next clip's sound
+    chance_f1: float = math.nan  # mean F1 of its frames with the audio of every other clip
     failure: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SystemSummary:
-    """Means over the clips in which something is seen or heard, with a 95 % bootstrap interval of F1."""
+    """Means over the clips in which something is seen or heard; intervals are 95 % of a bootstrap."""
 
     system: str
     expected: int
@@ -41,6 +43,11 @@ class SystemSummary:
     f1_low: float
     f1_high: float
     chance_f1: float
+    chance_f1_low: float
+    chance_f1_high: float
+    gain_f1: float  # F1 less chance, clip by clip
+    gain_f1_low: float
+    gain_f1_high: float
     offset_ms: float
     offset_spread_ms: float
     onsets_per_clip: float
@@ -49,30 +56,44 @@ class SystemSummary:
 def list_clips(folder: Path, *, split: str = "all") -> list[Path]:
     """The clips that a folder should hold: its manifest's where it has one, else its media files.
 
-    `split` chooses those whose file name begins with an id of `<split>.txt`, where a folder has such a list.
+    `split` chooses those whose id `<split>.txt` lists. Generated clips belong to the split of the video that
+    they were made for, whose folder has that list; those made from a prompt alone belong to none and are
+    all taken.
 
     Raises:
-        UserError: no such folder, or nothing in it.
+        UserError: no such folder, no such list, or nothing in it.
     """
     if not folder.is_dir():
         raise UserError(
             f"clips {folder}: no such folder; give one that generate.py or make_demo_clips.py wrote"
         )
     manifest = folder / "manifest.csv"
-    if manifest.is_file():
-        with manifest.open(newline="", encoding="utf-8") as stream:
-            clips = [folder / row["file"] for row in csv.DictReader(stream)]
-    else:
-        clips = sorted(p for p in folder.iterdir() if p.suffix.lower() in CLIP_SUFFIXES)
-    listed = folder / f"{split}.txt"
-    if split != "all" and listed.is_file():
-        ids = tuple(listed.read_text(encoding="utf-8").split())
-        clips = [path for path in clips if ids and path.name.startswith(ids)]
+    clips = _of_manifest(manifest, split) if manifest.is_file() else clips_of_split(folder, split)
     if not clips:
         raise UserError(
             f"clips {folder}: no clips in it; expected {', '.join(CLIP_SUFFIXES)} or a manifest.csv"
+            + ("" if split == "all" else f", of split {split}")
         )
     return clips
+
+
+def _of_manifest(manifest: Path, split: str) -> list[Path]:
+    with manifest.open(newline="", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    if rows and "file" not in rows[0]:
+        raise UserError(f"{manifest}: no column 'file'; give a folder that generate.py wrote")
+    listed: dict[Path, frozenset[str]] = {}
+
+    def belongs(video: Path) -> bool:
+        if video.parent not in listed:
+            listed[video.parent] = frozenset(ids_of_split(video.parent, split))
+        return clip_id(video) in listed[video.parent]
+
+    return [
+        manifest.parent / row["file"]
+        for row in rows
+        if split == "all" or not row.get("video") or belongs(Path(row["video"]))
+    ]
 
 
 def score_clips(
@@ -82,58 +103,86 @@ def score_clips(
     tolerance_s: float,
     report: Callable[[int], None] = lambda done: None,
 ) -> list[ClipScore]:
-    """Score the first window of each clip; `report` is called with the number that are done."""
-    decoded: list[tuple[np.ndarray, np.ndarray] | str] = []
+    """Score the first window of each clip; `report` is called with the number that are done.
+
+    One clip is decoded at a time, and only its onsets and motion peaks are kept.
+    """
+    found: list[ClipEvents | str] = []
     for path in clips:
-        try:
-            decoded.append(decode_window(path.resolve(), start_s=0.0, spec=spec))
-        except MediaError as error:
-            decoded.append(error.reason)
-        report(len(decoded))
-    readable = [i for i, item in enumerate(decoded) if not isinstance(item, str)]
-    following = dict(zip(readable, readable[1:] + readable[:1], strict=True))
+        found.append(_events_of(path, spec))
+        report(len(found))
+    return score_events([path.name for path in clips], found, tolerance_s=tolerance_s)
 
-    def score(picture: int, sound: int) -> SyncScore:
-        seen, heard = decoded[picture], decoded[sound]
-        assert not isinstance(seen, str) and not isinstance(heard, str), "only readable clips are scored"
-        frames, audio = seen[0], heard[1]
-        return sync_score(
-            frames,
-            audio,
-            fps=spec.fps,
-            sample_rate=spec.sample_rate,
-            tolerance_s=tolerance_s,  # type: ignore[arg-type]
-        )
 
+def _events_of(path: Path, spec: ClipSpec) -> ClipEvents | str:
+    """The clip's events, or why it cannot be read."""
+    try:
+        frames, audio = decode_window(path.resolve(), start_s=0.0, spec=spec)
+    except MediaError as error:
+        return error.reason
+    return ClipEvents.of(frames, audio, fps=spec.fps, sample_rate=spec.sample_rate)
+
+
+def score_events(
+    names: Sequence[str], found: Sequence[ClipEvents | str], *, tolerance_s: float
+) -> list[ClipScore]:
+    """A score for each clip of one system, beside chance over all of its readable clips.
+
+    Args:
+        names: of the clips.
+        found: the events of each, or the reason why there are none.
+        tolerance_s: farthest distance of a match, seconds.
+    """
+    readable = [each for each in found if isinstance(each, ClipEvents)]
+    chance = iter(chance_f1(readable, tolerance_s=tolerance_s))
     return [
-        ClipScore(clip=path.name, score=None, chance=None, failure=item)
-        if isinstance(item, str)
-        else ClipScore(clip=path.name, score=score(i, i), chance=score(i, following[i]))
-        for i, (path, item) in enumerate(zip(clips, decoded, strict=True))
+        ClipScore(clip=name, score=None, failure=each)
+        if isinstance(each, str)
+        else ClipScore(clip=name, score=each.score(tolerance_s=tolerance_s), chance_f1=float(next(chance)))
+        for name, each in zip(names, found, strict=True)
     ]
 
 
 def summarise(system: str, scores: Sequence[ClipScore], *, seed: int = 0) -> SystemSummary:
-    """Means and a percentile bootstrap; NaN where no clip has an event."""
-    f1 = np.array([s.score.f1 for s in scores if s.score is not None and not math.isnan(s.score.f1)])
-    chance = np.array([s.chance.f1 for s in scores if s.chance is not None and not math.isnan(s.chance.f1)])
+    """Means and percentile bootstraps over clips; NaN where no clip has an event."""
+    used = [s for s in scores if s.score is not None and not math.isnan(s.score.f1)]
+    f1 = np.array([s.score.f1 for s in used if s.score is not None])
+    chance = np.array([s.chance_f1 for s in used])
+    compared = ~np.isnan(chance)
     offsets = np.array([s.score.offset_ms for s in scores if s.score and not math.isnan(s.score.offset_ms)])
     onsets = [s.score.num_audio_onsets for s in scores if s.score is not None]
-    draws = np.random.default_rng(seed).integers(0, max(len(f1), 1), size=(1000, max(len(f1), 1)))
-    low, high = np.percentile(f1[draws].mean(1), [2.5, 97.5]) if len(f1) else (math.nan, math.nan)
+    f1_low, f1_high = bootstrap_interval(f1, seed=seed)
+    chance_low, chance_high = bootstrap_interval(chance[compared], seed=seed)
+    gain = (f1 - chance)[compared]
+    gain_low, gain_high = bootstrap_interval(gain, seed=seed)
     return SystemSummary(
         system=system,
         expected=len(scores),
-        used=len(f1),
+        used=len(used),
         failed=sum(s.score is None for s in scores),
         f1=_mean(f1),
-        f1_low=float(low),
-        f1_high=float(high),
-        chance_f1=_mean(chance),
+        f1_low=f1_low,
+        f1_high=f1_high,
+        chance_f1=_mean(chance[compared]),
+        chance_f1_low=chance_low,
+        chance_f1_high=chance_high,
+        gain_f1=_mean(gain),
+        gain_f1_low=gain_low,
+        gain_f1_high=gain_high,
         offset_ms=_mean(offsets),
         offset_spread_ms=float(offsets.std()) if len(offsets) else math.nan,
         onsets_per_clip=_mean(np.array(onsets, dtype=float)),
     )
+
+
+def bootstrap_interval(values: np.ndarray, *, seed: int) -> tuple[float, float]:
+    """The middle 95 % of the means of resamples of `values`; NaN without any."""
+    if not len(values):
+        return math.nan, math.nan
+    generator = np.random.default_rng(seed)
+    means = [values[generator.integers(0, len(values), len(values))].mean() for _ in range(RESAMPLES)]
+    low, high = np.percentile(means, [2.5, 97.5])
+    return float(low), float(high)
 
 
 def _mean(values: np.ndarray) -> float:

@@ -13,11 +13,13 @@ class EvaluateConfig(Config):
     """Folders of clips, one a system, scored by the same protocol."""
 
     clips: tuple[Path, ...]
-    """Folders of clips; a folder's name names the system (real clips are a system too)."""
+    """Folders of clips, one a system (real clips are one too). A system is named by its folder, and by those
+    above it where two folders have one name."""
     output: Path
     """Folder for scores.csv, summary.csv, summary.md and resolved.yaml."""
     split: Literal["all", "train", "test"] = "all"
-    """Which clips of a folder that lists its clip ids in train.txt and test.txt."""
+    """Which clips: of a dataset's folder those whose ids its train.txt or test.txt lists; of generated ones
+    those made for such a video. Clips made from a prompt alone are all taken. Example: test."""
     clip: ClipSpec = ClipSpec()
     """What is read of each clip: its first window."""
     tolerance_s: float = Field(default=0.1, gt=0, le=1)

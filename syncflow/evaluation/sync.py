@@ -3,10 +3,40 @@
 The instants, their convention of time and their thresholds are those of `syncflow/onsets.py`.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from syncflow.onsets import TOLERANCE_S, audio_onsets, match_events, motion_peaks
 from syncflow.records import SyncScore
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClipEvents:
+    """All that the score needs of a clip; frames and samples need not be kept."""
+
+    onsets: np.ndarray  # seconds, rising: when sounds start
+    peaks: np.ndarray  # seconds, rising: when motions end
+
+    @classmethod
+    def of(cls, frames: np.ndarray, audio: np.ndarray, *, fps: float, sample_rate: int) -> "ClipEvents":
+        """Events of frames uint8 `f h w c` and mono audio float `m` in [-1, 1]; rates in Hz."""
+        return cls(onsets=audio_onsets(audio, sample_rate), peaks=motion_peaks(frames, fps))
+
+    def score(self, *, tolerance_s: float = TOLERANCE_S) -> SyncScore:
+        """As `sync_score`."""
+        offsets = match_events(self.onsets, self.peaks, tolerance_s=tolerance_s)
+        precision = len(offsets) / len(self.onsets) if len(self.onsets) else float("nan")
+        recall = len(offsets) / len(self.peaks) if len(self.peaks) else float("nan")
+        events = len(self.onsets) + len(self.peaks)
+        return SyncScore(
+            precision=precision,
+            recall=recall,
+            f1=2 * len(offsets) / events if events else float("nan"),
+            offset_ms=1000 * float(offsets.mean()) if len(offsets) else float("nan"),
+            num_audio_onsets=len(self.onsets),
+            num_motion_peaks=len(self.peaks),
+        )
 
 
 def sync_score(
@@ -24,16 +54,4 @@ def sync_score(
         sample_rate: Hz.
         tolerance_s: farthest distance of a match, seconds.
     """
-    onsets, peaks = audio_onsets(audio, sample_rate), motion_peaks(frames, fps)
-    offsets = match_events(onsets, peaks, tolerance_s=tolerance_s)
-    precision = len(offsets) / len(onsets) if len(onsets) else float("nan")
-    recall = len(offsets) / len(peaks) if len(peaks) else float("nan")
-    events = len(onsets) + len(peaks)
-    return SyncScore(
-        precision=precision,
-        recall=recall,
-        f1=2 * len(offsets) / events if events else float("nan"),
-        offset_ms=1000 * float(offsets.mean()) if len(offsets) else float("nan"),
-        num_audio_onsets=len(onsets),
-        num_motion_peaks=len(peaks),
-    )
+    return ClipEvents.of(frames, audio, fps=fps, sample_rate=sample_rate).score(tolerance_s=tolerance_s)

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from syncflow.errors import UserError
+from syncflow.media.clip_folder import CLIP_SUFFIXES, captions_by_id, clip_id, ids_of_split, media_files
 from syncflow.systems.config import GenerateConfig
 from syncflow.systems.request import check_prompts
-
-VIDEO_SUFFIXES = (".mp4", ".mkv", ".webm", ".mov", ".avi")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,28 +61,14 @@ def _of_videos(path: Path, *, prompt: str, split: str) -> list[tuple[str, Path |
         raise UserError(f"video {path}: no such file or folder")
     if path.is_file():
         return [(prompt, path)]
-    files = sorted(p for p in path.iterdir() if p.suffix.lower() in VIDEO_SUFFIXES)
+    files = media_files(path)
     if split != "all":
-        listed = path / f"{split}.txt"
-        if not listed.is_file():
-            raise UserError(f"split {split}: {path} has no {split}.txt; use --split all")
-        ids = set(listed.read_text(encoding="utf-8").split())
-        files = [p for p in files if _clip_id(p) in ids]
+        ids = set(ids_of_split(path, split))
+        files = [p for p in files if clip_id(p) in ids]
     if not files:
-        raise UserError(f"video {path}: no clips in it; expected {', '.join(VIDEO_SUFFIXES)}")
-    captions = {} if prompt else _captions(path / "captions.csv")
-    return [(prompt or captions.get(_clip_id(p), ""), p) for p in files]
-
-
-def _clip_id(path: Path) -> str:
-    return path.stem.removesuffix("_denoised")
-
-
-def _captions(path: Path) -> dict[str, str]:
-    """Prompts by clip id, of a folder that has them."""
-    if not path.is_file():
-        return {}
-    return {row["clip_id"]: row["caption"] for row in _table(path, required=("clip_id", "caption"))}
+        raise UserError(f"video {path}: no clips in it; expected {', '.join(CLIP_SUFFIXES)}")
+    captions = {} if prompt else captions_by_id(path)
+    return [(prompt or captions.get(clip_id(p), ""), p) for p in files]
 
 
 def _of_file(path: Path) -> list[tuple[str, Path | None]]:

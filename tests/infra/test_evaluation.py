@@ -1,10 +1,15 @@
 """What an evaluation's run says of the clips that it scored."""
 
+import csv
 from pathlib import Path
 
-from infra.evaluation import lineage, track
+import numpy as np
+
+from infra.evaluation import evaluate, lineage, track
 from infra.tracking import TrackedRun, client, write_note
 from syncflow.evaluation.suite_config import EvaluateConfig
+from syncflow.media import write_clip
+from syncflow.records import ClipSpec
 from syncflow.systems.sidecar import Clip, Sidecar
 
 
@@ -48,3 +53,32 @@ def test_a_system_is_traced_to_its_checkpoint_and_run_and_real_clips_to_nothing(
         [store.get_experiment_by_name("syncflow").experiment_id], "tags.`lineage.made.run` = 'r1'"
     )
     assert len(runs) == 1 and tags.items() <= runs[0].data.tags.items()
+
+
+def test_folders_of_one_name_are_both_scored_and_both_in_the_tables(tmp_path: Path, uri: str) -> None:
+    spec = ClipSpec(height=32, width=32)
+    folders = [tmp_path / "run1" / "it's made?", tmp_path / "run2" / "it's made?"]
+    for folder in folders:
+        folder.mkdir(parents=True)
+        frames = np.zeros((spec.num_frames, 32, 32, 3), np.uint8)
+        frames[8:] = 200
+        write_clip(
+            folder / "a.mp4",
+            frames=frames,
+            audio=np.zeros(spec.num_samples, np.float32),
+            fps=spec.fps,
+            sample_rate=spec.sample_rate,
+        )
+    config = EvaluateConfig(
+        clips=folders, output=tmp_path / "scores", clip=spec, tracking_uri=uri, run="of one name"
+    )
+    assert evaluate(config) == 0
+    for name in ("scores.csv", "summary.csv"):
+        with (config.output / name).open(newline="") as stream:
+            systems = [row["system"] for row in csv.DictReader(stream)]
+        assert systems == ["run1/it's made?", "run2/it's made?"]
+    store = client(uri)
+    (run,) = store.search_runs(
+        [store.get_experiment_by_name("syncflow").experiment_id], "params.output LIKE '%one_name%'"
+    )
+    assert len({name.rpartition("/")[0] for name in run.data.metrics}) == 2
