@@ -2,13 +2,13 @@
 
 import re
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
 from preprocessing.decode_config import DecodeConfig, FilterConfig, WindowConfig
 from preprocessing.sources.config import SourceConfig
-from syncflow.config import Config
+from syncflow.config import Config, Role
 from syncflow.records import ClipSpec
 from syncflow.text_config import TextConfig
 
@@ -36,7 +36,7 @@ class CaptionConfig(Config):
     """What qwen3-vl is asked."""
     max_tokens: int = Field(default=40, ge=1)
     """Longest caption that the model may write, tokens."""
-    batch: int = Field(default=8, ge=1)
+    batch: Annotated[int, Role.ROUNDING] = Field(default=8, ge=1)
     """Captions that the model writes at once."""
 
     @property
@@ -58,20 +58,20 @@ class CaptionConfig(Config):
 class EncodeConfig(Config):
     """The models that turn windows and captions into latents and embeddings."""
 
-    video_vae: str = "hpcai-tech/OpenSora-VAE-v1.2"
+    video_vae: Annotated[str, Role.WORK] = "hpcai-tech/OpenSora-VAE-v1.2"
     """Folder of a video VAE (ours or in Open-Sora's format), or its name on the Hugging Face hub."""
-    audio_vae: str
+    audio_vae: Annotated[str, Role.WORK]
     """Folder of an audio VAE, as train_autoencoder.py writes it."""
     text: TextConfig = TextConfig()
     """The text encoder."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Precision of the autoencoders; the stored moments are float16."""
-    batch: int = Field(default=8, ge=1)
+    batch: Annotated[int, Role.ROUNDING] = Field(default=8, ge=1)
     """Windows of one clip that are encoded at once."""
     max_latent: float = Field(default=1000.0, gt=0)
     """Largest absolute mean, and deviation, of a normalised latent; a clip with one above it fails as
     huge_latents."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Annotated[Literal["auto", "cpu", "cuda"], Role.ROUNDING] = "auto"
     """Where the models run; auto: a GPU where there is one."""
 
 
@@ -80,7 +80,7 @@ class PrecomputeConfig(Config):
 
     source: SourceConfig
     """The clips."""
-    output: Path
+    output: Annotated[Path, Role.WORK]
     """Folder of the dataset, local or on a network file system; a job that was cut off goes on there."""
     spec: ClipSpec = ClipSpec()
     """What a window is."""
@@ -94,27 +94,27 @@ class PrecomputeConfig(Config):
     """Captions."""
     encode: EncodeConfig
     """Autoencoders and text encoder."""
-    executor: Literal["ray", "loop"] = "ray"
+    executor: Annotated[Literal["ray", "loop"], Role.WORK] = "ray"
     """`ray`: workers under Ray Data, here or on a cluster; `loop`: this process alone."""
-    workers: int = Field(default=0, ge=0)
+    workers: Annotated[int, Role.WORK] = Field(default=0, ge=0)
     """Most workers of a pool under Ray; 0: what the cluster's CPUs and GPUs hold now. More than that is
     reached as an autoscaling cluster grows."""
-    stages: Literal["auto", "fused", "split"] = "auto"
+    stages: Annotated[Literal["auto", "fused", "split"], Role.WORK] = "auto"
     """Under Ray, `fused` (and `auto`): a worker decodes, captions, encodes and writes; `split`: CPU workers
     decode, and others, on the GPUs where there are any, caption and encode (it takes 2 CPUs or more)."""
-    clips_per_shard: int = Field(default=16, ge=1, le=4096)
+    clips_per_shard: Annotated[int, Role.WORK] = Field(default=16, ge=1, le=4096)
     """Clips that are committed together; a kill loses at most this many a worker."""
-    clips_at_once: int = Field(default=4, ge=1)
+    clips_at_once: Annotated[int, Role.ROUNDING] = Field(default=4, ge=1)
     """Clips whose frames a worker holds in memory at once."""
-    failure_budget: float = Field(default=0.05, ge=0, le=1)
+    failure_budget: Annotated[float, Role.WORK] = Field(default=0.05, ge=0, le=1)
     """Share of the inputs that may fail; above it the exit status is 3 (the dataset is written)."""
-    retry_failed: str = ""
+    retry_failed: Annotated[str, Role.WORK] = ""
     """Try again the clips that failed for this reason (`all`: for any)."""
-    plan: bool = False
+    plan: Annotated[bool, Role.WORK] = False
     """Try a sample of the clips that are to be done, tell hours, GB and failures to expect, write nothing."""
-    plan_share: float = Field(default=0.01, gt=0, le=1)
+    plan_share: Annotated[float, Role.WORK] = Field(default=0.01, gt=0, le=1)
     """Share of the clips that `plan` tries (and no fewer than 8)."""
-    only: str = ""
+    only: Annotated[str, Role.WORK] = ""
     """Run this one clip id alone."""
 
     @field_validator("output")

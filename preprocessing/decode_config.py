@@ -1,10 +1,10 @@
 """Settings of windows, decoding and filters (no torch)."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from syncflow.config import Config
+from syncflow.config import Config, Role
 
 
 class WindowConfig(Config):
@@ -24,22 +24,22 @@ class DecodeConfig(Config):
 
     backend: Literal["ffmpeg", "decord"] = "ffmpeg"
     """Decoder of the picture; sound is always decoded by ffmpeg."""
-    timeout_s: float = Field(default=30.0, gt=0)
+    timeout_s: Annotated[float, Role.WORK] = Field(default=30.0, gt=0)
     """Wall-clock limit of each decoding child, seconds, to which the seconds that it decodes are added."""
-    memory_mib: int = Field(default=4096, ge=256)
+    memory_mib: Annotated[int, Role.WORK] = Field(default=4096, ge=256)
     """Address-space limit of a decoding child, MiB."""
-    max_pixels: int = Field(default=4096 * 2304, ge=1)
+    max_pixels: Annotated[int, Role.WORK] = Field(default=4096 * 2304, ge=1)
     """Largest source frame, pixels."""
-    max_seconds: float = Field(default=3600.0, gt=0)
+    max_seconds: Annotated[float, Role.WORK] = Field(default=3600.0, gt=0)
     """Longest source file, seconds."""
-    max_windows: int = Field(default=200, ge=1)
+    max_windows: Annotated[int, Role.WORK] = Field(default=200, ge=1)
     """Most windows of one clip (6.7 MB each at the paper's size); a clip with more fails as too_large."""
     max_length_difference_s: float = Field(default=0.1, ge=0)
     """Most that a file's sound may be longer or shorter than its picture, seconds; past it the clip is
     rejected as lengths_differ, for the two may drift apart."""
-    max_fetch_mib: int = Field(default=2048, ge=1)
+    max_fetch_mib: Annotated[int, Role.WORK] = Field(default=2048, ge=1)
     """Largest file that is fetched from a remote root, MiB."""
-    fetch_timeout_s: float = Field(default=300.0, gt=0)
+    fetch_timeout_s: Annotated[float, Role.WORK] = Field(default=300.0, gt=0)
     """Wall-clock limit of fetching one remote file, seconds."""
 
 

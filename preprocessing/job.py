@@ -10,7 +10,7 @@ from preprocessing.config import PrecomputeConfig
 from preprocessing.load_encoders import load_encoders
 from preprocessing.plan import Plan, list_clips, make_plan
 from preprocessing.progress import RateLine
-from preprocessing.recipe import RESOLVED, Recipe, check_recipe, make_recipe
+from preprocessing.recipe import Recipe, check_recipe, make_recipe
 from preprocessing.worker import ShardWorker, Work
 from syncflow.config import dump_config
 from syncflow.data.parquet import MANIFEST, DatasetManifest, LedgerRow, read_ledger
@@ -21,6 +21,7 @@ from syncflow.data.parquet.lock import writer_lock
 from syncflow.errors import UserError
 from syncflow.records import ClipRef
 
+RESOLVED = "resolved.yaml"
 OVER_BUDGET = 3  # exit status
 Execute = Callable[[Work, list[list[ClipRef]]], Iterable[list[LedgerRow]]]
 
@@ -53,6 +54,7 @@ def precompute(config: PrecomputeConfig, *, execute: Execute = run_in_loop) -> i
         check_recipe(config, recipe, list(ledger.values()))
         plan = make_plan(refs, ledger, retry_failed=config.retry_failed)
         print(f"{len(refs) - len(plan.todo)} clips are done, {len(plan.todo)} to do", flush=True)
+        recipe.write(config.output)
         if not (config.output / RESOLVED).is_file() or not ledger:
             dump_config(config, config.output / RESOLVED)
         if plan.todo:

@@ -1,18 +1,19 @@
 """Settings of the synthetic drumstick clips (`pipelines/make_demo_clips.py`)."""
 
 from pathlib import Path
+from typing import Annotated
 
 from pydantic import Field
 
-from syncflow.config import Config
+from syncflow.config import Config, Role
 
 
 class SyntheticClipsConfig(Config):
     """A folder of drumstick clips in Greatest Hits' layout, with known instants of impact."""
 
-    output: Path
+    output: Annotated[Path, Role.WORK]
     """Folder for the clips, the tables and resolved.yaml."""
-    count: int = Field(default=160, ge=1)
+    count: Annotated[int, Role.WORK] = Field(default=160, ge=1)
     """Number of clips; clip i is the same whatever the count."""
     seconds: float = Field(default=4.0, ge=1.0, le=120.0)
     """Length of a clip, seconds."""
@@ -24,11 +25,7 @@ class SyntheticClipsConfig(Config):
     """Audio samples a second, Hz (mono)."""
     seed: int = Field(default=0, ge=0, le=9_999)
     """Seed of every draw; it also gives the day in the clips' ids."""
-    test_share: float = Field(default=0.1, ge=0.0, le=1.0)
+    test_share: Annotated[float, Role.WORK] = Field(default=0.1, ge=0.0, le=1.0)
     """Share of the clips that test.txt lists; the others are in train.txt."""
-    workers: int = Field(default=0, ge=0)
+    workers: Annotated[int, Role.WORK] = Field(default=0, ge=0)
     """Processes that draw and encode; 0 takes one a core."""
-
-    def content(self) -> dict[str, float | int]:
-        """The settings that decide what a clip shows and sounds like: resume asks for the same."""
-        return self.model_dump(include={"seconds", "size", "fps", "sample_rate", "seed"})

@@ -4,10 +4,14 @@ A component's settings are a frozen `Config` beside the component; its defaults 
 numbers, so a preset states only differences. A preset may name others in `extends`, which it
 overrides key by key. A string that starts with `./` or `../` in a preset is a path relative to that
 preset's folder; every other path is relative to the working directory.
+
+A setting that does not decide the result says so on its field, `Annotated[int, Role.WORK]`: what is compared
+before a job, a training or a batch of clips goes on follows from that.
 """
 
 import difflib
 from collections.abc import Iterator, Mapping
+from enum import Enum
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -24,6 +28,37 @@ class Config(pydantic.BaseModel):
 
 
 C = TypeVar("C", bound=Config)
+
+
+class Role(Enum):
+    """What a setting does to what is made: a dataset's rows, the state of a training, a clip's latents."""
+
+    RESULT = "decides the result"
+    ROUNDING = "changes the last digits of the result at most"
+    WORK = "says how, where, or how much of the work is done; weights and files count by their content"
+
+
+def setting_roles(config: Config, prefix: str = "") -> Iterator[tuple[str, Role, Any]]:
+    """Dotted name, role and JSON value of every setting of `config`, those of its groups included.
+
+    A setting without a role on its field decides the result. Of a mapping each key is a setting.
+    """
+    values = config.model_dump(mode="json")
+    for name, field in type(config).model_fields.items():
+        value = getattr(config, name)
+        if isinstance(value, Config):
+            yield from setting_roles(value, f"{prefix}{name}.")
+            continue
+        role = next((mark for mark in field.metadata if isinstance(mark, Role)), Role.RESULT)
+        if isinstance(value, Mapping):
+            yield from ((f"{prefix}{name}.{key}", role, item) for key, item in values[name].items())
+        else:
+            yield prefix + name, role, values[name]
+
+
+def settings_of(config: Config, *, role: Role = Role.RESULT) -> dict[str, Any]:
+    """The settings of one role, by dotted name."""
+    return {name: value for name, found, value in setting_roles(config) if found is role}
 
 
 def read_preset(path: Path) -> dict[str, Any]:

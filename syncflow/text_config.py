@@ -1,16 +1,16 @@
 """Settings of the text encoder; the defaults are Open-Sora v1.2's (see README, "Deviations")."""
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import model_validator
 
-from syncflow.config import Config
+from syncflow.config import Config, Role
 
 
 class TextConfig(Config):
     """Which encoder turns a caption into tokens, at most `max_tokens` of them."""
 
-    location: str = "DeepFloyd/t5-v1_1-xxl"
+    location: Annotated[str, Role.WORK] = "DeepFloyd/t5-v1_1-xxl"
     """Folder of a saved encoder, or the name of a T5 on the Hugging Face hub; empty: built from `seed`."""
     max_tokens: int = 300
     """Longest prompt, tokens; what is over is cut."""

@@ -1,11 +1,11 @@
 """Settings of a source: which clips, from where."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from syncflow.config import Config
+from syncflow.config import Config, Role
 
 SourceKind = Literal["vggsound", "greatest_hits", "synthetic", "folder", "manifest"]
 
@@ -16,24 +16,24 @@ class SourceConfig(Config):
     kind: SourceKind = "folder"
     """vggsound: csv and clip files; greatest_hits: the official flat layout; synthetic: the same with
     captions.csv; folder: every media file under root; manifest: a csv or Parquet table."""
-    root: str
+    root: Annotated[str, Role.WORK]
     """Folder of the media files, here or as any fsspec URL (s3://bucket/clips); a remote file is brought
     here for as long as it is decoded."""
-    index: Path | None = None
+    index: Annotated[Path | None, Role.WORK] = None
     """vggsound: vggsound.csv; manifest: the table (columns path, and if need be clip_id, caption, split,
     start_s, duration_s); greatest_hits: if given, a csv (video_id, duration_s, official_split), so that no
     video is probed for its length. Unused by the others."""
-    captions: Path | None = None
+    captions: Annotated[Path | None, Role.WORK] = None
     """csv, jsonl or Parquet file of captions (clip_id, caption and, for the caption of one window, window);
     the synthetic source takes root/captions.csv if none is given."""
-    known_bad: Path | None = None
+    known_bad: Annotated[Path | None, Role.WORK] = None
     """csv (clip, reason) of clips that are not to be used; each is counted as rejected."""
-    split: Literal["train", "test", "all"] = "all"
+    split: Annotated[Literal["train", "test", "all"], Role.WORK] = "all"
     """Which clips to take."""
     unlisted: Literal["train", "test", "leave_out"] = "train"
     """greatest_hits: what the videos (four of the original) are that neither train.txt nor test.txt names."""
     segment_seconds: float | None = Field(default=None, gt=0)
     """greatest_hits and synthetic: length of the segments that a video is cut into, its remainder
     dropped, seconds (the paper: 10); none takes each file whole."""
-    limit: int = Field(default=0, ge=0)
+    limit: Annotated[int, Role.WORK] = Field(default=0, ge=0)
     """Take only the first clips; 0 takes all."""

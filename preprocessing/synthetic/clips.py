@@ -19,7 +19,7 @@ from preprocessing.synthetic.draw import render_frames
 from preprocessing.synthetic.scene import Scene, plan_scene
 from preprocessing.synthetic.sound import render_audio
 from preprocessing.synthetic_config import SyntheticClipsConfig
-from syncflow.config import dump_config, load_config
+from syncflow.config import dump_config, load_config, settings_of
 from syncflow.errors import UserError
 from syncflow.media import MediaError, write_clip
 
@@ -76,7 +76,7 @@ def is_test(index: int, *, test_share: float) -> bool:
 def _claim_folder(config: SyntheticClipsConfig) -> None:
     resolved = config.output / RESOLVED
     if resolved.is_file():
-        wanted, found = config.content(), load_config(SyntheticClipsConfig, resolved).content()
+        wanted, found = settings_of(config), settings_of(load_config(SyntheticClipsConfig, resolved))
         other = [f"{key} {found[key]} (asked: {wanted[key]})" for key in wanted if wanted[key] != found[key]]
         if other:
             raise UserError(

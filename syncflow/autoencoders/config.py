@@ -1,10 +1,10 @@
 """Settings of the two autoencoders; the defaults are the large models."""
 
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 import pydantic
 
-from syncflow.config import Config
+from syncflow.config import Config, Role
 
 
 class VideoVAEConfig(Config):
@@ -32,7 +32,7 @@ class VideoVAEConfig(Config):
     """Groups of the temporal VAE's group norms."""
     frames_per_chunk: int = 17
     """Frames that the temporal VAE sees at once; a clip is cut into such chunks, each on its own."""
-    frames_per_batch: int = 4
+    frames_per_batch: Annotated[int, Role.ROUNDING] = 4
     """Frames that the 2-D VAE takes at once: less is less memory, the result is the same."""
     shift: tuple[float, ...] = (-0.10, 0.34, 0.27, 0.98)
     """Mean of each latent channel, which normalising takes away."""

@@ -5,6 +5,7 @@ limits set by the kernel, and at most so many bytes read from each of its pipes.
 """
 
 import contextlib
+import importlib.metadata
 import os
 import re
 import resource
@@ -28,6 +29,20 @@ def ffmpeg_binary() -> str:
     import imageio_ffmpeg
 
     return imageio_ffmpeg.get_ffmpeg_exe()
+
+
+@cache
+def decoder_version(backend: str) -> str:
+    """What decodes, as `ffmpeg 7.0.2-static`, with decord's version too for its backend.
+
+    The same file gives other last bits, and for damaged ones other frames, from one version to the next.
+    """
+    told = subprocess.run([ffmpeg_binary(), "-version"], capture_output=True, text=True, check=False).stdout
+    found = re.match(r"ffmpeg version (\S+)", told)
+    names = [f"ffmpeg {found[1] if found else 'unknown'}"]
+    if backend == "decord":
+        names.append(f"decord {importlib.metadata.version('decord')}")
+    return ", ".join(names)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,11 +1,11 @@
 """Settings of `pipelines/generate.py`."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from syncflow.config import Config
+from syncflow.config import Config, Role
 from syncflow.flow.config import GuidanceConfig, SolverConfig
 from syncflow.records import ClipSpec
 from syncflow.systems.spans import parse_keep
@@ -14,37 +14,37 @@ from syncflow.systems.spans import parse_keep
 class SpeedConfig(Config):
     """What makes sampling faster; all off where the result would change by more than rounding."""
 
-    video_steps_per_batch: int = Field(default=8, ge=1)
+    video_steps_per_batch: Annotated[int, Role.ROUNDING] = Field(default=8, ge=1)
     """Video to sound: flow times whose video features are computed in one forward. They do not depend on
     the sound, so this costs memory alone."""
     video_every: int = Field(default=1, ge=1)
     """Run the video tower at every so many evaluations only, and reuse its velocity and its features in
     between: faster and less exact. 1 reuses nothing; a video that is kept whole is not touched by it."""
-    compile: bool = False
+    compile: Annotated[bool, Role.ROUNDING] = False
     """Compile the blocks of the towers (torch.compile): slower for the first batch, then faster."""
 
 
 class GenerateConfig(Config):
     """Prompts or videos in, clips out."""
 
-    checkpoint: Path = Path()
+    checkpoint: Annotated[Path, Role.WORK] = Path()
     """Checkpoint folder of a stage (its manifest.json is beside the weights), or a saved SyncFlowPipeline."""
-    output: Path
+    output: Annotated[Path, Role.WORK]
     """Folder for the mp4 files, their strips and sidecars, manifest.csv and resolved.yaml."""
-    video_vae: str = ""
+    video_vae: Annotated[str, Role.WORK] = ""
     """Folder of the video VAE; empty: where it lay when the checkpoint's dataset was made. Whatever its
     place, its weights must be those; so for the next two. (A saved pipeline has its own parts.)"""
-    audio_vae: str = ""
+    audio_vae: Annotated[str, Role.WORK] = ""
     """Folder of the audio VAE; empty: likewise."""
-    text_encoder: str = ""
+    text_encoder: Annotated[str, Role.WORK] = ""
     """Folder or hub name of the text encoder; empty: likewise."""
-    prompt: tuple[str, ...] = ()
+    prompt: Annotated[tuple[str, ...], Role.WORK] = ()
     """Prompts, one clip each (or, with `video`, one for all of the videos)."""
-    prompts: Path | None = None
+    prompts: Annotated[Path | None, Role.WORK] = None
     """File of prompts: .txt (a line each), or .csv, .jsonl or .parquet (`prompt`, and `video` if any)."""
     negative_prompt: str = ""
     """What to steer away from; empty: the learned null prompt."""
-    video: Path | None = None
+    video: Annotated[Path | None, Role.WORK] = None
     """A clip, or a folder of clips, that is given: it gets new sound (zero-shot video to sound, Section 5),
     unless `keep_video`, `keep_audio` or `strength` say otherwise."""
     keep_video: str = "all"
@@ -58,19 +58,19 @@ class GenerateConfig(Config):
     strength: float = Field(default=1.0, gt=0, le=1)
     """How far what is given and not kept is changed: it is noised up to flow time 1 - strength and solved
     from there (editing). At 1 it is made anew from noise."""
-    split: Literal["all", "train", "test"] = "all"
+    split: Annotated[Literal["all", "train", "test"], Role.WORK] = "all"
     """Which videos of a folder that lists its clip ids in train.txt and test.txt."""
-    limit: int = Field(default=0, ge=0)
+    limit: Annotated[int, Role.WORK] = Field(default=0, ge=0)
     """Largest number of rows that are made, the first ones; 0 makes all."""
-    reproduce: Path | None = None
+    reproduce: Annotated[Path | None, Role.WORK] = None
     """Sidecar of a clip to make again; its own settings are used."""
-    per_prompt: int = Field(default=1, ge=1)
+    per_prompt: Annotated[int, Role.WORK] = Field(default=1, ge=1)
     """Clips a row, each from noise of its own."""
     best_of: int = Field(default=1, ge=1)
     """Candidates a clip, each from noise of its own; the one with the best sync score is kept."""
     seed: int = Field(default=0, ge=0)
     """Noise depends on this and on the row's number, not on the batch."""
-    batch_size: int = Field(default=4, ge=1)
+    batch_size: Annotated[int, Role.ROUNDING] = Field(default=4, ge=1)
     """Clips that are made at once. Which ones follows from this and the rows alone, so a clip's bits do not
     depend on what was done before or on the number of workers."""
     modalities: Literal["both", "video", "audio"] = "both"
@@ -84,19 +84,19 @@ class GenerateConfig(Config):
     """Classifier-free guidance, equation (3)."""
     speed: SpeedConfig = SpeedConfig()
     """Ways to be faster."""
-    executor: Literal["loop", "ray"] = "loop"
+    executor: Annotated[Literal["loop", "ray"], Role.WORK] = "loop"
     """`loop`: this process; `ray`: workers under Ray Data, on this machine or the cluster of RAY_ADDRESS."""
-    workers: int = Field(default=0, ge=0)
+    workers: Annotated[int, Role.WORK] = Field(default=0, ge=0)
     """Workers under Ray; 0 takes one a GPU, or one a CPU where there is none."""
-    device: str = "auto"
+    device: Annotated[str, Role.ROUNDING] = "auto"
     """cpu, cuda, cuda:1 ...; auto takes the first GPU when there is one."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Precision of the towers; the solver's state and the autoencoders are float32."""
-    offload: bool = False
+    offload: Annotated[bool, Role.WORK] = False
     """Hold on the GPU only the part that runs (text encoder, towers, autoencoders): for small GPUs."""
-    strip: bool = True
+    strip: Annotated[bool, Role.WORK] = True
     """Write a PNG of frames over the waveform beside each clip (the paper's Figure 3)."""
-    wav: bool = False
+    wav: Annotated[bool, Role.WORK] = False
     """Write the sound as a wav beside each mp4, too."""
 
     @field_validator("keep_video", "keep_audio")

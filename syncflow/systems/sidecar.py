@@ -4,22 +4,13 @@ import json
 import platform
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from syncflow import __version__
-from syncflow.config import Config, validate
+from syncflow.config import Config, Role, settings_of, validate
 from syncflow.errors import UserError
 from syncflow.hashing import settings_sha256
 from syncflow.systems.config import GenerateConfig
-
-INESSENTIAL = {
-    *("output", "limit", "reproduce", "prompt", "prompts", "video", "split", "strip", "wav"),
-    *("checkpoint", "video_vae", "audio_vae", "text_encoder"),  # the weights' hashes say more
-    *("per_prompt", "executor", "workers", "offload"),
-}
-"""Settings that do not change what a row becomes, beside the row itself."""
-ROUNDING = {"batch_size": True, "device": True, "speed": {"video_steps_per_batch", "compile"}}
-"""Settings that change it in the last digits only."""
 
 
 class Clip(Config):
@@ -31,7 +22,7 @@ class Clip(Config):
     """Which of the row's clips, from 0."""
     prompt: str
     """Prompt; empty is the learned null prompt."""
-    video: str
+    video: Annotated[str, Role.WORK]
     """Path of the video that sound was made for; empty for none."""
     video_sha256: str
     """Hash of that file's bytes."""
@@ -97,9 +88,7 @@ class Sidecar(Config):
 def essence(settings: GenerateConfig, clip: Clip) -> str:
     """Hash of what decides a clip, beside the weights and up to rounding: two runs with the same one may
     share an output folder."""
-    exclude: dict[str, Any] = {**dict.fromkeys(INESSENTIAL, True), **ROUNDING}
-    values = settings.model_dump(mode="json", exclude=exclude)
-    return settings_sha256([values, clip.model_dump(mode="json", exclude={"video"})])
+    return settings_sha256([settings_of(settings), settings_of(clip)])
 
 
 def versions() -> dict[str, str]:

@@ -1,12 +1,12 @@
 """Settings of `pipelines/train_autoencoder.py`."""
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
 from syncflow.autoencoders.config import AudioVAEConfig, VideoVAEConfig
-from syncflow.config import Config
+from syncflow.config import Config, Role
 from syncflow.records import ClipSpec
 from syncflow.training.adversarial_config import AdversarialConfig
 from syncflow.training.config import OptimizerConfig
@@ -61,11 +61,11 @@ class AutoencoderTrainConfig(Config):
 
     kind: Literal["audio", "video"]
     """Which autoencoder."""
-    clips: Path
+    clips: Annotated[Path, Role.WORK]
     """Folder of training clips, in any container that ffmpeg reads; all of them are used."""
-    held_out: Path
+    held_out: Annotated[Path, Role.WORK]
     """Folder of other clips, on which the result is measured."""
-    output: Path
+    output: Annotated[Path, Role.WORK]
     """Folder for weights, resolved.yaml, the decoded cache and the resume state."""
     initialise_from: str = ""
     """First weights: a saved autoencoder's folder; of video also Open-Sora v1.2's folder or hub id
@@ -81,7 +81,7 @@ class AutoencoderTrainConfig(Config):
     """Non-overlapping windows that are cached of each clip, at most."""
     steps: int = Field(default=100_000, ge=1)
     """Updates."""
-    batch_size: int = Field(default=8, ge=1)
+    batch_size: Annotated[int, Role.WORK] = Field(default=8, ge=1)
     """Segments of a batch, for each worker."""
     optimizer: OptimizerConfig = OptimizerConfig(
         lr=3e-4, betas=(0.8, 0.99), weight_decay=0.0, warmup_steps=200, decay="cosine"
@@ -89,27 +89,27 @@ class AutoencoderTrainConfig(Config):
     """AdamW."""
     ema_decay: float = Field(default=0.999, ge=0, lt=1)
     """Decay of the averaged weights, which are what is saved."""
-    bf16: bool = False
+    bf16: Annotated[bool, Role.ROUNDING] = False
     """bfloat16 autocast in the forward pass."""
-    workers: int = Field(default=1, ge=1)
+    workers: Annotated[int, Role.WORK] = Field(default=1, ge=1)
     """Ray Train workers."""
-    max_failures: int = Field(default=2, ge=0)
+    max_failures: Annotated[int, Role.WORK] = Field(default=2, ge=0)
     """How often a failed worker group is started again, from its last checkpoint."""
-    checkpoint_every: int = Field(default=500, ge=1)
+    checkpoint_every: Annotated[int, Role.WORK] = Field(default=500, ge=1)
     """Steps between two states from which a run resumes."""
-    log_every: int = Field(default=50, ge=1)
+    log_every: Annotated[int, Role.WORK] = Field(default=50, ge=1)
     """Steps between two lines of progress."""
-    validate_every: int = Field(default=0, ge=0)
+    validate_every: Annotated[int, Role.WORK] = Field(default=0, ge=0)
     """Steps between two validations on held-out windows, a multiple of checkpoint_every; 0: none."""
-    validation_windows: int = Field(default=16, ge=1)
+    validation_windows: Annotated[int, Role.WORK] = Field(default=16, ge=1)
     """Held-out windows of a validation."""
-    validation_samples: int = Field(default=4, ge=0)
+    validation_samples: Annotated[int, Role.WORK] = Field(default=4, ge=0)
     """Of these, how many are written as pictures (and sounds) and sent to MLflow."""
     seed: int = 0
     """Seed of the weights, the segments and the posterior draws."""
-    experiment: str = "syncflow"
+    experiment: Annotated[str, Role.WORK] = "syncflow"
     """MLflow experiment."""
-    tracking_uri: str = ""
+    tracking_uri: Annotated[str, Role.WORK] = ""
     """MLflow's store or server; empty takes mlflow.db beside `output`, `none` tracks nothing."""
 
     @property

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,7 +13,7 @@ from syncflow.autoencoders.audio_vae import AudioVAE
 from syncflow.autoencoders.first_weights import initialise_video_vae
 from syncflow.autoencoders.loading import load_vae, load_video_vae
 from syncflow.autoencoders.video_vae import VideoVAE
-from syncflow.config import dump_config
+from syncflow.config import dump_config, settings_of
 from syncflow.errors import UserError
 from syncflow.hashing import file_sha256
 from syncflow.noise import keyed_generator
@@ -30,20 +31,6 @@ from syncflow.training.progress import Progress
 from syncflow.training.resume import SavedState, Saver, check_settings, latest_state, saved_steps
 from syncflow.training.schedule import adamw, learning_rate
 from syncflow.training.window_store import MANIFEST, WindowStore
-
-STEERED = {
-    *(
-        "workers",
-        "batch_size",
-        "max_failures",
-        "checkpoint_every",
-        "log_every",
-        "clips",
-        "held_out",
-        "output",
-    ),
-    *("validate_every", "validation_windows", "validation_samples", "experiment", "tracking_uri"),
-}
 
 
 def train_autoencoder(
@@ -113,10 +100,10 @@ def build_vae(config: AutoencoderTrainConfig) -> AudioVAE | VideoVAE:
 def _trained_before(config: AutoencoderTrainConfig) -> AudioVAE | VideoVAE:
     location = config.initialise_from
     if config.kind == "audio":
-        vae, wanted = load_vae(AudioVAE, Path(location)), config.audio.model_dump(mode="json")
+        vae, wanted = load_vae(AudioVAE, Path(location)), settings_of(config.audio)
     else:
-        vae = load_video_vae(location, setting="initialise_from")
-        wanted = config.video.model_dump(mode="json", exclude={"frames_per_batch", "shift", "scale"})
+        vae, wanted = load_video_vae(location, setting="initialise_from"), settings_of(config.video)
+        del wanted["shift"], wanted["scale"]  # measured, not sizes
     for name, value in wanted.items():
         found = vae.config[name]
         found = list(found) if isinstance(found, tuple) else found
@@ -155,11 +142,10 @@ def build_engine(vae: AudioVAE | VideoVAE, config: AutoencoderTrainConfig) -> En
     )
 
 
-def compared_settings(config: AutoencoderTrainConfig, windows: WindowStore) -> dict[str, str]:
-    """What must be the same when a run goes on."""
-    values = config.model_dump(mode="json", exclude=STEERED)
-    return {name: str(value) for name, value in values.items()} | {
-        "global_batch": str(config.batch_size * config.workers),
+def compared_settings(config: AutoencoderTrainConfig, windows: WindowStore) -> dict[str, Any]:
+    """What must be the same when a run goes on, by dotted name."""
+    return settings_of(config) | {
+        "global_batch": config.batch_size * config.workers,
         "windows": file_sha256(windows.folder / MANIFEST),  # other files, other segments
     }
 

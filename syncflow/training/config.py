@@ -1,11 +1,11 @@
 """Settings of a training stage; the defaults are the paper's (Section 4, Setup Details)."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
-from syncflow.config import Config
+from syncflow.config import Config, Role
 from syncflow.data.config import DataFilters
 from syncflow.flow.config import FlowConfig
 from syncflow.model.config import DualDiTConfig
@@ -33,15 +33,15 @@ class OptimizerConfig(Config):
 class EngineConfig(Config):
     """How a step is computed; none of it changes what is learnt, but for the rounding of bf16."""
 
-    kind: Literal["deepspeed", "torch"] = "deepspeed"
+    kind: Annotated[Literal["deepspeed", "torch"], Role.WORK] = "deepspeed"
     """`deepspeed`: ZeRO; `torch`: plain, every worker holds all."""
-    zero_stage: Literal[0, 1, 2, 3] = 1
+    zero_stage: Annotated[Literal[0, 1, 2, 3], Role.WORK] = 1
     """What ZeRO shards over the workers: 1 optimizer states, 2 gradients too, 3 weights too."""
-    bf16: bool = True
+    bf16: Annotated[bool, Role.ROUNDING] = True
     """Matrix products in bfloat16 (autocast); weights, moments and losses stay float32."""
-    gradient_checkpointing: bool = False
+    gradient_checkpointing: Annotated[bool, Role.WORK] = False
     """Compute activations again in the backward pass: less memory, a third more time."""
-    compile: bool = False
+    compile: Annotated[bool, Role.WORK] = False
     """Compile each kind of block once with torch.compile; the first steps take minutes longer."""
 
     @model_validator(mode="after")
@@ -56,26 +56,26 @@ class EngineConfig(Config):
 class MachineConfig(Config):
     """The GPUs that `--plan` reckons with; the peak rate is also what MFU is a share of."""
 
-    gpu: str = "H100"
+    gpu: Annotated[str, Role.WORK] = "H100"
     """Their name, as H100, H200, A100, L40S."""
-    peak_tflops: float = Field(default=0, ge=0)
+    peak_tflops: Annotated[float, Role.WORK] = Field(default=0, ge=0)
     """Peak rate of bfloat16 matrix products, TFLOP/s; 0: known by the name."""
-    memory_gib: float = Field(default=80, gt=0)
+    memory_gib: Annotated[float, Role.WORK] = Field(default=80, gt=0)
     """Memory of one, GiB."""
-    mfu: float = Field(default=0.3, gt=0, le=1)
+    mfu: Annotated[float, Role.WORK] = Field(default=0.3, gt=0, le=1)
     """Share of the peak rate that training is expected to reach."""
 
 
 class CheckpointConfig(Config):
     """What is kept of a run, and how often."""
 
-    every: int = Field(default=500, ge=1)
+    every: Annotated[int, Role.WORK] = Field(default=500, ge=1)
     """Steps between the states from which a run resumes."""
-    keep: int = Field(default=3, ge=1)
+    keep: Annotated[int, Role.WORK] = Field(default=3, ge=1)
     """States kept; the oldest go."""
-    weights: Literal["ema", "raw"] = "ema"
+    weights: Annotated[Literal["ema", "raw"], Role.WORK] = "ema"
     """What is handed to the next stage and to sampling: the moving average, or the last step's."""
-    average_last: int = Field(default=1, ge=1)
+    average_last: Annotated[int, Role.WORK] = Field(default=1, ge=1)
     """Average this many states, the last ones, in the hand-over (3 in the paper's ablations)."""
 
     @model_validator(mode="after")
@@ -88,13 +88,13 @@ class CheckpointConfig(Config):
 class SamplesConfig(Config):
     """Clips that are made while a stage trains."""
 
-    every: int = Field(default=0, ge=0)
+    every: Annotated[int, Role.WORK] = Field(default=0, ge=0)
     """Steps between them; they are made at the end too. 0: never."""
-    count: int = Field(default=4, ge=1)
+    count: Annotated[int, Role.WORK] = Field(default=4, ge=1)
     """Clips, for the first windows of the test split."""
-    steps: int = Field(default=25, ge=1)
+    steps: Annotated[int, Role.WORK] = Field(default=25, ge=1)
     """Euler steps of each."""
-    guidance: float = Field(default=1.0, ge=0)
+    guidance: Annotated[float, Role.WORK] = Field(default=1.0, ge=0)
     """Guidance weight; 1 is the plain conditional velocity, in half the time."""
 
 
@@ -104,21 +104,21 @@ class TrainConfig(Config):
     stage: StageName
     """`video` trains the video tower, `audio` the audio tower and adaptors with the video tower frozen,
     `joint` everything."""
-    data: Path
+    data: Annotated[Path, Role.WORK]
     """Dataset of latents, as precompute_latents.py wrote it."""
-    output: Path = Path("out/train")
+    output: Annotated[Path, Role.WORK] = Path("out/train")
     """Folder of the whole run; this stage writes into its subfolder of the stage's name. With several
     machines it lies on shared storage."""
-    initialise_from: str = "auto"
+    initialise_from: Annotated[str, Role.WORK] = "auto"
     """First weights: `auto` (the checkpoint of the stage before, under the same output; nothing for
     `video`), `none`, a checkpoint folder, or an Open-Sora v1.2 folder or hub id
     (hpcai-tech/OpenSora-STDiT-v3) for the video tower; stage `audio` leaves it as it is there."""
-    experiment: str = "syncflow"
+    experiment: Annotated[str, Role.WORK] = "syncflow"
     """Experiment in MLflow."""
-    run: str = ""
+    run: Annotated[str, Role.WORK] = ""
     """Name of the parent run, the stages' common one; empty takes the name of `output`, or of the folder
     above where that is `runs`."""
-    tracking_uri: str = ""
+    tracking_uri: Annotated[str, Role.WORK] = ""
     """MLflow's store or server; empty takes mlflow.db beside `output`, `none` tracks nothing."""
     model: DualDiTConfig = DualDiTConfig()
     """The two towers and the adaptors."""
@@ -134,7 +134,7 @@ class TrainConfig(Config):
     """States and hand-over."""
     machine: MachineConfig = MachineConfig()
     """The GPUs."""
-    plan: bool = False
+    plan: Annotated[bool, Role.WORK] = False
     """Print what the stage needs (memory, hours, data rate, disk) and start nothing."""
     whitening_samples: int = Field(default=1024, ge=1)
     """`audio` with model.adaptor.whiten: samples on whose features the whitening is measured."""
@@ -144,18 +144,18 @@ class TrainConfig(Config):
     video_lr_share: float = Field(default=1.0, gt=0, le=1)
     """`joint`: the video tower's learning rate, as a share of optimizer.lr. Below 1 the features that the
     sound was trained on change more slowly."""
-    steps: int = Field(default=150_000, ge=1)
+    steps: Annotated[int, Role.WORK] = Field(default=150_000, ge=1)
     """Updates in all."""
-    batch_size: int = Field(default=16, ge=1)
+    batch_size: Annotated[int, Role.WORK] = Field(default=16, ge=1)
     """Samples a worker, in one forward pass."""
-    accumulate: int = Field(default=1, ge=1)
+    accumulate: Annotated[int, Role.WORK] = Field(default=1, ge=1)
     """Forward passes that make one update."""
-    workers: int = Field(default=32, ge=1)
+    workers: Annotated[int, Role.WORK] = Field(default=32, ge=1)
     """Processes; one GPU each where there are GPUs."""
-    min_workers: int = Field(default=0, ge=0)
+    min_workers: Annotated[int, Role.WORK] = Field(default=0, ge=0)
     """Train on with as few as these when others are lost, and with up to `workers` when they are back;
     an update keeps its samples. 0: exactly `workers`."""
-    max_failures: int = Field(default=3, ge=0)
+    max_failures: Annotated[int, Role.WORK] = Field(default=3, ge=0)
     """How often workers that died are started again, from the last state."""
     prompt_dropout: float = Field(default=0.1, ge=0, le=1)
     """Share of prompts that the null prompt replaces, for guidance."""
@@ -163,19 +163,19 @@ class TrainConfig(Config):
     """Decay a step of the moving average of the weights (reached slowly: (1+n)/(10+n)); 0: none."""
     seed: int = 0
     """Seed of the first weights, the order of samples, noise, times and dropped prompts."""
-    log_every: int = Field(default=10, ge=1)
+    log_every: Annotated[int, Role.WORK] = Field(default=10, ge=1)
     """Steps between points in MLflow and progress lines."""
-    validate_every: int = Field(default=500, ge=0)
+    validate_every: Annotated[int, Role.WORK] = Field(default=500, ge=0)
     """Steps between validations on the test split, with fixed noise and times; 0: never."""
-    validation_batches: int = Field(default=8, ge=1)
+    validation_batches: Annotated[int, Role.WORK] = Field(default=8, ge=1)
     """Batches of a validation."""
     samples: SamplesConfig = SamplesConfig()
     """Clips for eyes and ears, with their sync score."""
-    cache_gb: float = Field(default=4.0, gt=0)
+    cache_gb: Annotated[float, Role.WORK] = Field(default=4.0, gt=0)
     """Memory a worker for latents read before, GiB."""
-    cpus_per_worker: int = Field(default=1, ge=1)
+    cpus_per_worker: Annotated[int, Role.WORK] = Field(default=1, ge=1)
     """CPU cores that a worker takes."""
-    allow_change: tuple[str, ...] = ()
+    allow_change: Annotated[tuple[str, ...], Role.WORK] = ()
     """Settings, by dotted name, in which a resumed run may differ from its beginning."""
 
     @model_validator(mode="after")

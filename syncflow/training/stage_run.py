@@ -5,6 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
+from syncflow.config import settings_of
 from syncflow.data.batches import LatentDataset
 from syncflow.errors import UserError
 from syncflow.hashing import tensors_sha256
@@ -32,12 +33,6 @@ from syncflow.training.validation import Validation
 from syncflow.training.whitening import whiten
 
 EngineFactory = Callable[[FlowObjective, TrainConfig], Engine[LatentBatch]]
-NOT_COMPARED = {
-    *("output", "data", "experiment", "run", "tracking_uri", "initialise_from", "workers", "min_workers"),
-    *("batch_size", "accumulate", "max_failures", "log_every", "cache_gb", "cpus_per_worker"),
-    *("allow_change", "steps", "validate_every", "validation_batches", "samples", "engine", "checkpoint"),
-    *("machine", "plan"),
-}
 
 
 def torch_engine(objective: FlowObjective, config: TrainConfig) -> TorchEngine[LatentBatch]:
@@ -175,19 +170,10 @@ def validation_of(
 
 def compared_settings(config: TrainConfig, *, dataset: str, frozen: str) -> dict[str, Any]:
     """What must be the same when a run goes on, by dotted name."""
-    flat: dict[str, Any] = {"dataset": dataset, "frozen_weights": frozen}
+    flat: dict[str, Any] = {"dataset": dataset, "frozen_weights": frozen, **settings_of(config)}
     flat["samples_an_update"] = config.update_samples
     if config.flow.coupling.method != "none" and config.flow.coupling.scope == "batch":
         flat["batch_size"] = config.batch_size  # the samples that exchange noise
-
-    def walk(values: dict[str, Any], prefix: str) -> None:
-        for name, value in values.items():
-            if isinstance(value, dict):
-                walk(value, f"{prefix}{name}.")
-            else:
-                flat[prefix + name] = value
-
-    walk({k: v for k, v in config.model_dump(mode="json").items() if k not in NOT_COMPARED}, "")
     if config.optimizer.decay != "none":
         flat["steps"] = config.steps  # the end of the schedule
     return flat
