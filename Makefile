@@ -4,13 +4,14 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 READY = $(VENV)/.ready
 OUT ?= out/demo
+GPU_PYTHON ?= 3.12
 
 export OMP_NUM_THREADS ?= 1
 export HF_HUB_OFFLINE ?= 1
 export RAY_USAGE_STATS_ENABLED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-ray test-plain test-fast test-gpu lint types format clean
+.PHONY: help install demo test test-ray test-plain test-fast test-gpu bench-gpu gpu-wheels lint types format clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' | column -t -s '|'
@@ -43,6 +44,16 @@ test-fast: $(READY)  ## only the tests that take seconds
 
 test-gpu: $(READY)  ## those that need a CUDA device
 	$(BIN)/python -m pytest -m gpu
+
+bench-gpu: $(READY)  ## what one GPU reaches, beside what was foretold: 8 minutes, a table and out/bench_gpu.json
+	PYTHONPATH=. $(BIN)/python benchmarks/bench_gpu.py
+
+gpu-wheels: $(READY)  ## out/wheels: what bench-gpu needs on a machine with PyTorch, transformers and no network
+	$(BIN)/python -m pip download -q --no-deps --only-binary=:all: --python-version $(GPU_PYTHON) -d out/wheels \
+		--platform manylinux_2_17_x86_64 --platform manylinux2014_x86_64 --platform any \
+		$$($(BIN)/python -m pip list --format freeze | grep -E '^(diffusers|pydantic|pydantic_core|annotated-types|typing-inspection|hjson)==')
+	DS_BUILD_OPS=0 $(BIN)/python -m pip wheel -q --no-deps --no-build-isolation -w out/wheels \
+		$$($(BIN)/python -m pip list --format freeze | grep '^deepspeed==')
 
 lint: $(READY)  ## ruff and pyright
 	$(BIN)/ruff check .

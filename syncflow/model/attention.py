@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from syncflow.model.linear import Linear, linear_gelu
+from syncflow.model.temporal_attention import attend_over_time
 
 EPS = 1e-6
 
@@ -57,8 +58,7 @@ class HeadNorm(nn.Module):
 class SelfAttention(nn.Module):
     """Multi-head attention along the second axis of `b n g e`; the `g` sequences do not meet.
 
-    Groups join the heads rather than the batch, so attention along an outer axis (the frames of
-    every patch) needs no transposed copy of its queries and keys.
+    So attention along an outer axis (the frames of every patch) needs no transposed copy of its input.
     """
 
     def __init__(self, width: int, *, num_heads: int) -> None:
@@ -75,9 +75,7 @@ class SelfAttention(nn.Module):
         query, key = self.query_norm(query), self.key_norm(key)
         if rotation is not None:
             query, key = rotate(query, rotation), rotate(key, rotation)
-        query, key, value = (each.flatten(2, 3).transpose(1, 2) for each in (query, key, value))
-        mixed = F.scaled_dot_product_attention(query, key, value)  # b (g h) n d
-        return self.output(mixed.transpose(1, 2).reshape(x.shape))
+        return self.output(attend_over_time(query, key, value).reshape(x.shape))
 
 
 class CrossAttention(nn.Module):

@@ -1,0 +1,55 @@
+"""Euler steps with guidance, of one clip and of several."""
+
+from functools import partial
+
+import torch
+
+from gpu_parts.runner import Found
+from gpu_parts.setting import Setting
+from syncflow.flow.config import GuidanceConfig, SolverConfig
+from syncflow.records import AVLatents, ClipSpec
+from syncflow.systems.given import Given
+from syncflow.systems.prompts import Prompts
+from syncflow.systems.sampling import sample
+from syncflow.systems.velocity import ClipVelocity
+
+WHOLE = 50  # steps of a sampled clip; fewer are timed
+
+
+@torch.no_grad()
+def sampling(setting: Setting, found: Found) -> None:
+    from syncflow.model.compiled import compile_blocks
+
+    dtype = setting.product_type
+    model = setting.random_model(dtype=dtype).eval()
+    steps = setting.of(16, 2)
+    floors = {1: setting.predicted(660, 660), 4: setting.predicted(2640, 2640)}
+    foretold = {"eager": setting.predicted(4600), "compiled": None}
+    for way in ("eager", "compiled") if setting.on_gpu else ("eager",):
+        if way == "compiled":
+            compile_blocks(model, setting="speed.compile")
+        for clips in (1, setting.of(4, 2)):
+            seconds = setting.seconds(
+                partial(_text_to_clip, setting, model, clips=clips, steps=steps), repeats=2, warm=1
+            )
+            predicted = foretold[way] if clips == 1 else None
+            found.add(f"{clips} clips, {WHOLE} steps, {way}", 1e3 * seconds * WHOLE / steps, "ms",
+                      predicted=predicted, floor=floors.get(clips))  # fmt: skip
+
+
+def _text_to_clip(setting: Setting, model, *, clips: int, steps: int) -> AVLatents:
+    spec = ClipSpec(height=setting.pixels, width=setting.pixels)
+    text = setting.text(
+        clips, tokens=setting.of(300, 12), device=setting.device, dtype=torch.float32, whole=True
+    )
+    return sample(
+        ClipVelocity(model=model, spec=spec, frame_spans=model.settings.frame_spans),
+        setting.latents(clips, device=setting.device),
+        prompts=Prompts(text=text, negative=None),
+        given=Given(latents=AVLatents(video=None, audio=None), keep=AVLatents(video=None, audio=None)),
+        guidance=GuidanceConfig(),
+        solver=SolverConfig(steps=steps),
+        strength=1.0,
+        video_steps_per_batch=1,
+        callback=lambda step: None,
+    )
