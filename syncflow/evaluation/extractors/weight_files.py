@@ -1,0 +1,117 @@
+"""Where a backbone's weights are found, and what is said when they are not: never a number without them."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from syncflow.errors import UserError
+from syncflow.hashing import file_sha256
+
+M = TypeVar("M", bound=nn.Module)
+CONVERT = "pipelines/convert_weights.py"
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightFile:
+    """A public checkpoint: what it is called, where it comes from, and under which licence."""
+
+    name: str  # upstream file name
+    source: str  # repository or site that publishes it
+    licence: str
+    megabytes: int
+
+    @property
+    def converted(self) -> str:
+        """Name of the file that is read: its tensors as safetensors."""
+        return f"{Path(self.name).stem}.safetensors"
+
+    @property
+    def needs(self) -> str:
+        """One line for a person who does not have it."""
+        return f"{self.name} ({self.megabytes} MB, {self.licence}) from {self.source}"
+
+
+class MissingWeightsError(UserError):
+    """A backbone's file is not there; `file` says which."""
+
+    def __init__(self, file: WeightFile, folder: Path) -> None:
+        self.file = file
+        pickled = folder / file.name
+        if pickled.is_file() and pickled.suffix != ".safetensors":
+            remedy = f"convert it once: {CONVERT} {pickled} {folder / file.converted}"
+        else:
+            remedy = f"put it there, converted by {CONVERT} unless it is safetensors already"
+        super().__init__(f"{folder / file.converted}: no such file; it is {file.needs}; {remedy}")
+
+
+def find(file: WeightFile, folder: Path) -> Path:
+    """The file's converted form in `folder`.
+
+    Raises:
+        MissingWeightsError: it is not there.
+    """
+    path = folder / file.converted
+    if not path.is_file():
+        raise MissingWeightsError(file, folder)
+    return path
+
+
+def read(path: Path) -> dict[str, Tensor]:
+    """The tensors of a safetensors file.
+
+    Raises:
+        UserError: it is damaged or of another kind.
+    """
+    try:
+        return load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{path}: not a safetensors file ({error}); convert it with {CONVERT}") from None
+
+
+def load(
+    build: Callable[[], M],
+    file: WeightFile,
+    folder: Path,
+    *,
+    rename: Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]] = lambda tensors: tensors,
+) -> tuple[M, str]:
+    """The module that `build` makes, with the file's weights, in evaluation mode; and the file's sha256.
+
+    Args:
+        rename: from upstream's names to the module's; what it leaves out is ignored.
+
+    Raises:
+        MissingWeightsError: no such file.
+        UserError: its names or shapes are not the backbone's.
+    """
+    path = find(file, folder)
+    return with_weights(build, rename(read(path)), source=str(path)), file_sha256(path)
+
+
+def with_weights(build: Callable[[], M], tensors: Mapping[str, Tensor], *, source: str) -> M:
+    """The module that `build` makes, holding `tensors`; every name and shape must fit.
+
+    Raises:
+        UserError: they do not.
+    """
+    with torch.device("meta"):
+        module = build()
+    expected = module.state_dict()
+    wrong = [f"{name} is missing" for name in expected if name not in tensors]
+    wrong += [f"{name} is not of this backbone" for name in tensors if name not in expected]
+    wrong += [
+        f"{name} is {list(tensors[name].shape)}, expected {list(value.shape)}"
+        for name, value in expected.items()
+        if name in tensors and tensors[name].shape != value.shape
+    ]
+    if wrong:
+        more = f" and {len(wrong) - 3} more" if len(wrong) > 3 else ""
+        raise UserError(f"{source}: other weights than this backbone's: {'; '.join(wrong[:3])}{more}")
+    module.load_state_dict(dict(tensors), assign=True)
+    return module.eval().requires_grad_(False)
