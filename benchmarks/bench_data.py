@@ -166,7 +166,9 @@ def step_of_training(config: BenchConfig) -> None:
     settings = load_config(TrainConfig, ROOT / "pipelines/configs/tiny/joint.yaml", values)
     model = DualDiT(**settings.model.model_dump())
     stage = STAGES["joint"]
-    objective = FlowObjective(model, stage=stage, flow=settings.flow, spec=dataset.spec, seed=0)
+    objective = FlowObjective(
+        model, stage=stage, flow=settings.flow, spec=dataset.spec, frame_times=dataset.frame_times, seed=0
+    )
     times = []
     for step in range(4):
         batch = dataset.batch(step, batch_size=config.batch)

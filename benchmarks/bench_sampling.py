@@ -10,6 +10,7 @@ import torch
 from pydantic import Field
 from timing import medians
 
+from syncflow.autoencoders.spans import frame_spans, frame_times
 from syncflow.command_line import parse_arguments, run
 from syncflow.config import Config, read_preset, validate
 from syncflow.flow.config import GuidanceConfig, SolverConfig
@@ -61,7 +62,7 @@ def main() -> None:
     model = _model(config)
     settings, device = model.settings, config.device
     spec = ClipSpec(height=config.size, width=config.size)
-    spans = settings.frame_spans
+    spans = frame_spans(spec.num_frames, frames_per_chunk=17, stride=4)  # as the video VAE cuts them
     side = config.size // 8  # the video VAE's stride in space
     noise = AVLatents(
         video=torch.randn(config.batch, settings.video.in_channels, len(spans), side, side, device=device),
@@ -74,7 +75,7 @@ def main() -> None:
         dropped=torch.zeros(config.batch, dtype=torch.bool, device=device),
     )
     prompts = Prompts(text=text, negative=None)
-    clip = ClipVelocity(model=model, spec=spec, frame_spans=spans)
+    clip = ClipVelocity(model=model, spec=spec, frame_times=frame_times(spans, fps=spec.fps))
     field = GuidedVelocity(
         clip, text=text, negative=None, config=GuidanceConfig(), prepare=model.prepare_text
     )

@@ -58,7 +58,12 @@ class BareLoop:
         model = copy.deepcopy(starting_model(config)[0])
         stage = STAGES[config.stage]
         self.objective = FlowObjective(
-            model, stage=stage, flow=config.flow, spec=dataset.spec, seed=config.seed
+            model,
+            stage=stage,
+            flow=config.flow,
+            spec=dataset.spec,
+            frame_times=dataset.frame_times,
+            seed=config.seed,
         )
         self.optimizer = stage_adamw(self.objective, config)
         self.batches = [

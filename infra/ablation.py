@@ -127,7 +127,14 @@ def held_out_loss(checkpoint: Path, data: Path, *, passes: int) -> dict[str, flo
     settings = load_config(TrainConfig, checkpoint / "resolved.yaml")
     held_out = LatentDataset(data, split="test")
     stage = STAGES[manifest.stage]
-    objective = FlowObjective(model, stage=stage, flow=settings.flow, spec=held_out.spec, seed=0).eval()
+    objective = FlowObjective(
+        model,
+        stage=stage,
+        flow=settings.flow,
+        spec=held_out.spec,
+        frame_times=held_out.frame_times,
+        seed=0,
+    ).eval()
     size = min(settings.batch_size, len(held_out))
     with torch.no_grad():
         return average(

@@ -113,9 +113,7 @@ class StageSamples(Callback):
         clean = self.config.flow.time.clean_video > 0
         with torch.autocast(where.type, dtype=torch.bfloat16, enabled=self.config.engine.bf16):
             made = sample(
-                ClipVelocity(
-                    model=model, spec=self.spec, frame_spans=self.video_vae.frame_spans(self.spec.num_frames)
-                ),
+                ClipVelocity(model=model, spec=self.spec, frame_times=self.objective.frame_times),
                 starting_noise(
                     like, batch=len(batch.index), seed=self.config.seed, index=None, given=NOTHING
                 ),

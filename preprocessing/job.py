@@ -90,6 +90,7 @@ def _finish(plan: Plan, config: PrecomputeConfig, recipe: Recipe) -> DatasetMani
         recipe=recipe.sha256,
         keys=[(ref.dataset, ref.clip_id) for ref in plan.refs],
         spec=config.spec,
+        frame_spans=recipe.frame_spans,
         video_vae=recipe.video_vae,
         audio_vae=recipe.audio_vae,
         text_encoder=recipe.text_encoder,

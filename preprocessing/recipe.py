@@ -23,6 +23,7 @@ class Recipe:
     """Everything that makes the rows but the clips, by name, and the models that went into it."""
 
     parts: dict[str, Any]
+    frame_spans: tuple[tuple[int, int], ...]  # of the video VAE, for the window
     video_vae: Weights
     audio_vae: Weights
     text_encoder: Weights
@@ -48,15 +49,17 @@ def make_recipe(config: PrecomputeConfig, encoders: Encoders) -> Recipe:
     video = Weights(sha256=_sha256(encoders.video_vae), location=settings.video_vae)
     audio = Weights(sha256=_sha256(encoders.audio_vae), location=settings.audio_vae)
     words = Weights(sha256=text.sha256, location=settings.text.location)
+    spans = tuple(encoders.video_vae.frame_spans(config.spec.num_frames))
     parts = settings_of(config) | {
         "decoder's version": decoder_version(config.decode.backend),
         "version of the columns": SCHEMA_VERSION,
         "weights of encode.video_vae": video.sha256,
+        "frame spans of encode.video_vae": spans,  # no weight says them
         "weights of encode.audio_vae": audio.sha256,
         "weights of encode.text": words.sha256,
     }
     parts = json.loads(json.dumps(parts))  # as it will be read
-    return Recipe(parts=parts, video_vae=video, audio_vae=audio, text_encoder=words)
+    return Recipe(parts=parts, frame_spans=spans, video_vae=video, audio_vae=audio, text_encoder=words)
 
 
 def check_recipe(config: PrecomputeConfig, recipe: Recipe, ledger: list[LedgerRow]) -> None:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Split = Literal["train", "test"]
+FrameTimes = tuple[tuple[float, float], ...]  # start and end of each video latent frame, seconds
 
 
 class ClipSpec(Config):

@@ -6,7 +6,10 @@ first latent frame of a chunk may stand for fewer frames than the others. Anythi
 audio time must use this table, never `i / stride`.
 """
 
+from collections.abc import Iterable
+
 from syncflow.errors import UserError
+from syncflow.records import FrameTimes
 
 
 def chunk_lengths(num_frames: int, *, frames_per_chunk: int) -> list[int]:
@@ -31,3 +34,8 @@ def frame_spans(num_frames: int, *, frames_per_chunk: int, stride: int) -> list[
             spans.append((start + max(first, 0), start + first + stride - 1))
         start += length
     return spans
+
+
+def frame_times(spans: Iterable[tuple[int, int]], *, fps: float) -> FrameTimes:
+    """When each latent frame starts and ends, seconds from the clip's start; `spans` as `frame_spans`."""
+    return tuple((first / fps, (last + 1) / fps) for first, last in spans)

@@ -13,10 +13,10 @@ from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor
 
 from syncflow.autoencoders.moments import Moments, check_statistics, split_moments
-from syncflow.autoencoders.spans import chunk_lengths, frame_spans
+from syncflow.autoencoders.spans import chunk_lengths, frame_spans, frame_times
 from syncflow.autoencoders.temporal_vae import TemporalVAE
 from syncflow.errors import UserError
-from syncflow.records import ClipSpec
+from syncflow.records import ClipSpec, FrameTimes
 
 
 class VideoVAE(ModelMixin, ConfigMixin):
@@ -77,6 +77,10 @@ class VideoVAE(ModelMixin, ConfigMixin):
         """`(first, last)` pixel frame of each latent frame, both included."""
         stride = self.temporal.stride
         return frame_spans(num_frames, frames_per_chunk=self.frames_per_chunk, stride=stride)
+
+    def frame_times(self, spec: ClipSpec) -> FrameTimes:
+        """Start and end of each latent frame of a window, seconds."""
+        return frame_times(self.frame_spans(spec.num_frames), fps=spec.fps)
 
     def latent_shape(self, spec: ClipSpec) -> tuple[int, int, int, int]:
         """`(c, t, h, w)` of a window.

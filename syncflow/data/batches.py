@@ -21,7 +21,7 @@ from syncflow.data.parquet.schema import MAX_LATENT, MOMENTS
 from syncflow.data.store import GroupCache, read_moments, read_tokens
 from syncflow.errors import UserError
 from syncflow.noise import keyed_generator
-from syncflow.records import AVLatents, ClipSpec, LatentBatch, Split, TextBatch
+from syncflow.records import AVLatents, ClipSpec, FrameTimes, LatentBatch, Split, TextBatch
 
 GIB = 1 << 30
 
@@ -72,6 +72,11 @@ class LatentDataset:
     def spec(self) -> ClipSpec:
         """The window of every sample."""
         return self.manifest.spec
+
+    @property
+    def frame_times(self) -> FrameTimes:
+        """Start and end of each video latent frame, seconds from the window's start: the video VAE's own."""
+        return self.manifest.frame_times
 
     @property
     def fingerprint(self) -> str:

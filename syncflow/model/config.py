@@ -3,7 +3,7 @@
 Nothing here imports torch: a pipeline rejects a wrong key before it loads anything heavy.
 """
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field, model_validator
 
@@ -130,19 +130,14 @@ class DualDiTConfig(Config):
     video: VideoTowerConfig = VideoTowerConfig()
     audio: AudioTowerConfig = AudioTowerConfig()
     adaptor: AdaptorConfig = AdaptorConfig()
-    frame_spans: tuple[tuple[int, int], ...] = (
-        (0, 0),
-        (1, 4),
-        (5, 8),
-        (9, 12),
-        (13, 16),
-        (17, 19),
-        (20, 23),
-        (24, 27),
-        (28, 31),
-    )
-    """First and last pixel frame of each video latent frame of the usual clip, as the video VAE's
-    `frame_spans(32)` gives them: they place the features on the audio's time axis."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_spans(cls, values: Any) -> Any:
+        """Settings of older versions held the frame spans of one clip; they are the video VAE's own now."""
+        if isinstance(values, dict) and "frame_spans" in values:
+            return {name: value for name, value in values.items() if name != "frame_spans"}
+        return values
 
     @model_validator(mode="after")
     def _check(self) -> "DualDiTConfig":
@@ -156,12 +151,6 @@ class DualDiTConfig(Config):
                 f"adaptor.kind none with widths {self.video.hidden_size} and {self.audio.hidden_size}: "
                 "features go in as they are, so set video.hidden_size and audio.hidden_size equal"
             )
-        starts = [0, *(last + 1 for _, last in self.frame_spans)]
-        if any(
-            first != start or last < first
-            for (first, last), start in zip(self.frame_spans, starts, strict=False)
-        ):
-            raise ValueError(f"frame_spans {self.frame_spans}: expected adjoining spans from frame 0 on")
         if self.adaptor.kind == "attention":
             _check_heads("adaptor (video)", self.video.hidden_size, self.adaptor.num_heads)
         return self

@@ -5,7 +5,6 @@ stages, ablations and video-to-audio differ in what they call, not in flags insi
 """
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -19,9 +18,7 @@ from syncflow.model.audio_tower import AudioTower
 from syncflow.model.config import DualDiTConfig
 from syncflow.model.text import PreparedText
 from syncflow.model.video_tower import VideoOutput, VideoTower
-from syncflow.records import AVLatents, TextBatch
-
-FrameSpans = Sequence[tuple[int, int]]
+from syncflow.records import AVLatents, FrameTimes, TextBatch
 
 
 class DualText(NamedTuple):
@@ -52,14 +49,19 @@ class DualDiT(ModelMixin, ConfigMixin):
         video: dict[str, Any],
         audio: dict[str, Any],
         adaptor: dict[str, Any],
-        frame_spans: FrameSpans,
     ) -> None:
         super().__init__()
-        settings = DualDiTConfig(video=video, audio=audio, adaptor=adaptor, frame_spans=frame_spans)  # type: ignore[arg-type]
+        settings = DualDiTConfig(video=video, audio=audio, adaptor=adaptor)  # type: ignore[arg-type]
         self.settings = settings
         self.video_tower = VideoTower(**settings.video.model_dump())
         self.adaptors = nn.ModuleList(_adaptor(settings) for _ in range(settings.audio.depth))
         self.audio_tower = AudioTower(**settings.audio.model_dump())
+
+    @classmethod
+    def extract_init_dict(cls, config_dict: dict[str, Any], **kwargs: Any) -> Any:
+        """As diffusers' own, for saved configs of older versions too, which held one clip's `frame_spans`."""
+        known = {name: value for name, value in config_dict.items() if name != "frame_spans"}
+        return super().extract_init_dict(known, **kwargs)
 
     @classmethod
     def random(cls, config: DualDiTConfig, *, generator: torch.Generator | None = None) -> "DualDiT":
@@ -93,15 +95,15 @@ class DualDiT(ModelMixin, ConfigMixin):
         fps: float,
         height: int,
         width: int,
-        frame_spans: FrameSpans | None = None,
+        frame_times: FrameTimes,
     ) -> AVLatents:
         """Velocities (float32) of the modalities that `x_t` has, at flow times `b` (0 noise, 1 data).
 
         Args:
             text: prompts, or `prepare_text(prompts)` to embed them once for many calls.
             fps: frames a second of the clip; height, width: its size in pixels.
-            frame_spans: the video VAE's `frame_spans(num_frames)`, for clips of another length than
-                the config's; see `feature_positions`.
+            frame_times: when each video latent frame starts and ends, seconds: the dataset's
+                `frame_times`, or the video VAE's `frame_times(spec)`; see `feature_positions`.
         """
         text = self.prepare_text(text)
         video = None
@@ -110,7 +112,7 @@ class DualDiT(ModelMixin, ConfigMixin):
         if x_t.audio is None:
             return AVLatents(video=None if video is None else video.velocity, audio=None)
         features = None if video is None else video.features
-        audio = self.audio(x_t.audio, t, text, features, frame_spans=frame_spans)
+        audio = self.audio(x_t.audio, t, text, features, frame_times=frame_times)
         return AVLatents(video=None if video is None else video.velocity, audio=audio)
 
     def video(
@@ -127,7 +129,7 @@ class DualDiT(ModelMixin, ConfigMixin):
         text: TextBatch | DualText,
         features: Sequence[Tensor] | None,
         *,
-        frame_spans: FrameSpans | None = None,
+        frame_times: FrameTimes,
     ) -> Tensor:
         """Adaptors and audio tower: velocity `b n d` under the video tower's features.
 
@@ -142,23 +144,29 @@ class DualDiT(ModelMixin, ConfigMixin):
             return self.audio_tower(z_a, t, video=None, video_positions=None, text=prompts)
         if features is None:
             raise ValueError("features None: this audio tower reads the video; pass those of DualDiT.video")
-        heard = self.adapt(features, z_a.shape[1], frame_spans=frame_spans)
+        heard = self.adapt(features, frame_times=frame_times)
         return self.audio_tower(z_a, t, video=heard.layers, video_positions=heard.positions, text=prompts)
 
-    def adapt(
-        self, features: Sequence[Tensor], n: int, *, frame_spans: FrameSpans | None = None
-    ) -> AdaptedFeatures:
-        """What the audio layers read beside `n` audio latents; it does not depend on these."""
+    def adapt(self, features: Sequence[Tensor], *, frame_times: FrameTimes) -> AdaptedFeatures:
+        """What the audio layers read beside the audio latents; it does not depend on these.
+
+        Raises:
+            ValueError: `frame_times` of another number of latent frames than the features'.
+        """
         frames, each = features[0].shape[1:3]
-        place = partial(self.feature_positions, frames, n, frame_spans)
+        if len(frame_times) != frames:
+            raise ValueError(
+                f"frame_times of {len(frame_times)} latent frames, features of {frames}: "
+                "pass the video VAE's frame_times of this clip"
+            )
         device = features[0].device
-        positions = place().to(device).repeat_interleave(each)
+        positions = self.feature_positions(frame_times).to(device).repeat_interleave(each)
         head_dim = self.settings.video.hidden_size // self.settings.adaptor.num_heads
         turn = rotation(positions, rotary_frequencies(head_dim, device=device))
         layers = tuple(
             adaptor(layer.flatten(1, 2), turn) for adaptor, layer in zip(self.adaptors, features, strict=True)
         )
-        parts = place(parts=self.adaptors[0].tokens).to(device)  # type: ignore[arg-type]
+        parts = self.feature_positions(frame_times, parts=self.adaptors[0].tokens).to(device)  # type: ignore[arg-type]
         return AdaptedFeatures(layers, parts.unflatten(0, (frames, 1, -1)).expand(-1, each, -1).flatten())
 
     def prepare_text(self, text: TextBatch | DualText) -> DualText:
@@ -169,31 +177,15 @@ class DualDiT(ModelMixin, ConfigMixin):
         audio = self.audio_tower.prepare_text(*parts) if self.audio_tower.reads_text else None
         return DualText(self.video_tower.prepare_text(*parts), audio)
 
-    def feature_positions(
-        self, frames: int, n: int, frame_spans: FrameSpans | None = None, *, parts: int = 1
-    ) -> Tensor:
-        """Middle of each of `frames` video latent frames on the axis of `n` audio latents, float32.
+    def feature_positions(self, frame_times: FrameTimes, *, parts: int = 1) -> Tensor:
+        """Middle of each video latent frame on the axis of the audio latents, float32: seconds times rate.
 
-        With `parts` they are the middles of so many equal parts of each frame, in their order.
-
-        Sound and picture are of the same length, so a span's place in the clip is its share of `n`.
-        Without `frame_spans` the config's table serves if it has as many frames; for other lengths
-        the frames are taken as evenly spaced, which is off by up to two pixel frames.
-
-        Raises:
-            ValueError: `frame_spans` of another number of frames.
+        With `parts` they are the middles of so many equal parts of each frame, in their order. The axis knows
+        nothing of the clip's length: a clip whose end falls within an audio latent is placed as any other.
         """
-        if frame_spans is None:
-            usual = self.settings.frame_spans
-            frame_spans = usual if len(usual) == frames else [(i, i) for i in range(frames)]
-        if len(frame_spans) != frames:
-            raise ValueError(
-                f"frame_spans of {len(frame_spans)} latent frames, features of {frames}: "
-                "pass the video VAE's frame_spans of this clip"
-            )
         shares = [(part + 0.5) / parts for part in range(parts)]
-        middles = [first + share * (last + 1 - first) for first, last in frame_spans for share in shares]
-        return torch.tensor(middles) * (n / (frame_spans[-1][1] + 1))
+        middles = [start + share * (end - start) for start, end in frame_times for share in shares]
+        return torch.tensor([self.settings.audio.latent_rate * middle for middle in middles])
 
 
 def _adaptor(settings: DualDiTConfig) -> nn.Module:

@@ -150,6 +150,13 @@ def _check_rates(pipeline: SyncFlowPipeline, config: GenerateConfig) -> None:
     for name, wanted, ours in rates:
         if wanted != ours:
             raise UserError(f"{name}: {wanted}, and the checkpoint was trained at {ours}; set it to {ours}")
+    audio, placed = pipeline.audio_vae, pipeline.dual_dit.settings.audio.latent_rate
+    rate = audio.config.sample_rate / audio.hop
+    if rate != placed:
+        raise UserError(
+            f"checkpoint {config.checkpoint}: its model places audio latents by {placed:g} a second "
+            f"(model.audio.latent_rate), its audio VAE makes {rate:g}; train with that rate"
+        )
 
 
 def _cast(dual_dit: DualDiT, dtype: str) -> DualDiT:

@@ -156,9 +156,7 @@ class SyncFlowPipeline(SyncFlowParts):
                 return self._call_back(callback_on_step_end, step)
 
             x_1 = sample(
-                ClipVelocity(
-                    model=self.dual_dit, spec=spec, frame_spans=self.video_vae.frame_spans(spec.num_frames)
-                ),
+                ClipVelocity(model=self.dual_dit, spec=spec, frame_times=self.video_vae.frame_times(spec)),
                 noise,
                 prompts=prompts,
                 given=given,

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor
 
 from syncflow.flow.latents import per_sample
-from syncflow.model.dual_dit import AdaptedFeatures, DualDiT, DualText, FrameSpans
+from syncflow.model.dual_dit import AdaptedFeatures, DualDiT, DualText
 from syncflow.model.text import PreparedText
 from syncflow.model.video_tower import VideoOutput
-from syncflow.records import AVLatents, ClipSpec
+from syncflow.records import AVLatents, ClipSpec, FrameTimes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,12 +19,12 @@ class ClipVelocity:
 
     model: DualDiT
     spec: ClipSpec
-    frame_spans: FrameSpans
+    frame_times: FrameTimes
 
     def __call__(self, x_t: AVLatents, t: Tensor, text: DualText) -> AVLatents:
         spec = self.spec
         return self.model(
-            x_t, t, text, fps=spec.fps, height=spec.height, width=spec.width, frame_spans=self.frame_spans
+            x_t, t, text, fps=spec.fps, height=spec.height, width=spec.width, frame_times=self.frame_times
         )
 
 
@@ -52,8 +52,8 @@ class ReusedVideo:
         self.calls += 1
         audio = None
         if x_t.audio is not None:
-            spans = self.clip.frame_spans
-            audio = self.clip.model.audio(x_t.audio, t, text, self.found.features, frame_spans=spans)
+            times = self.clip.frame_times
+            audio = self.clip.model.audio(x_t.audio, t, text, self.found.features, frame_times=times)
         return AVLatents(video=self.found.velocity, audio=audio)
 
 
@@ -103,14 +103,14 @@ class SoundVelocity:
         assert x_t.audio is not None, "the sound is what is made"
         tower = self.clip.model.audio_tower
         if not tower.reads_video:
-            return AVLatents(video=None, audio=self.clip.model.audio(x_t.audio, t, text, None))
-        batch, audio_latents = x_t.audio.shape[:2]
-        copies = batch // len(self.video.x_1)
-        heard = self._adapted(float(t[0]), text, copies=copies, audio_latents=audio_latents)
+            audio = self.clip.model.audio(x_t.audio, t, text, None, frame_times=self.clip.frame_times)
+            return AVLatents(video=None, audio=audio)
+        copies = len(x_t.audio) // len(self.video.x_1)
+        heard = self._adapted(float(t[0]), text, copies=copies)
         audio = tower(x_t.audio, t, video=heard.layers, video_positions=heard.positions, text=text.audio)
         return AVLatents(video=None, audio=audio)
 
-    def _adapted(self, t: float, text: DualText, *, copies: int, audio_latents: int) -> AdaptedFeatures:
+    def _adapted(self, t: float, text: DualText, *, copies: int) -> AdaptedFeatures:
         """What the audio layers read of the video when the sound is at time `t`."""
         if text is not self.text:
             self.text, self.known = text, {}
@@ -118,12 +118,10 @@ class SoundVelocity:
         if own not in self.known:
             later = [each for each in self.times if each > t and self.alike(each) == self.alike(t)]
             times = list(dict.fromkeys(self.video.time(each) for each in [t, *later[: self.per_batch - 1]]))
-            self.known = self._compute(times, text, copies=copies, audio_latents=audio_latents)
+            self.known = self._compute(times, text, copies=copies)
         return self.known[own]
 
-    def _compute(
-        self, times: list[float], text: DualText, *, copies: int, audio_latents: int
-    ) -> dict[float, AdaptedFeatures]:
+    def _compute(self, times: list[float], text: DualText, *, copies: int) -> dict[float, AdaptedFeatures]:
         batch, device = len(self.video.x_1), self.video.x_1.device
         each = [torch.full((batch,), t, device=device) for t in times]
         spec, model = self.clip.spec, self.clip.model
@@ -135,7 +133,7 @@ class SoundVelocity:
             height=spec.height,
             width=spec.width,
         ).features
-        heard = model.adapt(found, audio_latents, frame_spans=self.clip.frame_spans)
+        heard = model.adapt(found, frame_times=self.clip.frame_times)
         parts = zip(*(layer.chunk(len(times)) for layer in heard.layers), strict=True)
         return {t: AdaptedFeatures(layers, heard.positions) for t, layers in zip(times, parts, strict=True)}
 

@@ -16,7 +16,7 @@ from syncflow.flow.path import sample_path
 from syncflow.flow.time_sampling import sample_times, shift_ratio, video_times
 from syncflow.model.dual_dit import DualDiT
 from syncflow.model.video_tower import VideoOutput
-from syncflow.records import AVLatents, ClipSpec, LatentBatch, PathSample, TextBatch
+from syncflow.records import AVLatents, ClipSpec, FrameTimes, LatentBatch, PathSample, TextBatch
 from syncflow.training.engine import Metrics
 from syncflow.training.stages import Stage, freeze
 
@@ -33,14 +33,32 @@ class FlowObjective(nn.Module):
     In training mode noise and times are drawn by (seed, sample index). In evaluation mode the times are a
     grid (sample i has the middle of time bucket i), and the noise is fixed.
     With `flow.audio_draws` K a sample of training has K audio noises under one pass of the video tower.
+
+    Args:
+        model: both towers and the adaptors.
+        stage: which parts train, and which modalities are scored.
+        flow: the path, its times, the coupling and the loss.
+        spec: the window of the dataset.
+        frame_times: the dataset's `frame_times`, which place the video features in time.
+        seed: of noise and times.
     """
 
-    def __init__(self, model: DualDiT, *, stage: Stage, flow: FlowConfig, spec: ClipSpec, seed: int) -> None:
+    def __init__(
+        self,
+        model: DualDiT,
+        *,
+        stage: Stage,
+        flow: FlowConfig,
+        spec: ClipSpec,
+        frame_times: FrameTimes,
+        seed: int,
+    ) -> None:
         super().__init__()
         freeze(model, stage)
         self.trained = nn.ModuleDict({part: getattr(model, part) for part in stage.trains})
         self._outside = (model,)  # in a tuple: not a submodule
         self.stage, self.flow, self.spec, self.seed = stage, flow, spec, seed
+        self.frame_times = frame_times
         self.needs_video = "video" in stage.scores or model.audio_tower.reads_video
         self.needs_audio = "audio" in stage.scores
         self.clean_video = flow.time.clean_video if self.needs_audio else 0.0
@@ -119,7 +137,8 @@ class FlowObjective(nn.Module):
         if x_t.audio is None:
             return AVLatents(video=velocity, audio=None)
         features = None if video is None else video.features
-        heard = self.model.audio(x_t.audio, rows_like(t, x_t.audio), text, features)
+        times = rows_like(t, x_t.audio)
+        heard = self.model.audio(x_t.audio, times, text, features, frame_times=self.frame_times)
         return AVLatents(video=velocity, audio=heard)
 
     def features(self, batch: LatentBatch) -> tuple[Tensor, ...]:
@@ -156,7 +175,7 @@ class FlowObjective(nn.Module):
                 tokens=text.tokens.roll(1, 0), mask=text.mask.roll(1, 0), dropped=text.dropped.roll(1, 0)
             ),
         )
-        heard = self.model.audio(audio, path.t, text, seen.features)
+        heard = self.model.audio(audio, path.t, text, seen.features, frame_times=self.frame_times)
         each = (heard.float() - target.float()).square().flatten(1).mean(1)
         if len(each) < 2:
             each = torch.full_like(each, torch.nan)

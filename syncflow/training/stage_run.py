@@ -71,7 +71,14 @@ def run_stage(
         model.enable_gradient_checkpointing()
     if config.engine.compile:
         compile_blocks(model, setting="engine.compile")
-    objective = FlowObjective(model, stage=stage, flow=config.flow, spec=dataset.spec, seed=config.seed)
+    objective = FlowObjective(
+        model,
+        stage=stage,
+        flow=config.flow,
+        spec=dataset.spec,
+        frame_times=dataset.frame_times,
+        seed=config.seed,
+    )
     state = latest_state(folder / "engine")
     if config.model.adaptor.whiten and stage.name == "audio" and model.audio_tower.reads_video:
         whiten(objective, whitening_batches(dataset, config), folder=folder, resumed=state is not None)
@@ -81,7 +88,7 @@ def run_stage(
     average = MovingAverage(engine, decay=config.ema_decay) if config.ema_decay else None
     parts = [engine] if average is None else [engine, average]
 
-    settings = compared_settings(config, dataset=dataset.fingerprint, frozen=frozen)
+    settings = compared_settings(config, dataset=dataset, frozen=frozen)
     if state is not None:
         source = str(state.folder)
         check_settings(state.manifest["settings"], settings, allowed=config.allow_change, source=source)
@@ -168,9 +175,11 @@ def validation_of(
     return [Validation(engine, batches, every=config.validate_every, reporters=reporters)]
 
 
-def compared_settings(config: TrainConfig, *, dataset: str, frozen: str) -> dict[str, Any]:
+def compared_settings(config: TrainConfig, *, dataset: LatentDataset, frozen: str) -> dict[str, Any]:
     """What must be the same when a run goes on, by dotted name."""
-    flat: dict[str, Any] = {"dataset": dataset, "frozen_weights": frozen, **settings_of(config)}
+    flat: dict[str, Any] = {"dataset": dataset.fingerprint, "frozen_weights": frozen, **settings_of(config)}
+    # older states name so the spans that their model placed the video by: they go on only if it still does
+    flat["model.frame_spans"] = [list(span) for span in dataset.manifest.frame_spans]
     flat["samples_an_update"] = config.update_samples
     if config.flow.coupling.method != "none" and config.flow.coupling.scope == "batch":
         flat["batch_size"] = config.batch_size  # the samples that exchange noise

@@ -1,5 +1,6 @@
 """Where a stage's first weights come from, and what is refused before anything starts."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ from syncflow.model.open_sora import (
     read_open_sora_tensors,
 )
 from syncflow.noise import keyed_generator
-from syncflow.training.checkpoint import CheckpointManifest, load_checkpoint, model_sha256
+from syncflow.training.checkpoint import CheckpointManifest, load_checkpoint
 from syncflow.training.config import TrainConfig
 from syncflow.training.moments import check_moments
 from syncflow.training.stages import STAGES, check_order
@@ -102,7 +103,7 @@ def starting_model(config: TrainConfig) -> tuple[DualDiT, FirstWeights]:
         check_order(STAGES[config.stage], found=manifest.stage, source=start)
         _check_model(manifest, start, config.model)
         first = FirstWeights(source=start, sha256=manifest.model_sha256)
-        if manifest.model_config_sha256 == model_sha256(config.model):
+        if saved.settings == config.model:
             return saved, first
         model = _new_model(config)
         model.video_tower.load_state_dict(saved.video_tower.state_dict())
@@ -131,9 +132,9 @@ def _check_encoders(dataset: LatentDataset, manifest: CheckpointManifest) -> Non
 
 def _check_model(manifest: CheckpointManifest, start: str, model: DualDiTConfig) -> None:
     """Refuse a checkpoint whose trained parts have other settings; stage `video` trained its tower alone."""
-    if manifest.model_config_sha256 == model_sha256(model):
-        return
     saved: dict[str, Any] = dict(DualDiT.load_config(start))  # type: ignore[arg-type]
+    if all(saved.get(group) == values for group, values in model.model_dump(mode="json").items()):
+        return
     if manifest.stage == "video" and _video_weights(saved["video"]) == _video_weights(
         model.model_dump(mode="json")["video"]
     ):
@@ -170,6 +171,13 @@ def _check_shapes(dataset: LatentDataset, model: DualDiTConfig) -> None:
     sample = dataset.batch(0, batch_size=1)
     video, audio = sample.latents.video, sample.latents.audio
     assert video is not None and audio is not None
+    audio_latents = math.ceil(dataset.spec.num_samples * model.audio.latent_rate / dataset.spec.sample_rate)
+    if audio.shape[1] != audio_latents:
+        raise UserError(
+            f"data {dataset.folder}: {audio.shape[1]} audio latents in {dataset.spec.seconds:g} s, "
+            f"model.audio.latent_rate {model.audio.latent_rate:g} makes {audio_latents}; set it to the audio "
+            "VAE's latents a second, by which sound is placed in time"
+        )
     for name, found, expected in (
         ("model.video.in_channels", video.shape[1], model.video.in_channels),
         ("model.audio.latent_dim", audio.shape[2], model.audio.latent_dim),

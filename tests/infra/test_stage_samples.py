@@ -42,7 +42,7 @@ def settings(latents: Path, tmp_path: Path):
     def build(stage: str, **changes: object) -> TrainConfig:
         model = SMALL["model"] | {
             "video": SMALL["model"]["video"] | {"text_dim": 16},
-            "audio": SMALL["model"]["audio"] | {"text_dim": 16},
+            "audio": SMALL["model"]["audio"] | {"text_dim": 16, "latent_rate": 50.0},
         }
         values = SMALL | {"stage": stage, "data": latents, "output": tmp_path / "run", "model": model}
         values |= {"steps": 3, "batch_size": 2, "initialise_from": "none"}
@@ -54,8 +54,15 @@ def settings(latents: Path, tmp_path: Path):
 
 def objective_of(config: TrainConfig) -> FlowObjective:
     model, _ = starting_model(config)
-    spec = LatentDataset(config.data).spec
-    return FlowObjective(model, stage=STAGES[config.stage], flow=config.flow, spec=spec, seed=0)
+    data = LatentDataset(config.data)
+    return FlowObjective(
+        model,
+        stage=STAGES[config.stage],
+        flow=config.flow,
+        spec=data.spec,
+        frame_times=data.frame_times,
+        seed=0,
+    )
 
 
 def test_files_are_there_and_the_weights_are_those_of_a_run_without(settings) -> None:

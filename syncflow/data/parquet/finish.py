@@ -1,6 +1,6 @@
 """The last act of a job: sweep what no ledger row names, count, and write `dataset.json`."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ def finish_dataset(
     recipe: str,
     keys: Iterable[ClipKey],
     spec: ClipSpec,
+    frame_spans: Sequence[tuple[int, int]],
     video_vae: Weights,
     audio_vae: Weights,
     text_encoder: Weights,
@@ -46,6 +47,7 @@ def finish_dataset(
         version=syncflow.__version__,
         recipe=recipe,
         spec=spec,
+        frame_spans=tuple(frame_spans),
         video_vae=video_vae,
         audio_vae=audio_vae,
         text_encoder=text_encoder,

@@ -5,12 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import syncflow
+from syncflow.autoencoders.spans import frame_times
 from syncflow.config import Config, validate
 from syncflow.data.parquet.files import whole_file
 from syncflow.data.parquet.schema import SCHEMA_VERSION
 from syncflow.errors import UserError
 from syncflow.hashing import settings_sha256
-from syncflow.records import ClipSpec
+from syncflow.records import ClipSpec, FrameTimes
 
 MANIFEST = "dataset.json"
 SELF = "sha256"  # of all the other keys
@@ -36,6 +37,9 @@ class DatasetManifest(Config):
     """Hash of all that made the rows but the sources; rows of another recipe do not count."""
     spec: ClipSpec
     """The window of every row."""
+    frame_spans: tuple[tuple[int, int], ...]
+    """First and last pixel frame of the window that each video latent frame stands for, as the video VAE cuts
+    them: they place the video against the audio in time."""
     video_vae: Weights
     """What encoded the picture."""
     audio_vae: Weights
@@ -64,6 +68,11 @@ class DatasetManifest(Config):
     """Hash of the names and hashes of the ledger's own files."""
     config: dict[str, Any]
     """The resolved settings of the job."""
+
+    @property
+    def frame_times(self) -> FrameTimes:
+        """Start and end of each video latent frame, seconds from the window's start."""
+        return frame_times(self.frame_spans, fps=self.spec.fps)
 
     def write(self, folder: Path) -> None:
         """Write `dataset.json`, whole or not at all, with a hash of its content.

@@ -65,6 +65,7 @@ def write(folder: Path, clips: list[EncodedClip], *, per_shard: int = 4) -> Data
         recipe="recipe",
         keys=[(clip.ref.dataset, clip.ref.clip_id) for clip in clips],
         spec=ClipSpec(),
+        frame_spans=[(0, 10), (11, 21), (22, 31)],
         video_vae=weights,
         audio_vae=weights,
         text_encoder=weights,

@@ -7,11 +7,13 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from syncflow.autoencoders.spans import frame_spans, frame_times
 from syncflow.model.config import AdaptorConfig, AudioTowerConfig, DualDiTConfig, VideoTowerConfig
 from syncflow.model.dual_dit import DualDiT
 from syncflow.records import AVLatents, TextBatch
 
-CLIP = {"fps": 16.0, "height": 64, "width": 64}
+TIMES = frame_times(frame_spans(32, frames_per_chunk=17, stride=4), fps=16)
+SIZE = {"fps": 16.0, "height": 64, "width": 64}
 
 
 def settings(
@@ -69,7 +71,9 @@ def tools() -> SimpleNamespace:
         normal=normal,
         prompts=prompts,
         latents=latents,
-        clip=CLIP,
+        size=SIZE,
+        times=TIMES,
+        clip=SIZE | {"frame_times": TIMES},
     )
 
 

@@ -11,9 +11,9 @@ from syncflow.model.config import AudioTowerConfig
 def test_a_batch_that_is_no_multiple_of_the_clips_is_refused(tools, norm: str):
     model = tools.build(tools.settings(audio={"norm": norm}))
     text, t = tools.prompts(), torch.tensor([0.2, 0.7])
-    features = model.video(tools.latents().video, t, text, **tools.clip).features
+    features = model.video(tools.latents().video, t, text, **tools.size).features
     with pytest.raises(ValueError, match="audio batch 3: expected a multiple of the context's 2"):
-        model.audio(tools.normal(3, 20, 6), torch.rand(3), text, features)
+        model.audio(tools.normal(3, 20, 6), torch.rand(3), text, features, frame_times=tools.times)
 
 
 @pytest.mark.parametrize("norm", ["output", "residual"])

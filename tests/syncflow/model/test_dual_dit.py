@@ -38,9 +38,11 @@ def test_the_audio_velocity_depends_on_every_latent_frame_of_the_video(model: Du
 def test_towers_called_apart_give_what_forward_gives(model: DualDiT, tools):
     x, text = tools.latents(), tools.prompts()
     whole = model(x, TIMES, text, **tools.clip)
-    video = model.video(x.video, TIMES, text, **tools.clip)
+    video = model.video(x.video, TIMES, text, **tools.size)
     assert torch.equal(video.velocity, whole.video)
-    assert torch.equal(model.audio(x.audio, TIMES, text, video.features), whole.audio)
+    assert torch.equal(
+        model.audio(x.audio, TIMES, text, video.features, frame_times=tools.times), whole.audio
+    )
 
 
 @pytest.mark.parametrize("context", ["video", "text", "video_and_text"])
@@ -118,11 +120,16 @@ def test_the_order_of_the_batch_changes_nothing(tools, same):
 def test_one_video_forward_serves_many_audio_draws(tools, same, context: str):
     model = tools.build(tools.settings(audio={"context": context}))
     x, text = tools.latents(), tools.prompts()
-    features = model.video(x.video, TIMES, text, **tools.clip).features
+    features = model.video(x.video, TIMES, text, **tools.size).features
     draws = tools.normal(2, 3, 20, 6, seed=4)  # b K n d
-    together = model.audio(draws.flatten(0, 1), TIMES.repeat_interleave(3), text, features)
+    together = model.audio(
+        draws.flatten(0, 1), TIMES.repeat_interleave(3), text, features, frame_times=tools.times
+    )
     for draw in range(3):
-        same(together.unflatten(0, (2, 3))[:, draw], model.audio(draws[:, draw], TIMES, text, features))
+        same(
+            together.unflatten(0, (2, 3))[:, draw],
+            model.audio(draws[:, draw], TIMES, text, features, frame_times=tools.times),
+        )
 
 
 @torch.no_grad()

@@ -1,5 +1,6 @@
 """Weights of the whole model: the first ones, and those that were saved."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -43,6 +44,12 @@ def test_saved_and_loaded_it_is_the_same_model(tools, tmp_path: Path):
     loaded = DualDiT.from_pretrained(tmp_path / "model", low_cpu_mem_usage=False)
     assert tensors_sha256(loaded.state_dict()) == tensors_sha256(model.state_dict())
     assert loaded.settings == model.settings
+    saved = tmp_path / "model" / "config.json"
+    older = json.loads(saved.read_text()) | {"frame_spans": [[0, 0], [1, 4]]}
+    saved.write_text(json.dumps(older))
+    older_model = DualDiT.from_pretrained(tmp_path / "model", low_cpu_mem_usage=False)
+    assert tensors_sha256(older_model.state_dict()) == tensors_sha256(model.state_dict())
+    assert older_model.settings == model.settings and "frame_spans" not in older_model.config
     for part in (model.video_tower, model.audio_tower):
         part.save_pretrained(tmp_path / "part")
         again = type(part).from_pretrained(tmp_path / "part", low_cpu_mem_usage=False)

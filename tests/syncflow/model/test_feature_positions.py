@@ -3,22 +3,24 @@
 import pytest
 import torch
 
+from syncflow.autoencoders.spans import frame_times
 from syncflow.model.dual_dit import DualDiT
 
 
-def test_features_stand_in_the_middle_of_the_frames_they_cover(model: DualDiT):
-    usual = model.feature_positions(9, 100)
-    middles = [0.5, 3, 7, 11, 15, 18.5, 22, 26, 30]
-    torch.testing.assert_close(usual, torch.tensor(middles) * 100 / 32)
-    other = model.feature_positions(5, 50, [(0, 0), (1, 4), (5, 8), (9, 12), (13, 16)])
-    torch.testing.assert_close(other, torch.tensor([0.5, 3, 7, 11, 15]) * 50 / 17)
-    torch.testing.assert_close(model.feature_positions(4, 40), torch.tensor([5.0, 15, 25, 35]))
-    with pytest.raises(ValueError, match="frame_spans of 5 latent frames, features of 9"):
-        model.feature_positions(9, 100, [(0, 0)] * 5)
+def test_features_stand_in_the_middle_of_the_frames_they_cover(model: DualDiT, tools):
+    middles = [0.5, 3, 7, 11, 15, 18.5, 22, 26, 30]  # pixel frames, at 16 a second
+    torch.testing.assert_close(model.feature_positions(tools.times), torch.tensor(middles) / 16 * 50)
+
+
+def test_features_of_other_times_than_theirs_are_refused(model: DualDiT, tools):
+    x, t, text = tools.latents(), torch.tensor([0.2, 0.7]), tools.prompts()
+    with pytest.raises(ValueError, match="frame_times of 5 latent frames, features of 9"):
+        model(x, t, text, **tools.size, frame_times=tools.times[:5])
 
 
 def test_the_tokens_of_a_feature_stand_at_the_pixel_frames_that_it_covers(model: DualDiT):
-    parts = model.feature_positions(3, 36, [(0, 0), (1, 4), (5, 8)], parts=4)
+    times = frame_times([(0, 0), (1, 4), (5, 8)], fps=12.5)  # 4 audio latents a pixel frame
+    parts = model.feature_positions(times, parts=4)
     expected = [0.125, 0.375, 0.625, 0.875, 1.5, 2.5, 3.5, 4.5, 5.5, 6.5, 7.5, 8.5]
     torch.testing.assert_close(parts, torch.tensor(expected) * 4)
 

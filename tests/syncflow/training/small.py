@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from syncflow.autoencoders.spans import frame_spans
 from syncflow.data.parquet import Weights
 from syncflow.data.parquet.finish import finish_dataset
 from syncflow.data.parquet.writer import DatasetWriter
@@ -21,6 +22,7 @@ class Sizes:
     """Of what is drawn; captions, and the tokens of a prompt, take turns."""
 
     spec: ClipSpec = SPEC
+    frame_spans: Sequence[tuple[int, int]] = tuple(frame_spans(32, frames_per_chunk=17, stride=4))
     video: tuple[int, ...] = (4, 9, 4, 4)
     audio: tuple[int, ...] = (20, 8)
     captions: Sequence[str] = CAPTIONS
@@ -70,6 +72,7 @@ def write_dataset(folder: Path, *, clips: int = 20, sizes: Sizes = Sizes()) -> P
         recipe="recipe",
         keys=[(clip.ref.dataset, clip.ref.clip_id) for clip in made],
         spec=sizes.spec,
+        frame_spans=sizes.frame_spans,
         video_vae=weights,
         audio_vae=weights,
         text_encoder=weights,
@@ -81,7 +84,14 @@ def write_dataset(folder: Path, *, clips: int = 20, sizes: Sizes = Sizes()) -> P
 SMALL = {
     "model": {
         "video": {"hidden_size": 16, "depth": 2, "num_heads": 2, "text_dim": 6, "max_text_tokens": 12},
-        "audio": {"latent_dim": 8, "hidden_size": 16, "depth": 2, "num_heads": 2, "text_dim": 6},
+        "audio": {
+            "latent_dim": 8,
+            "latent_rate": 10.0,
+            "hidden_size": 16,
+            "depth": 2,
+            "num_heads": 2,
+            "text_dim": 6,
+        },
         "adaptor": {"num_heads": 2},
     },
     "optimizer": {"lr": 1e-3, "warmup_steps": 4},

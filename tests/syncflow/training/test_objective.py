@@ -16,8 +16,15 @@ from syncflow.training.start import starting_model
 def objective_of(config) -> FlowObjective:
     model, _ = starting_model(config)
     torch.nn.init.normal_(model.audio_tower.head.weight, generator=torch.Generator().manual_seed(0))
-    spec = LatentDataset(config.data).spec
-    return FlowObjective(model, stage=STAGES[config.stage], flow=config.flow, spec=spec, seed=config.seed)
+    data = LatentDataset(config.data)
+    return FlowObjective(
+        model,
+        stage=STAGES[config.stage],
+        flow=config.flow,
+        spec=data.spec,
+        frame_times=data.frame_times,
+        seed=config.seed,
+    )
 
 
 def batch_of(config):

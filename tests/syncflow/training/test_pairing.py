@@ -15,8 +15,14 @@ from syncflow.training.start import starting_model
 def case(config):
     model, _ = starting_model(config)
     dataset = LatentDataset(config.data)
-    stage = STAGES[config.stage]
-    objective = FlowObjective(model, stage=stage, flow=config.flow, spec=dataset.spec, seed=config.seed)
+    objective = FlowObjective(
+        model,
+        stage=STAGES[config.stage],
+        flow=config.flow,
+        spec=dataset.spec,
+        frame_times=dataset.frame_times,
+        seed=config.seed,
+    )
     return objective, dataset
 
 

@@ -18,8 +18,7 @@ from syncflow.training.start import check_start, starting_model
 
 
 def changed(config, **groups) -> dict:
-    values = config.model.model_dump()
-    return {name: group | groups.get(name, {}) for name, group in values.items() if name != "frame_spans"}
+    return {name: group | groups.get(name, {}) for name, group in config.model.model_dump().items()}
 
 
 def test_ablations_share_a_video_stage_and_draw_what_it_did_not_train(settings) -> None:

@@ -37,7 +37,14 @@ def test_the_features_of_training_become_white(white, tmp_path) -> None:
     config = white("audio", initialise_from="none", batch_size=4)
     dataset = LatentDataset(config.data)
     model, _ = starting_model(config)
-    objective = FlowObjective(model, stage=STAGES["audio"], flow=config.flow, spec=dataset.spec, seed=0)
+    objective = FlowObjective(
+        model,
+        stage=STAGES["audio"],
+        flow=config.flow,
+        spec=dataset.spec,
+        frame_times=dataset.frame_times,
+        seed=0,
+    )
     batches = list(whitening_batches(dataset, config))
     assert [len(batch.index) for batch in batches] == [4, 4, 3]
     whiten(objective, batches, folder=tmp_path, resumed=False)
