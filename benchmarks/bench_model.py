@@ -115,7 +115,7 @@ def stages(config: BenchConfig, model: DualDiT, inputs: tuple) -> None:
 
         def work() -> None:
             freeze(model, stage)
-            velocity = model(x_t, t, text, **clip)
+            velocity = model(x_t, t, text, **clip, frame_times=SampleShape().frame_times)
             sum(getattr(velocity, each).square().mean() for each in stage.scores).backward()
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)

@@ -43,7 +43,7 @@ def _text_to_clip(setting: Setting, model, *, clips: int, steps: int) -> AVLaten
         clips, tokens=setting.of(300, 12), device=setting.device, dtype=torch.float32, whole=True
     )
     return sample(
-        ClipVelocity(model=model, spec=spec, frame_spans=model.settings.frame_spans),
+        ClipVelocity(model=model, spec=spec, frame_times=setting.sample(text_tokens=1).frame_times),
         setting.latents(clips, device=setting.device),
         prompts=Prompts(text=text, negative=None),
         given=Given(latents=AVLatents(video=None, audio=None), keep=AVLatents(video=None, audio=None)),

@@ -123,7 +123,9 @@ class Setting:
 
     def objective(self, model: DualDiT, config: TrainConfig) -> FlowObjective:
         spec = ClipSpec(height=self.pixels, width=self.pixels)
-        return FlowObjective(model, stage=STAGES[config.stage], flow=config.flow, spec=spec, seed=0)
+        times = self.sample(text_tokens=1).frame_times
+        stage = STAGES[config.stage]
+        return FlowObjective(model, stage=stage, flow=config.flow, spec=spec, frame_times=times, seed=0)
 
     def batches(
         self, objective: FlowObjective, config: TrainConfig, *, text_tokens: int

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import Field, model_validator
 
 from syncflow.config import Config
+from syncflow.records import FrameTimes
 
 Tap = Literal["block", "attention"]
 FeatureTokens = Literal["frame", "grid", "spatial"]
@@ -171,6 +172,12 @@ class SampleShape(Config):
     """Rows of a frame, pixels."""
     width: int = 256
     """Columns of a frame, pixels."""
+
+    @property
+    def frame_times(self) -> FrameTimes:
+        """Of so many latent frames, a second each: costs and times of a model do not depend on where they
+        stand, results do (a video VAE's `frame_times` says it)."""
+        return tuple((frame, frame + 1) for frame in range(self.video_latents[0]))
 
 
 class InspectConfig(Config):

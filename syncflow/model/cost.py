@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from syncflow.model.config import DualDiTConfig, SampleShape
 from syncflow.model.dual_dit import DualDiT
-from syncflow.records import AVLatents, FrameTimes, TextBatch
+from syncflow.records import AVLatents, TextBatch
 
 Modality = Literal["video", "audio"]
 PARTS = ("video_tower", "adaptors", "audio_tower")
@@ -126,7 +126,7 @@ def output_shapes(model: DualDiT, sample: SampleShape) -> Mapping[str, list[int]
         latents, t, text = _inputs(model, sample, ("video", "audio"))
         assert latents.video is not None and latents.audio is not None
         video = model.video(latents.video, t, text, fps=sample.fps, height=sample.height, width=sample.width)
-        audio = model.audio(latents.audio, t, text, video.features, frame_times=_times(sample))
+        audio = model.audio(latents.audio, t, text, video.features, frame_times=sample.frame_times)
     return {
         "video latents": list(latents.video.shape),
         "audio latents": list(latents.audio.shape),
@@ -161,13 +161,8 @@ def _forward(
         video = model.video(latents.video, t, text, fps=sample.fps, height=sample.height, width=sample.width)
     if latents.audio is not None:
         noisy, features = latents.audio.expand(audio_draws, -1, -1), None if video is None else video.features
-        audio = model.audio(noisy, t.expand(audio_draws), text, features, frame_times=_times(sample))
+        audio = model.audio(noisy, t.expand(audio_draws), text, features, frame_times=sample.frame_times)
     return AVLatents(video=None if video is None else video.velocity, audio=audio)
-
-
-def _times(sample: SampleShape) -> FrameTimes:
-    """Of as many latent frames; where they stand costs nothing."""
-    return tuple((frame / sample.fps, (frame + 1) / sample.fps) for frame in range(sample.video_latents[0]))
 
 
 def _inputs(

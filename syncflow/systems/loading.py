@@ -119,6 +119,7 @@ def _from_checkpoint(folder: Path, config: GenerateConfig) -> SyncFlowPipeline:
         config.video_vae or trained.video_vae["location"], dtype=dtype, setting="video_vae"
     )
     trained.check("video_vae", folder, tensors_sha256(video_vae.state_dict()))
+    trained.check_spans(folder, video_vae.frame_spans(trained.spec.num_frames))
     audio_vae = load_vae(AudioVAE, Path(config.audio_vae or trained.audio_vae["location"]), dtype=dtype)
     trained.check("audio_vae", folder, tensors_sha256(audio_vae.state_dict()))
     text_config = validate(TextConfig, encode["text"], source=f"checkpoint {folder}")

@@ -1,7 +1,8 @@
 """What sampling reads of a checkpoint's manifest.json (`training/checkpoint.py` writes it)."""
 
 import json
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +22,14 @@ class TrainedOn:
     audio_vae: dict[str, str]
     text_encoder: dict[str, str]
     dataset_config: dict[str, Any]
+    frame_spans: list[list[int]] = field(default_factory=list)  # empty: an older checkpoint does not say
 
     @classmethod
     def read(cls, folder: Path) -> "TrainedOn":
         """Raises UserError where there is no manifest, or one that lacks what sampling needs."""
         path = folder / "manifest.json"
         values = read_json(path)
+        values.setdefault("frame_spans", [])
         names = [name for name in cls.__dataclass_fields__ if name not in values]
         if names:
             raise UserError(f"{path}: has no {names[0]!r}; give the folder `checkpoint` of a trained stage")
@@ -42,6 +45,14 @@ class TrainedOn:
             remedy = "copy it again" if name == "model" else f"give --{name.replace('_', '-')}"
             raise UserError(
                 f"checkpoint {folder}: made with {name} {wanted[:12]}, not with {sha256[:12]}; {remedy}"
+            )
+
+    def check_spans(self, folder: Path, spans: Sequence[tuple[int, int]]) -> None:
+        """Raises UserError if the video VAE cuts the window otherwise than when the model was trained."""
+        if self.frame_spans and self.frame_spans != [list(span) for span in spans]:
+            raise UserError(
+                f"checkpoint {folder}: trained on latent frames {self.frame_spans}, this video VAE makes "
+                f"{[list(span) for span in spans]}; put its config.json back, or give --video-vae"
             )
 
 

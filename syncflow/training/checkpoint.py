@@ -52,6 +52,8 @@ class CheckpointManifest(Config):
     """Hash of the model's settings."""
     spec: ClipSpec
     """The window that it was trained on."""
+    frame_spans: tuple[tuple[int, int], ...] = ()
+    """First and last pixel frame of each video latent frame of that window; empty in older checkpoints."""
     dataset: Path
     """Folder of the dataset."""
     dataset_fingerprint: str
@@ -177,6 +179,7 @@ def write_checkpoint(
         model_sha256=tensors_sha256(model.state_dict()),
         model_config_sha256=model_sha256(config.model),
         spec=dataset.spec,
+        frame_spans=dataset.frame_spans,
         dataset=config.data.resolve(),
         dataset_fingerprint=dataset_fingerprint,
         video_vae=dataset.video_vae,

@@ -1,6 +1,7 @@
 """What a pipeline is loaded from, and what is refused."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,7 @@ def handed_over(pipeline: SyncFlowPipeline, text_config: TextConfig, folder: Pat
         "stage": stage,
         "model_sha256": weights("dual_dit")["sha256"],
         "spec": SPEC.model_dump(),
+        "frame_spans": pipeline.video_vae.frame_spans(SPEC.num_frames),
         "video_vae": weights("video_vae"),
         "audio_vae": weights("audio_vae"),
         "text_encoder": {"sha256": text.sha256, "location": ""},
@@ -80,6 +82,26 @@ def test_rates_that_the_checkpoint_does_not_know_are_refused(saved: Path, tmp_pa
     ):
         with pytest.raises(UserError, match=message):
             load_pipeline(settings(saved, tmp_path, clip=SPEC.model_copy(update=changes)))
+
+
+def test_models_and_autoencoders_that_count_time_otherwise_are_refused(
+    saved: Path, pipeline: SyncFlowPipeline, text_config: TextConfig, tmp_path: Path
+) -> None:
+    def change(path: Path, **values: object) -> None:
+        config = json.loads(path.read_text())
+        for name, value in values.items():
+            group = config["audio"] if name in config.get("audio", {}) else config
+            group[name] = value
+        path.write_text(json.dumps(config))
+
+    checkpoint = handed_over(pipeline, text_config, tmp_path, stage="joint")
+    change(tmp_path / "video_vae" / "config.json", frames_per_chunk=9)
+    with pytest.raises(UserError, match=r"trained on latent frames .*put its config\.json back"):
+        load_pipeline(settings(checkpoint, tmp_path / "out"))
+    shutil.copytree(saved, tmp_path / "saved")
+    change(tmp_path / "saved" / "dual_dit" / "config.json", latent_rate=40.0)
+    with pytest.raises(UserError, match=r"by 40 a second .* its audio VAE makes 50"):
+        load_pipeline(settings(tmp_path / "saved", tmp_path / "out"))
 
 
 def test_compiling_without_a_compiler_is_one_line(

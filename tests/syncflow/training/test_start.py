@@ -39,6 +39,13 @@ def test_another_video_tower_is_refused(settings) -> None:
         starting_model(settings("audio", model=changed(first, video={"mlp_ratio": 3.0})))
 
 
+def test_audio_latents_of_another_rate_are_refused(settings) -> None:
+    config = settings("video")
+    model = changed(config, audio={"latent_rate": 50.0})
+    with pytest.raises(UserError, match=r"20 audio latents in 2 s, model.audio.latent_rate 50 makes 100"):
+        check_start(settings("video", model=model))
+
+
 @pytest.fixture
 def released(settings, tmp_path: Path) -> Path:
     """A folder in Open-Sora's format whose video tower has the sizes of the small model."""
