@@ -24,17 +24,18 @@ class WeightFile:
     name: str  # upstream file name
     source: str  # repository or site that publishes it
     licence: str
-    megabytes: int
+    megabytes: int | None  # None: not known
 
     @property
     def converted(self) -> str:
-        """Name of the file that is read: its tensors as safetensors."""
-        return f"{Path(self.name).stem}.safetensors"
+        """Name of what is read: its tensors as safetensors, or the folder of a published model."""
+        return self.name if self.name.endswith("/") else f"{Path(self.name).stem}.safetensors"
 
     @property
     def needs(self) -> str:
         """One line for a person who does not have it."""
-        return f"{self.name} ({self.megabytes} MB, {self.licence}) from {self.source}"
+        size = "size not known" if self.megabytes is None else f"{self.megabytes} MB"
+        return f"{self.name} ({size}, {self.licence}) from {self.source}"
 
 
 class MissingWeightsError(UserError):
@@ -45,6 +46,8 @@ class MissingWeightsError(UserError):
         pickled = folder / file.name
         if pickled.is_file() and pickled.suffix != ".safetensors":
             remedy = f"convert it once: {CONVERT} {pickled} {folder / file.converted}"
+        elif file.name.endswith("/"):
+            remedy = "download that folder there, with model.safetensors and its tokenizer"
         else:
             remedy = f"put it there, converted by {CONVERT} unless it is safetensors already"
         super().__init__(f"{folder / file.converted}: no such file; it is {file.needs}; {remedy}")
