@@ -15,9 +15,10 @@ TILE = 128  # rows of queries that GPU kernels take at a time
 
 def attend_over_time(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """Attention along `n` of `b n g h d`, the `g` sequences and the heads each for themselves; as long."""
-    group = group_size(query.shape[1], query.shape[2])
-    if query.device.type == "cuda" and group > 1:
-        return grouped(query, key, value, group=group)
+    if query.device.type == "cuda":
+        group = group_size(query.shape[1], query.shape[2])
+        if group > 1:
+            return grouped(query, key, value, group=group)
     return plain(query, key, value)
 
 
@@ -45,7 +46,10 @@ def grouped(query: Tensor, key: Tensor, value: Tensor, *, group: int | None = No
 
 def group_size(n: int, g: int) -> int:
     """How many of `g` sequences of length `n` share a tile: the most that fit and divide `g`."""
-    return max((size for size in range(1, TILE // n + 1) if g % size == 0), default=1)
+    for size in range(TILE // n, 1, -1):
+        if g % size == 0:
+            return size
+    return 1
 
 
 def _block_mask(group: int, n: int, device: torch.device) -> Tensor:

@@ -32,3 +32,9 @@ def test_as_many_share_a_tile_as_fit_and_divide(n: int, g: int, group: int) -> N
 
 def test_a_sequence_longer_than_a_tile_stays_alone() -> None:
     assert group_size(TILE + 1, 256) == 1
+
+
+def test_groups_compile_as_one_graph() -> None:
+    inputs = [each.detach() for each in drawn(9, 16)]
+    compiled = torch.compile(lambda *three: grouped(*three), fullgraph=True, backend="eager")
+    torch.testing.assert_close(compiled(*inputs), plain(*inputs), rtol=1e-5, atol=2e-6)
