@@ -118,7 +118,7 @@ class MlflowCallback(Callback):
         if not self.spill.exists():
             return []
         points = []
-        for line in self.spill.read_text(encoding="utf-8").splitlines():
+        for line in self.spill.read_text(encoding="utf-8").split("\n"):
             with contextlib.suppress(ValueError):  # the last line, where a kill cut it
                 points.append(tuple(json.loads(line)))
         return points

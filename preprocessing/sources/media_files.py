@@ -5,11 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from syncflow.errors import UserError
+from syncflow.media.suffixes import has_video_suffix
 from syncflow.storage import Location, RemoteFile, location
-
-SUFFIXES = frozenset(
-    (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".ts", ".mpg", ".mpeg", ".flv", ".wmv", ".ogv", ".3gp")
-)
 
 
 def require_folder(root: str, *, source: str) -> Location:
@@ -31,12 +28,12 @@ def media_files(root: Location) -> Iterator[tuple[str, Location]]:
     if isinstance(root, RemoteFile):
         for name, file in root.files_below().items():
             parts = PurePosixPath(name).parts
-            if PurePosixPath(name).suffix.lower() in SUFFIXES and not any(p.startswith(".") for p in parts):
+            if has_video_suffix(PurePosixPath(name).name) and not any(p.startswith(".") for p in parts):
                 yield name, file
         return
     for folder, folders, names in os.walk(root):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
-            if not name.startswith(".") and Path(name).suffix.lower() in SUFFIXES:
+            if not name.startswith(".") and has_video_suffix(name):
                 path = Path(folder, name)
                 yield path.relative_to(root).as_posix(), path

@@ -6,9 +6,10 @@ from pathlib import Path
 
 from preprocessing.sources.captions import read_captions
 from preprocessing.sources.config import SourceConfig
-from preprocessing.sources.media_files import SUFFIXES, media_files, require_folder
+from preprocessing.sources.media_files import media_files, require_folder
 from preprocessing.sources.text_files import read_csv_rows
 from syncflow.errors import UserError
+from syncflow.media.suffixes import has_video_suffix
 from syncflow.records import ClipRef, Split
 
 DATASET = "vggsound"
@@ -83,9 +84,9 @@ def read_index(path: Path) -> Iterator[tuple[int, tuple[str, int, str, Split]]]:
 
 def parse_name(name: str) -> tuple[str, int] | None:
     """Video id and start in seconds of a clip's file name; None where it has none of the three namings."""
-    stem, dot, suffix = name.rpartition(".")
-    if f"{dot}{suffix.lower()}" not in SUFFIXES:
+    if not has_video_suffix(name):
         return None
+    stem = name.rpartition(".")[0]
     for naming, unit in NAMINGS:
         match = naming.fullmatch(stem)
         if match and YOUTUBE_ID.fullmatch(match[1]):

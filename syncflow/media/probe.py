@@ -15,7 +15,7 @@ import ffmpeg
 from syncflow.media.errors import MediaError
 from syncflow.media.process import Finished, ffmpeg_binary, last_line, run_command
 
-DEMUXERS = "mov,matroska,avi,mpegts,mpeg,flv,ogg,wav,mp3,flac"  # containers that we open; no playlists
+DEMUXERS = "mov,matroska,avi,mpegts,mpeg,flv,ogg,asf,mxf,wav,mp3,flac"  # that we open; no playlists
 _LINE_BYTES = 64 << 20
 _HEADER = re.compile(r"^#(\w+) (\d+): (.*)$")
 _PACKET = re.compile(r"^(\d+),\s*(?:-?\d+|NOPTS),\s*(-?\d+|NOPTS),\s*(-?\d+),(?:.*, F=0x([0-9A-F]+))?")
@@ -121,7 +121,7 @@ def probe(path: Path, *, timeout_s: float = 30.0, limits: Limits | None = None) 
         memory_bytes=limits.memory_bytes,
         output_bytes=(_LINE_BYTES,),
     )
-    lines = done.outputs[0].decode("ascii", errors="replace").splitlines()
+    lines = done.outputs[0].decode("ascii", errors="replace").split("\n")
     if done.returncode != 0 and not any(_PACKET.match(line) for line in lines):
         if "does not contain any stream" in done.messages:
             raise MediaError("no_video", f"{path}: neither picture nor sound")

@@ -168,6 +168,6 @@ def run_command(
 
 def last_line(messages: str) -> str:
     """The last line of ffmpeg's messages that says what is wrong, for a person."""
-    lines = [re.sub(r"^(\[[^]]*\] )+", "", line.strip()) for line in messages.splitlines()]
+    lines = [re.sub(r"^(\[[^]]*\] )+", "", line.strip()) for line in messages.split("\n")]
     telling = [line for line in lines if line and not line.startswith(("Error opening", "Last message"))]
     return (telling or lines or ["no message"])[-1][:300]

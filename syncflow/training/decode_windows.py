@@ -17,6 +17,7 @@ from rich.progress import Progress
 from syncflow.errors import UserError
 from syncflow.hashing import settings_sha256
 from syncflow.media import MediaError, decode_audio, decode_picture, probe
+from syncflow.media.suffixes import AUDIO_SUFFIXES, VIDEO_SUFFIXES
 from syncflow.records import ClipSpec
 from syncflow.training.window_store import (
     MANIFEST,
@@ -31,8 +32,6 @@ from syncflow.training.window_store import (
 )
 
 FILES_PER_SHARD = 16
-PICTURES = (".mp4", ".mkv", ".webm", ".mov", ".avi", ".ts")
-SOUNDS = (".wav", ".flac", ".mp3", ".ogg")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,7 +114,7 @@ def plan_groups(windows: Windows) -> list[Group]:
     folder = windows.folder
     if not folder.is_dir():
         raise UserError(f"clips {folder}: no such folder; make_demo_clips.py makes one")
-    suffixes = (*PICTURES, *SOUNDS) if windows.kind == "audio" else PICTURES
+    suffixes = VIDEO_SUFFIXES | AUDIO_SUFFIXES if windows.kind == "audio" else VIDEO_SUFFIXES
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in suffixes)
     states = [(str(path.relative_to(folder)), _state(path)) for path in paths]
     chunks = (states[first : first + FILES_PER_SHARD] for first in range(0, len(states), FILES_PER_SHARD))
