@@ -7,6 +7,7 @@ import numpy as np
 from preprocessing.config import CaptionConfig
 from syncflow.errors import UserError
 from syncflow.records import CaptionedClip, ClipRef, DecodedClip, Dropped
+from syncflow.weight_files import conversion_command, refuse_pickled
 
 CaptionStep = Callable[[list[DecodedClip]], list[CaptionedClip | Dropped]]
 Captioner = Callable[[list[np.ndarray]], list[str]]  # a few frames `f h w c` each -> a caption each
@@ -29,6 +30,7 @@ def load_captioner(config: CaptionConfig, *, device: str) -> Captioner:
     Raises:
         UserError: there is none at `config.model`, or it takes no video.
     """
+    refuse_pickled(config.location, setting="caption.model")
     try:
         if config.kind == "git":
             from preprocessing.git_captioner import load_git
@@ -41,7 +43,8 @@ def load_captioner(config: CaptionConfig, *, device: str) -> Captioner:
         reason = " ".join(str(error).split())[:160]
         raise UserError(
             f"caption.model {config.location!r}: cannot be loaded ({reason}); give the folder or hub name of "
-            f"a {config.kind} model, or set caption.kind to label or manifest"
+            f"a {config.kind} model, or set caption.kind to label or manifest; where the hub has it "
+            f"pickled alone (.bin), run {conversion_command(config.location)} and give FOLDER"
         ) from None
 
 

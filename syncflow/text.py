@@ -24,6 +24,7 @@ from syncflow.config import dump_config, load_config
 from syncflow.errors import UserError
 from syncflow.hashing import tensors_sha256
 from syncflow.text_config import TextConfig
+from syncflow.weight_files import conversion_command, refuse_pickled
 
 SETTINGS = "text_encoder.yaml"
 
@@ -112,6 +113,7 @@ def _build(config: TextConfig) -> tuple[T5EncoderModel, PreTrainedTokenizerBase]
 
 
 def _load(config: TextConfig) -> tuple[T5EncoderModel, PreTrainedTokenizerBase]:
+    refuse_pickled(config.location, setting="text.location")
     try:
         eight_bit = config.dtype == "int8"
         model = T5EncoderModel.from_pretrained(
@@ -125,5 +127,6 @@ def _load(config: TextConfig) -> tuple[T5EncoderModel, PreTrainedTokenizerBase]:
         reason = " ".join(str(error).split())[:200]
         raise UserError(
             f"text.location {config.location!r}: cannot load a T5 encoder ({reason}); give a saved folder "
-            "or a hub name, with `pip install syncflow[t5]` for its tokenizer and int8"
+            "or a hub name, with `pip install syncflow[t5]` for its tokenizer and int8; where the hub has it "
+            f"pickled alone (.bin), run {conversion_command(config.location)} and give FOLDER"
         ) from None

@@ -29,6 +29,7 @@ ALLOWED: dict[str, set[str]] = {
     "syncflow.autoencoders": set(),
     "syncflow.model": set(),
     "syncflow.flow": set(),
+    "syncflow.conversion": {"syncflow.autoencoders", "syncflow.model", "syncflow.media"},
     "syncflow.data": {"syncflow.autoencoders", "syncflow.text"},
     "syncflow.evaluation": {"syncflow.media", "syncflow.onsets"},
     "syncflow.training": {

@@ -17,6 +17,7 @@ from syncflow.autoencoders.config import VideoVAEConfig
 from syncflow.autoencoders.video_vae import VideoVAE
 from syncflow.config import validate
 from syncflow.errors import UserError
+from syncflow.weight_files import refuse_pickled
 
 SPATIAL_TYPE, TEMPORAL_TYPE = "VideoAutoencoderKL", "VAE_Temporal_SD"
 """What the published config.json calls the parts; the sizes of these are our defaults."""
@@ -169,6 +170,7 @@ def load_open_sora_vae(folder: Path) -> VideoVAE:
     Raises:
         UserError: a missing or truncated file, or weights that do not fit.
     """
+    refuse_pickled(folder, setting="video_vae")
     try:
         config = config_from_open_sora(json.loads((folder / "config.json").read_text(encoding="utf-8")))
         tensors = load_file(folder / "model.safetensors")

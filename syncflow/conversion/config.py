@@ -1,0 +1,30 @@
+"""Settings of `pipelines/convert_weights.py`."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from syncflow.config import Config
+
+
+class ConvertConfig(Config):
+    """Weights of one format in, weights of another out."""
+
+    source: str
+    """Folder, file or Hugging Face hub id of the weights."""
+    output: Path
+    """Folder of the converted weights; for a single file also a name that ends with .safetensors."""
+    to: Literal["safetensors", "open_sora", "syncflow"] = "safetensors"
+    """`safetensors`: pickled files (pytorch_model.bin, sharded or not, .pt, .pth, .ckpt) as safetensors, with
+    the configuration and tokenizer files beside them; safetensors are copied. `open_sora`: the video tower of
+    a trained checkpoint as STDiT3, or a video VAE, in the files that Open-Sora v1.2 reads. `syncflow`: an
+    Open-Sora v1.2 VAE as a video VAE folder of ours."""
+    entry: str = ""
+    """`safetensors`: where in a pickled file the tensors lie, as dotted keys (ema, or best_state.model);
+    empty: found, where there is only one such place."""
+    memory_gib: float = Field(default=0.0, ge=0)
+    """`safetensors`: memory that the process which reads pickled files may use, GiB; 0: three times the
+    largest file and 2 GiB more."""
+    timeout_s: float = Field(default=3600.0, gt=0)
+    """`safetensors`: longest time for all files, seconds."""
