@@ -12,11 +12,12 @@ from timing import medians
 
 from syncflow.autoencoders.spans import frame_spans, frame_times
 from syncflow.command_line import parse_arguments, run
-from syncflow.config import Config, read_preset, validate
+from syncflow.config import Config, validate
 from syncflow.flow.config import GuidanceConfig, SolverConfig
 from syncflow.flow.guidance import GuidedVelocity
 from syncflow.model.config import DualDiTConfig
 from syncflow.model.dual_dit import DualDiT
+from syncflow.preset import read_preset
 from syncflow.records import AVLatents, ClipSpec, TextBatch
 from syncflow.systems.given import Given
 from syncflow.systems.prompts import Prompts

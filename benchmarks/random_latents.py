@@ -10,9 +10,10 @@ from pathlib import Path
 from pydantic import Field
 
 from syncflow.command_line import parse_arguments, run
-from syncflow.config import Config, read_preset, validate
+from syncflow.config import Config, validate
 from syncflow.errors import UserError
 from syncflow.model.config import DualDiTConfig, SampleShape
+from syncflow.preset import read_preset
 from syncflow.records import ClipSpec
 from tests.syncflow.training.small import Sizes, write_dataset
 

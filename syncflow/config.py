@@ -1,16 +1,13 @@
-"""Strict configuration: YAML presets -> pydantic models, and the dump (flags: `command_line.py`).
+"""Strict configuration: presets (`preset.py`) -> pydantic models, and the dump (flags: `command_line.py`).
 
 A component's settings are a frozen `Config` beside the component; its defaults are the paper's
-numbers, so a preset states only differences. A preset may name others in `extends`, which it
-overrides key by key. A string that starts with `./` or `../` in a preset is a path relative to that
-preset's folder; every other path is relative to the working directory.
+numbers, so a preset states only differences.
 
 A setting that does not decide the result says so on its field, `Annotated[int, Role.WORK]`: what is compared
 before a job, a training or a batch of clips goes on follows from that.
 """
 
-import difflib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from enum import Enum
 from pathlib import Path
 from typing import Any, TypeVar, get_args
@@ -19,12 +16,20 @@ import pydantic
 import yaml
 
 from syncflow.errors import UserError
+from syncflow.hints import nearest
+from syncflow.places import FolderOrName, absolute_place, expand_home
+from syncflow.preset import load_preset, merge
 
 
 class Config(pydantic.BaseModel):
     """Base of every settings model: immutable, keyword-only, and closed to unknown keys."""
 
     model_config = pydantic.ConfigDict(extra="forbid", frozen=True, use_attribute_docstrings=True)
+
+    @pydantic.field_validator("*", mode="after")
+    @classmethod
+    def _expand_home(cls, value: Any) -> Any:
+        return _each_path(value, expand_home)
 
 
 C = TypeVar("C", bound=Config)
@@ -61,47 +66,11 @@ def settings_of(config: Config, *, role: Role = Role.RESULT) -> dict[str, Any]:
     return {name: value for name, found, value in setting_roles(config) if found is role}
 
 
-def read_preset(path: Path) -> dict[str, Any]:
-    """The merged mapping of a preset and of what it extends.
-
-    Raises:
-        UserError: no such file, not YAML, or not a mapping.
-    """
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"config {path}: cannot be read ({error}); give an existing YAML file") from None
-    except yaml.YAMLError as error:
-        raise UserError(f"config {path}: not valid YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(content, dict):
-        raise UserError(f"config {path}: expected a mapping of settings, got {type(content).__name__}")
-    bases = content.pop("extends", [])
-    merged: dict[str, Any] = {}
-    for base in [bases] if isinstance(bases, str) else bases:
-        merged = merge(merged, read_preset(path.parent / base))
-    return merge(merged, _anchor_paths(content, path.parent))
+Source = str | Callable[[str], str]
+"""Where values come from, for a message; or a function that says it of one key."""
 
 
-def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """`over` laid upon `base`, mapping by mapping."""
-    result = dict(base)
-    for key, value in over.items():
-        old = result.get(key)
-        result[key] = merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
-    return result
-
-
-def _anchor_paths(value: Any, folder: Path) -> Any:
-    if isinstance(value, dict):
-        return {key: _anchor_paths(item, folder) for key, item in value.items()}
-    if isinstance(value, list):
-        return [_anchor_paths(item, folder) for item in value]
-    if isinstance(value, str) and value.startswith(("./", "../")):
-        return str((folder / value).resolve())
-    return value
-
-
-def validate(cls: type[C], values: Mapping[str, Any], *, source: str) -> C:
+def validate(cls: type[C], values: Mapping[str, Any], *, source: Source) -> C:
     """`values` as a `cls`; what is wrong is said in one line, with the nearest valid key.
 
     Raises:
@@ -111,7 +80,17 @@ def validate(cls: type[C], values: Mapping[str, Any], *, source: str) -> C:
         return cls.model_validate(with_group_defaults(cls, values))
     except pydantic.ValidationError as error:
         problems = sorted(error.errors(), key=lambda problem: problem["type"] != "extra_forbidden")
-        raise UserError(f"{source}: {_explain(cls, problems[0])}") from None
+        key = _key_of(problems[0])
+        raise UserError(f"{said(source, key)}: {_explain(cls, key, problems[0])}") from None
+
+
+def said(source: Source, key: str) -> str:
+    """Where `key` comes from."""
+    return source if isinstance(source, str) else source(key)
+
+
+def _key_of(problem: Any) -> str:
+    return ".".join(str(part) for part in problem["loc"])
 
 
 def with_group_defaults(cls: type[Config], values: Mapping[str, Any]) -> dict[str, Any]:
@@ -127,8 +106,7 @@ def with_group_defaults(cls: type[Config], values: Mapping[str, Any]) -> dict[st
     return result
 
 
-def _explain(cls: type[Config], problem: Any) -> str:
-    key = ".".join(str(part) for part in problem["loc"])
+def _explain(cls: type[Config], key: str, problem: Any) -> str:
     if problem["type"] == "extra_forbidden":
         return unknown_key(cls, key)
     if problem["type"] == "missing":
@@ -141,13 +119,15 @@ def unknown_key(cls: type[Config], key: str) -> str:
     return f"unknown key {key!r}; {nearest(key, list(setting_names(cls)))}"
 
 
-def nearest(name: str, valid: list[str]) -> str:
-    """A hint that names the valid name nearest to a mistyped one."""
-    close = difflib.get_close_matches(name, valid, n=1, cutoff=0.5)
-    if not close:
-        leaf = name.rsplit(".", 1)[-1]
-        close = difflib.get_close_matches(leaf, [v.rsplit(".", 1)[-1] for v in valid], n=1, cutoff=0.5)
-    return f"did you mean {close[0]!r}?" if close else "--help lists the valid ones"
+def _each_path(value: Any, change: Callable[[Path], Path]) -> Any:
+    """`value` with `change` made to each path in it."""
+    if isinstance(value, Path):
+        return change(value)
+    if isinstance(value, tuple):
+        return tuple(_each_path(item, change) for item in value)
+    if isinstance(value, dict):
+        return {key: _each_path(item, change) for key, item in value.items()}
+    return value
 
 
 def setting_names(cls: type[Config], prefix: str = "") -> Iterator[str]:
@@ -161,18 +141,22 @@ def setting_names(cls: type[Config], prefix: str = "") -> Iterator[str]:
 
 def load_config(cls: type[C], path: Path, overrides: Mapping[str, Any] | None = None) -> C:
     """The preset at `path` as a `cls`, with `overrides` (a nested mapping) laid upon it."""
-    return validate(cls, merge(read_preset(path), overrides or {}), source=f"config {path}")
+    preset = load_preset(path)
+    return validate(cls, merge(preset.values, overrides or {}), source=preset.source)
 
 
 def with_absolute_paths(config: C) -> C:
     """`config` for another process, whose working directory may differ: every path in it is absolute."""
     changed: dict[str, Any] = {}
-    for name in type(config).model_fields:
+    for name, field in type(config).model_fields.items():
         value = getattr(config, name)
-        if isinstance(value, Path):
-            changed[name] = value.resolve()
-        elif isinstance(value, Config):
+        if isinstance(value, Config):
             changed[name] = with_absolute_paths(value)
+        elif isinstance(value, str):
+            if any(isinstance(mark, FolderOrName) for mark in field.metadata):
+                changed[name] = absolute_place(value)
+        else:
+            changed[name] = _each_path(value, Path.resolve)
     return config.model_copy(update=changed)
 
 

@@ -11,6 +11,9 @@ TREES = ("syncflow", "preprocessing", "infra", "pipelines")
 EXECUTORS = {"ray", "deepspeed", "mlflow"}
 PLAIN = (
     "errors",
+    "hints",
+    "places",
+    "preset",
     "config",
     "command_line",
     "records",

@@ -10,10 +10,11 @@ from typing import Any
 
 import torch
 
-from syncflow.config import read_preset, validate
+from syncflow.config import validate
 from syncflow.model.config import DualDiTConfig, SampleShape
 from syncflow.model.cost import deep_stage_cost
 from syncflow.model.dual_dit import DualDiT
+from syncflow.preset import read_preset
 from syncflow.records import AVLatents, ClipSpec, LatentBatch, TextBatch
 from syncflow.training.config import StageName, TrainConfig
 from syncflow.training.objective import FlowObjective, pin

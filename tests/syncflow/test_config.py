@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 from syncflow.command_line import parse_arguments
 from syncflow.config import Config, dump_config, load_config, setting_names, with_absolute_paths
 from syncflow.errors import UserError
+from syncflow.training.config import TrainConfig
 
 
 class Tower(Config):
@@ -149,6 +150,103 @@ def test_paths_are_made_absolute_for_another_process(monkeypatch: pytest.MonkeyP
 
 def test_setting_names_are_dotted_and_complete() -> None:
     assert {"output", "tower", "tower.depth", "tower.weights", "rate"} <= set(setting_names(Job))
+
+
+def refusal(cls: type[Config], *argv: str) -> str:
+    with pytest.raises(UserError) as caught:
+        parse_arguments(cls, description="job", argv=argv)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+class Listed(Config):
+    prompts: tuple[str, ...] = ("from the preset",)
+    folders: tuple[Path, ...] = ()
+    against: str = ""
+    tower: Tower = Tower()
+
+
+def test_a_list_flag_that_comes_several_times_adds_up() -> None:
+    argv = ["--prompts", "a", "b", "--against", "x", "--prompts", "c", "--prompts=d", "--folders", "~/x", "y"]
+    job = parse_arguments(Listed, description="job", argv=argv)
+    assert job.prompts == ("a", "b", "c", "d") and job.against == "x"
+    assert job.folders == (Path.home() / "x", Path("y"))
+
+
+def test_a_value_may_begin_with_dashes() -> None:
+    argv = ["--prompts", "--- a drum ---", "-3 dB", "--against", "--- noise", "--prompts=--x"]
+    job = parse_arguments(Listed, description="job", argv=argv)
+    assert job.prompts == ("--- a drum ---", "-3 dB", "--x") and job.against == "--- noise"
+
+
+def test_a_list_flag_takes_the_place_of_the_presets_list(tmp_path: Path) -> None:
+    path = preset(tmp_path, "output: /o\nsizes: [1, 2]\n")
+    assert parse_arguments(Job, description="j", argv=["--config", str(path), "--sizes", "3"]).sizes == (3,)
+    assert "command line: key 'sizes'" in refusal(Job, "--output", "/o", "--sizes", "three")
+
+
+def test_home_is_expanded_in_flags_and_presets_and_in_paths_alone(tmp_path: Path) -> None:
+    path = preset(tmp_path, "output: ~/x\ntower: {weights: ~/w}\n")
+    for job in (
+        load_config(Job, path),
+        parse_arguments(Job, description="job", argv=["--output=~/x"]),
+        parse_arguments(Job, description="job", argv=["--config", str(path), "--quick"]),
+    ):
+        assert job.output == Path.home() / "x"
+    assert load_config(Job, path).tower.weights == "~/w"  # a text, not said to be a place
+
+
+def test_a_preset_that_extends_itself_is_refused(tmp_path: Path) -> None:
+    preset(tmp_path, "extends: b.yaml\n", "a.yaml")
+    path = preset(tmp_path, "extends: a.yaml\n", "b.yaml")
+    assert "extends itself (b.yaml -> a.yaml -> b.yaml)" in refusal(Job, "--config", str(path))
+
+
+def test_a_key_that_comes_twice_is_refused_with_both_lines(tmp_path: Path) -> None:
+    path = preset(tmp_path, "output: /o\ntower:\n  depth: 3\n  depth: 4\n")
+    assert "key 'depth' is on line 3 and on line 4; keep one" in refusal(Job, "--config", str(path))
+
+
+@pytest.mark.parametrize("flags", [[], ["--rate", "1"]])
+@pytest.mark.parametrize("fault", ["tower: {dpeth: 3}", "tower: {depth: deep}"])
+def test_a_fault_is_told_of_the_file_that_has_it(tmp_path: Path, fault: str, flags: list[str]) -> None:
+    base = preset(tmp_path, f"output: /o\n{fault}\n", "base.yaml")
+    top = preset(tmp_path, "extends: base.yaml\ntower: {weights: a}\n")
+    assert refusal(Job, "--config", str(top), *flags).startswith(f"config {base}: ")
+
+
+@pytest.mark.parametrize(
+    ("argv", "told"),
+    [
+        (["job.yaml", "--rate", "1"], "unexpected argument 'job.yaml'"),
+        (["job.yaml", "--rate", "1"], "did you mean --config job.yaml?"),
+        (["--rate", "1"], "missing --output; give it as a flag, or give a preset with --config"),
+        (["--output", "/o", "--tower", "3"], "a group of settings; give one of --tower.depth, --tower.w"),
+        (["--output", "/o", "--depth", "3"], "unknown flag '--depth'; did you mean '--tower.depth'?"),
+        (["--no-quik"], "did you mean"),
+        (["--output", "/o", "--rate"], "--rate: a value must follow it"),
+    ],
+)
+def test_what_is_likely_meant_is_said(argv: list[str], told: str) -> None:
+    assert told in refusal(Job, *argv)
+
+
+def test_every_training_setting_without_its_group_is_told_its_whole_name() -> None:
+    names = list(setting_names(TrainConfig))
+    groups = {name.rpartition(".")[0] for name in names}
+    for name in names:
+        leaf = name.rpartition(".")[2]
+        if name in groups or leaf in names:
+            continue
+        told = refusal(TrainConfig, f"--{leaf.replace('_', '-')}", "1")
+        wanted = [f"'--{n.replace('_', '-')}'" for n in names if n.endswith(f".{leaf}") and n not in groups]
+        assert any(each in told for each in wanted), told
+    assert "did you mean '--engine.no-bf16'?" in refusal(TrainConfig, "--no-engine.bf16")
+
+
+def test_a_choice_that_is_not_one_names_the_choices() -> None:
+    told = refusal(TrainConfig, "--stage", "vidio", "--data", "d")
+    assert told == "command line: --stage: got vidio; expected one of video, audio, joint; see --help"
 
 
 PIPELINES = sorted(p.name for p in (Path(__file__).parents[2] / "pipelines").glob("*.py"))
