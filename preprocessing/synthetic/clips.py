@@ -6,6 +6,7 @@ complete; a rerun writes only what lacks, and refuses a folder whose clips have 
 """
 
 import csv
+import hashlib
 import io
 import multiprocessing
 import os
@@ -68,9 +69,13 @@ def clip_path(folder: Path, clip_id: str) -> Path:
     return folder / f"{clip_id}_denoised.mp4"
 
 
-def is_test(index: int, *, test_share: float) -> bool:
-    """Whether clip `index` is a test clip: evenly spread, whatever the number of clips."""
-    return int((index + 1) * test_share + 1e-9) > int(index * test_share + 1e-9)
+def is_test(scene: Scene, *, config: SyntheticClipsConfig) -> bool:
+    """Whether a clip is a test clip, whatever the number of clips: evenly spread, or by what its caption tells."""
+    share = config.test_share
+    if config.hold_out == "clips":
+        return int((scene.index + 1) * share + 1e-9) > int(scene.index * share + 1e-9)
+    draw = int.from_bytes(hashlib.sha256(scene.combination.encode()).digest()[:8])
+    return draw < share * 2**64
 
 
 def _claim_folder(config: SyntheticClipsConfig) -> None:
@@ -108,7 +113,7 @@ def _write_each(config: SyntheticClipsConfig, indices: list[int], workers: int) 
 
 
 def _write_tables(config: SyntheticClipsConfig, scenes: list[Scene]) -> None:
-    tested = {scene.clip_id for scene in scenes if is_test(scene.index, test_share=config.test_share)}
+    tested = {scene.clip_id for scene in scenes if is_test(scene, config=config)}
     train = "".join(f"{scene.clip_id}\n" for scene in scenes if scene.clip_id not in tested)
     test = "".join(f"{scene.clip_id}\n" for scene in scenes if scene.clip_id in tested)
     table = io.StringIO()

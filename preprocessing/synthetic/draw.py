@@ -31,10 +31,11 @@ def _frame(scene: Scene, backdrop: Image.Image, time_s: float, size: int) -> np.
     impact = last_impact(scene, time_s=time_s)
     draw_body(canvas, _body(scene, impact, time_s), scene.material.shape)
     pose = stick_pose(scene, time_s=time_s)
-    canvas.line(pose.grip, pose.tip, 0.034, shade(scene.stick, 0.55))
-    canvas.line(pose.grip, pose.tip, 0.024, scene.stick)
-    canvas.ellipse(*pose.tip, 0.028, 0.028, shade(scene.stick, 0.6))
-    canvas.ellipse(*pose.tip, 0.022, 0.022, shade(scene.stick, 1.15))
+    wide = scene.stick_width
+    canvas.line(pose.grip, pose.tip, 0.034 * wide, shade(scene.stick, 0.55))
+    canvas.line(pose.grip, pose.tip, 0.024 * wide, scene.stick)
+    canvas.ellipse(*pose.tip, 0.028 * wide, 0.028 * wide, shade(scene.stick, 0.6))
+    canvas.ellipse(*pose.tip, 0.022 * wide, 0.022 * wide, shade(scene.stick, 1.15))
     if impact is not None:
         _draw_glint(canvas, scene, impact, time_s)
         _draw_particles(canvas, scene, impact, time_s)

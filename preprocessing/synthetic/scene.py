@@ -13,7 +13,6 @@ Action = Literal["hit", "scratch", "poke"]
 ACTIONS: tuple[Action, ...] = ("hit", "scratch", "poke")
 FIRST_S, LAST_S = 0.3, 0.35  # no impact nearer to either end of a clip, seconds
 GAP_S = {"hit": 0.3, "poke": 0.35, "scratch": 0.6}  # between impacts
-MOST_IMPACTS = 6
 NUMBERS = ("once", "twice", "three times", "four times", "five times", "six times")
 VERBS = {"hit": "hits", "scratch": "scratches", "poke": "pokes"}
 STREAMS = {"scene": 0, "backdrop": 1, "sound": 2}
@@ -44,11 +43,18 @@ class Scene:
     contact: tuple[float, float]  # where the tip touches
     scale: float  # of the object; a larger one sounds lower
     side: int  # the stick comes from the left (-1) or the right (+1)
+    variety: float  # of the background, 0 to 1
+    stick_width: float  # in multiples of the standard one
 
     @property
     def caption(self) -> str:
         times = NUMBERS[len(self.impacts) - 1]
         return f"a drumstick {VERBS[self.action]} {self.material.phrase} {times}"
+
+    @property
+    def combination(self) -> str:
+        """What the caption tells: material, action and number of impacts."""
+        return f"{self.material.name} {self.action} {len(self.impacts)}"
 
     def rng(self, stream: str) -> np.random.Generator:
         """A stream of draws of this clip's own: drawing and sounding do not disturb each other."""
@@ -73,18 +79,23 @@ def plan_scene(config: SyntheticClipsConfig, *, index: int) -> Scene:
         seconds=config.seconds,
         material=material,
         action=action,
-        impacts=_draw_impacts(rng, action, config.seconds),
-        colour=_jitter(rng, material.colours[int(rng.integers(len(material.colours)))]),
+        impacts=_draw_impacts(rng, action, config),
+        colour=_jitter(rng, material.colours[int(rng.integers(len(material.colours)))], config.variety),
         stick=(205 + wood, 165 + wood, 105 + wood),
         contact=(0.5 + float(rng.uniform(-0.1, 0.1)), 0.58 + float(rng.uniform(-0.05, 0.05))),
         scale=float(rng.uniform(0.8, 1.2)),
         side=int(rng.choice((-1, 1))),
+        variety=config.variety,
+        stick_width=config.stick_width,
     )
 
 
-def _draw_impacts(rng: np.random.Generator, action: Action, seconds: float) -> tuple[Impact, ...]:
+def _draw_impacts(
+    rng: np.random.Generator, action: Action, config: SyntheticClipsConfig
+) -> tuple[Impact, ...]:
+    seconds = config.seconds
     gap, room = GAP_S[action], seconds - FIRST_S - LAST_S
-    count = min(int(rng.integers(1, MOST_IMPACTS + 1)), 1 + int(room / gap))
+    count = min(int(rng.integers(1, config.most_impacts + 1)), 1 + int(room / gap))
     slack = np.sort(rng.uniform(0.0, room - (count - 1) * gap, size=count))
     times = [round(float(FIRST_S + s + i * gap), 4) for i, s in enumerate(slack)]
     impacts = []
@@ -95,6 +106,6 @@ def _draw_impacts(rng: np.random.Generator, action: Action, seconds: float) -> t
     return tuple(impacts)
 
 
-def _jitter(rng: np.random.Generator, colour: Colour) -> Colour:
-    red, green, blue = (int(np.clip(c + rng.integers(-18, 19), 0, 255)) for c in colour)
+def _jitter(rng: np.random.Generator, colour: Colour, variety: float) -> Colour:
+    red, green, blue = (int(np.clip(c + round(variety * int(rng.integers(-18, 19))), 0, 255)) for c in colour)
     return red, green, blue

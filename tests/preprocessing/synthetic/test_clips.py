@@ -6,13 +6,15 @@ import numpy as np
 import pytest
 
 from preprocessing.synthetic import clips
+from preprocessing.synthetic.backdrop import draw_backdrop
 from preprocessing.synthetic.clips import clip_path, is_test, write_clips, write_one
+from preprocessing.synthetic.draw import render_frames
 from preprocessing.synthetic.scene import FIRST_S, GAP_S, NUMBERS, plan_scene
 from preprocessing.synthetic.sound import render_audio
 from preprocessing.synthetic_config import SyntheticClipsConfig
 from syncflow.errors import UserError
 from syncflow.media import MediaError, decode_audio, probe
-from syncflow.onsets import audio_onsets, match_events
+from syncflow.onsets import audio_onsets, match_events, motion_peaks
 
 
 def config(folder: Path, **changes) -> SyntheticClipsConfig:
@@ -96,10 +98,52 @@ def test_clip_i_does_not_depend_on_how_many_there_are(tmp_path):
 
 
 def test_test_share_is_exact_and_spread(tmp_path):
-    chosen = [is_test(index, test_share=0.1) for index in range(160)]
+    def tested(count: int, share: float) -> list[bool]:
+        asked = config(tmp_path, test_share=share)
+        return [is_test(plan_scene(asked, index=index), config=asked) for index in range(count)]
+
+    chosen = tested(160, 0.1)
     assert sum(chosen) == 16 and sum(chosen[:20]) == 2
-    assert not any(is_test(index, test_share=0.0) for index in range(50))
-    assert all(is_test(index, test_share=1.0) for index in range(50))
+    assert not any(tested(50, 0.0)) and all(tested(50, 1.0))
+
+
+def test_a_combination_is_held_out_whole_or_not_at_all(tmp_path):
+    asked = config(tmp_path, hold_out="combinations", test_share=0.15, most_impacts=4)
+    scenes = [plan_scene(asked, index=index) for index in range(700)]
+    captions = {True: set(), False: set()}
+    for scene in scenes:
+        captions[is_test(scene, config=asked)].add(scene.caption)
+    assert not captions[True] & captions[False]
+    assert 4 <= len(captions[True]) <= 24 and len(captions[False]) > 40
+    assert len({scene.combination for scene in scenes}) == len({scene.caption for scene in scenes})
+
+
+def test_no_variety_leaves_one_background_and_the_materials_own_colours(tmp_path):
+    plain = [plan_scene(config(tmp_path, variety=0.0), index=index) for index in range(0, 70, 7)]
+    for scene in plain:
+        assert scene.colour in scene.material.colours
+        # the table's edge moves with the contact; above it there is nothing but the wall
+        assert len(np.unique(np.asarray(draw_backdrop(scene, pixels=64))[:20].reshape(-1, 3), axis=0)) == 1
+    varied = [plan_scene(config(tmp_path), index=index) for index in range(0, 70, 7)]
+    walls = {draw_backdrop(scene, pixels=64).getpixel((0, 0)) for scene in varied}
+    assert len(walls) == len(varied)
+
+
+def test_a_wider_stick_covers_more_and_touches_at_the_same_instant(tmp_path):
+    changed = []
+    for width in (1.0, 2.0):
+        scene = plan_scene(config(tmp_path, variety=0.0, stick_width=width), index=0)
+        frames = render_frames(scene, size=64, fps=16).astype(int)
+        wall = np.asarray(draw_backdrop(scene, pixels=64)).astype(int)[:10]
+        changed.append((np.abs(frames[0, :10] - wall).max(-1) > 40).sum())
+        assert len(motion_peaks(frames.astype(np.uint8), 16)) == len(scene.impacts)
+    assert changed[1] > 1.5 * changed[0]
+
+
+def test_no_more_impacts_than_asked_for(tmp_path):
+    for index in range(60):
+        scene = plan_scene(config(tmp_path, seconds=4.0, most_impacts=2), index=index)
+        assert len(scene.impacts) <= 2
 
 
 def test_impacts_keep_their_distance_and_the_caption_counts_them(tmp_path):
