@@ -6,24 +6,44 @@ Rows and columns keep their size. Names of modules are ours; `open_sora_vae.py` 
 
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Literal
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+TimePadding = Literal["zeros", "first"]
+
+
+def pad_start(x: Tensor, frames: int, *, padding: TimePadding) -> Tensor:
+    """`b c f h w` with `frames` more before the first one: zeros, or the first one again."""
+    if not frames:
+        return x
+    if padding == "first":
+        return torch.cat((x[:, :, :1].expand(-1, -1, frames, -1, -1), x), dim=2)
+    return F.pad(x, (0, 0, 0, 0, frames, 0))
+
 
 class CausalConv3d(nn.Module):
-    """Convolution over `b c f h w` that is padded with zeros: at the start in time, all round in space."""
+    """Convolution over `b c f h w`, padded at the start in time, and with zeros all round in space.
+
+    `time_padding` is what stands before the first frame; `TemporalVAE` sets it on all of its layers.
+    """
+
+    time_padding: TimePadding = "zeros"
 
     def __init__(
         self, in_channels: int, out_channels: int, *, kernel: int, time_stride: int = 1, bias: bool = True
     ) -> None:
         super().__init__()
         side = kernel // 2
-        self.padding = (side, side, side, side, kernel - time_stride, 0)
-        self.conv = nn.Conv3d(in_channels, out_channels, kernel, stride=(time_stride, 1, 1), bias=bias)
+        self.past = kernel - time_stride
+        self.conv = nn.Conv3d(
+            in_channels, out_channels, kernel, stride=(time_stride, 1, 1), padding=(0, side, side), bias=bias
+        )
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.conv(F.pad(x, self.padding))
+        return self.conv(pad_start(x, self.past, padding=self.time_padding))
 
 
 class ResidualBlock(nn.Module):
@@ -150,6 +170,7 @@ class TemporalVAE(nn.Module):
         downsample: Sequence[bool],
         res_blocks: int,
         groups: int,
+        time_padding: TimePadding = "zeros",
     ) -> None:
         super().__init__()
         assert len(downsample) == len(multipliers) - 1, (downsample, multipliers)
@@ -173,11 +194,15 @@ class TemporalVAE(nn.Module):
             res_blocks=res_blocks,
             groups=groups,
         )
+        self.time_padding: TimePadding = time_padding
+        for layer in self.modules():
+            if isinstance(layer, CausalConv3d):
+                layer.time_padding = time_padding
 
     def encode(self, frames: Tensor) -> Tensor:
-        """`b c f h w -> b 2c t h w`; zeros before the first frame make f a multiple of the stride."""
-        padding = -frames.shape[2] % self.stride
-        return self.to_moments(self.encoder(F.pad(frames, (0, 0, 0, 0, padding, 0))))
+        """`b c f h w -> b 2c t h w`; padding before the first frame makes f a multiple of the stride."""
+        lacking = -frames.shape[2] % self.stride
+        return self.to_moments(self.encoder(pad_start(frames, lacking, padding=self.time_padding)))
 
     def decode(self, latents: Tensor, *, num_frames: int) -> Tensor:
         """`b c t h w -> b c f h w` with `num_frames` frames: those that stand for the padding are cut."""

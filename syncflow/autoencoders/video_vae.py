@@ -14,7 +14,7 @@ from torch import Tensor
 
 from syncflow.autoencoders.moments import Moments, check_statistics, split_moments
 from syncflow.autoencoders.spans import chunk_lengths, frame_spans, frame_times
-from syncflow.autoencoders.temporal_vae import TemporalVAE
+from syncflow.autoencoders.temporal_vae import TemporalVAE, TimePadding
 from syncflow.errors import UserError
 from syncflow.records import ClipSpec, FrameTimes
 
@@ -45,6 +45,7 @@ class VideoVAE(ModelMixin, ConfigMixin):
         frames_per_batch: int,
         shift: Sequence[float],
         scale: Sequence[float],
+        time_padding: TimePadding = "zeros",
     ) -> None:
         super().__init__()
         levels = len(spatial_block_channels)
@@ -68,6 +69,7 @@ class VideoVAE(ModelMixin, ConfigMixin):
             downsample=temporal_downsample,
             res_blocks=temporal_res_blocks,
             groups=temporal_norm_groups,
+            time_padding=time_padding,
         )
         per_channel = (1, latent_channels, 1, 1, 1)
         self.register_buffer("latent_mean", torch.tensor(tuple(shift)).reshape(per_channel))

@@ -141,3 +141,22 @@ def test_the_folder_of_another_class_or_none_is_refused(audio_vae, tmp_path: Pat
     audio_vae.save_pretrained(tmp_path)
     with pytest.raises(UserError, match="holds a AudioVAE"):
         load_vae(VideoVAE, tmp_path)
+
+
+@torch.no_grad()
+def test_padding_with_the_first_frame_makes_a_still_clip_the_same_in_every_latent_frame(video_vae: VideoVAE):
+    """What stands before the first frame is then no other thing than what follows; with zeros it is."""
+    still = video(1).expand(-1, -1, 32, -1, -1)
+    spread = {}
+    for padding in ("zeros", "first"):
+        vae = VideoVAE(**{**video_vae.config, "frames_per_chunk": 32, "time_padding": padding})
+        vae.load_state_dict(video_vae.state_dict())
+        latents = vae.encode(still).mean
+        spread[padding] = float((latents - latents[:, :, -1:]).abs().max() / latents.std())
+        assert vae.decode(latents, num_frames=32).shape[2] == 32
+    assert spread["first"] < 1e-3 < 0.1 < spread["zeros"]
+
+
+def test_a_saved_config_without_padding_is_open_soras(video_vae: VideoVAE):
+    config = {name: value for name, value in video_vae.config.items() if name != "time_padding"}
+    assert VideoVAE(**config).temporal.time_padding == "zeros"
