@@ -26,15 +26,15 @@ class SyntheticClipsConfig(Config):
     seed: int = Field(default=0, ge=0, le=9_999)
     """Seed of every draw; it also gives the day in the clips' ids."""
     variety: float = Field(default=1.0, ge=0.0, le=1.0)
-    """How much backgrounds and colours differ between clips: 0 is one plain wall and table and each material's
-    colours as they are, 1 adds gradients, textures, blurred shapes and tints."""
+    """How much backgrounds and colours differ between clips: 0 is one plain wall and table and each
+    material's colours as they are, 1 adds gradients, textures, blurred shapes and tints."""
     stick_width: float = Field(default=1.0, gt=0.0, le=4.0)
-    """Width of the drumstick, as a multiple of 2.4 % of the frame; small frames need a wider one to show it."""
+    """Width of the drumstick, as a multiple of 2.4 % of the frame; small frames need a wider one."""
     most_impacts: int = Field(default=6, ge=1, le=6)
     """Impacts of a clip, at most."""
     hold_out: Annotated[Literal["clips", "combinations"], Role.WORK] = "clips"
-    """What test.txt holds: `clips`, evenly spread; `combinations`, every clip of a share of the combinations of
-    material, action and number of impacts, so that no such caption is in train.txt."""
+    """What test.txt holds: `clips`, evenly spread; `combinations`, every clip of a share of the combinations
+    of material, action and number of impacts, so that no such caption is in train.txt."""
     test_share: Annotated[float, Role.WORK] = Field(default=0.1, ge=0.0, le=1.0)
     """Share of the clips (or of the combinations) that test.txt lists; the others are in train.txt."""
     workers: Annotated[int, Role.WORK] = Field(default=0, ge=0)

@@ -70,7 +70,7 @@ def clip_path(folder: Path, clip_id: str) -> Path:
 
 
 def is_test(scene: Scene, *, config: SyntheticClipsConfig) -> bool:
-    """Whether a clip is a test clip, whatever the number of clips: evenly spread, or by what its caption tells."""
+    """Whether a clip is a test clip, whatever their number: evenly spread, or by what its caption tells."""
     share = config.test_share
     if config.hold_out == "clips":
         return int((scene.index + 1) * share + 1e-9) > int(scene.index * share + 1e-9)

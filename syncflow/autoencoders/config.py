@@ -31,8 +31,8 @@ class VideoVAEConfig(Config):
     temporal_norm_groups: int = 32
     """Groups of the temporal VAE's group norms."""
     time_padding: Literal["zeros", "first"] = "zeros"
-    """What stands before the first frame of a chunk: zeros as in Open-Sora, or that frame again, which gives the
-    first latent frame the statistics of the others."""
+    """What stands before the first frame of a chunk: zeros as in Open-Sora, or that frame again, which gives
+    the first latent frame the statistics of the others."""
     frames_per_chunk: int = 17
     """Frames that the temporal VAE sees at once; a clip is cut into such chunks, each on its own."""
     frames_per_batch: Annotated[int, Role.ROUNDING] = 4
