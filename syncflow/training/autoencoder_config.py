@@ -34,6 +34,9 @@ class VideoObjectiveConfig(Config):
     """Weight of the L1 distance of pixels in [-1, 1]."""
     mse_weight: float = 1.0
     """Weight of the squared distance of pixels in [-1, 1]."""
+    motion_weight: float = Field(default=0.0, ge=0)
+    """Weight of the squared distance of the changes from frame to frame: what moves is few pixels, and counts
+    for little otherwise."""
     kl_weight: float = 3e-5
     """Weight of the KL term."""
     perceptual: Path | None = None

@@ -65,6 +65,9 @@ class VideoObjective(nn.Module):
         s = self.settings
         loss = s.l1_weight * l1 + s.mse_weight * mse + s.kl_weight * kl
         losses = {"l1": l1, "mse": mse, "kl": kl}
+        if s.motion_weight and batch.part == "all":
+            losses["motion"] = (made.diff(dim=2) - batch.data.diff(dim=2)).square().mean()
+            loss = loss + s.motion_weight * losses["motion"]
         if self.perceptual is not None:
             frames, real = (clip.transpose(1, 2).flatten(0, 1) for clip in (made, batch.data))  # (b f) 3 h w
             losses["perceptual"] = self.perceptual(frames, real)
@@ -96,4 +99,9 @@ class VideoObjective(nn.Module):
         latent_mse = (made - target).square().mean() / target.var()
         kl = posterior.kl().mean()
         loss = latent_mse + self.settings.kl_weight * kl
-        return {"loss": loss, "latent_mse": latent_mse, "kl": kl}
+        losses = {"latent_mse": latent_mse, "kl": kl}
+        if self.settings.motion_weight and target.shape[2] > 1:
+            change = target.diff(dim=2)
+            losses["motion"] = (made.diff(dim=2) - change).square().mean() / change.var()
+            loss = loss + self.settings.motion_weight * losses["motion"]
+        return {"loss": loss, **losses}
