@@ -10,7 +10,7 @@ import torch
 from diffusers import AutoencoderKL
 from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
-from torch import Tensor
+from torch import Tensor, nn
 
 from syncflow.autoencoders.moments import Moments, check_statistics, split_moments
 from syncflow.autoencoders.spans import chunk_lengths, frame_spans, frame_times
@@ -152,6 +152,11 @@ class VideoVAE(ModelMixin, ConfigMixin):
         )
         pairs = zip(chunks, lengths, strict=True)
         return torch.cat([self.temporal.decode(chunk, num_frames=length) for chunk, length in pairs], dim=2)
+
+    def encoders(self) -> tuple[nn.Module, ...]:
+        """The modules that make the posterior; all others only decode."""
+        spatial, temporal = self.spatial, self.temporal
+        return spatial.encoder, spatial.quant_conv, temporal.encoder, temporal.to_moments  # type: ignore[return-value]
 
     def forward(self, video: Tensor, generator: torch.Generator | None = None) -> tuple[Tensor, Moments]:
         """Reconstruction `b c f h w` and the raw posterior; drawn, or without a generator its mode."""

@@ -48,6 +48,9 @@ class VideoObjectiveConfig(Config):
     """Share of the steps, first, in which the 2-D part alone is trained, on single frames."""
     temporal_share: float = Field(default=0.3, ge=0, le=1)
     """Share of the steps, next, in which the temporal part alone is trained; then both."""
+    decoder_only: bool = False
+    """Train the decoders alone, in pixels, for all steps: latents stay as they are, bit for bit, so that what
+    was trained on them still fits. For an autoencoder of `initialise_from`."""
     later_rate: float = Field(default=1.0, gt=0)
     """Learning rate once the temporal part trains, as a share of the optimizer's: it is deeper, and its first
     weights are easily undone."""
@@ -126,6 +129,10 @@ class AutoencoderTrainConfig(Config):
     def _check(self) -> Self:
         if self.adversarial.enabled and self.kind == "video":
             raise ValueError("adversarial.enabled: there are discriminators of sound only; set it to false")
+        if self.video_objective.decoder_only and not self.initialise_from:
+            raise ValueError(
+                "video_objective.decoder_only: new weights have no encoder to keep; set initialise_from"
+            )
         if self.validate_every % self.checkpoint_every:
             raise ValueError(
                 f"validate_every {self.validate_every}: must be a multiple of checkpoint_every "

@@ -39,6 +39,8 @@ def part_of_step(step: int, config: AutoencoderTrainConfig) -> Part:
     """Which part of the video VAE trains at a step (from 0)."""
     done = step / config.steps
     shares = config.video_objective
+    if shares.decoder_only:
+        return "all"
     if done < shares.frames_share:
         return "frames"
     return "temporal" if done < shares.frames_share + shares.temporal_share else "all"

@@ -57,6 +57,9 @@ class VideoObjective(nn.Module):
             (self.vae.temporal, ("temporal", "all")),
         ):
             module.requires_grad_(batch.part in parts)
+        if self.settings.decoder_only:
+            for module in self.vae.encoders():
+                module.requires_grad_(False)
         if batch.part == "temporal":
             return self._temporal(batch)
         made, kl = self._frames(batch) if batch.part == "frames" else self._clips(batch)

@@ -76,7 +76,8 @@ def train_autoencoder(
     )
     if rank() == 0:
         load_average(vae, SavedState(saved_steps(config.output / "engine")[0]))
-        set_measured_statistics(vae, windows)
+        if not config.video_objective.decoder_only:
+            set_measured_statistics(vae, windows)
         vae.to("cpu").save_pretrained(config.output)  # type: ignore[arg-type]
         dump_config(config, config.output / "resolved.yaml")
     barrier()

@@ -11,11 +11,12 @@ from syncflow.autoencoders.audio_vae import AudioVAE
 from syncflow.autoencoders.config import VideoVAEConfig
 from syncflow.autoencoders.loading import load_vae
 from syncflow.autoencoders.open_sora_vae import load_open_sora_vae
+from syncflow.autoencoders.video_vae import VideoVAE
 from syncflow.errors import UserError
 from syncflow.hashing import tensors_sha256
 from syncflow.training.autoencoder_config import AutoencoderTrainConfig
 from syncflow.training.autoencoder_data import segments, to_video, training_windows
-from syncflow.training.autoencoder_objective import VideoObjective
+from syncflow.training.autoencoder_objective import Segments, VideoObjective
 from syncflow.training.autoencoder_run import build_engine, build_vae, train_autoencoder
 from syncflow.training.decode_windows import decoded_windows
 from syncflow.training.loop import Callback
@@ -194,3 +195,45 @@ def test_the_open_sora_format_is_a_start_too(shared: Path, clips: Path, tmp_path
     sizes = {name: reference.config[name] for name in VideoVAEConfig.model_fields}
     config = small_config("video", clips=clips, output=tmp_path, video=sizes, initialise_from=str(golden))
     assert tensors_sha256(build_vae(config).state_dict()) == tensors_sha256(reference.state_dict())
+
+
+@pytest.mark.slow
+def test_training_the_decoders_alone_leaves_every_latent_as_it_was(clips: Path, tmp_path: Path) -> None:
+    first = build_vae(small_config("video", clips=clips, output=tmp_path))
+    assert isinstance(first, VideoVAE)
+    first.set_statistics(mean=torch.full((4,), 0.1), std=torch.full((4,), 2.0))
+    first.save_pretrained(tmp_path / "saved")
+    config = small_config(
+        "video",
+        clips=clips,
+        output=tmp_path / "more",
+        initialise_from=str(tmp_path / "saved"),
+        video_objective={"decoder_only": True, "motion_weight": 0.5},
+    )
+    train_autoencoder(config)
+    again = load_vae(VideoVAE, config.output)
+    kept = {f"{name}." for name, module in first.named_modules() if module in first.encoders()}
+    assert len(kept) == 4
+    for name, tensor in first.state_dict().items():
+        encodes = name.startswith(tuple(kept)) or name.startswith("latent_")
+        assert torch.equal(tensor, again.state_dict()[name]) == encodes, name
+
+
+def test_decoders_alone_need_an_encoder_to_keep(clips: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="set initialise_from"):
+        small_config("video", clips=clips, output=tmp_path, video_objective={"decoder_only": True})
+
+
+def test_the_loss_of_motion_counts_what_changes_from_frame_to_frame(clips: Path, tmp_path: Path) -> None:
+    config = small_config("video", clips=clips, output=tmp_path, video_objective={"motion_weight": 2.0})
+    objective = VideoObjective(build_vae(config), config.video_objective)  # type: ignore[arg-type]
+    generator = torch.Generator().manual_seed(0)
+    clip = torch.rand(1, 3, 8, 16, 16, generator=generator) * 2 - 1
+    for part in ("temporal", "all"):
+        batch = Segments(data=clip, generator=torch.Generator().manual_seed(1), part=part)
+        found = objective(batch)
+        settings = config.video_objective.model_copy(update={"motion_weight": 0.0})
+        batch = Segments(data=clip, generator=torch.Generator().manual_seed(1), part=part)
+        plain = VideoObjective(objective.vae, settings)(batch)
+        assert "motion" not in plain and found["motion"] > 0
+        assert torch.isclose(found["loss"], plain["loss"] + 2.0 * found["motion"])
