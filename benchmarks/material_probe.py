@@ -1,5 +1,6 @@
 """Which material a clip shows, and which it sounds like: two small classifiers, trained on drawn clips."""
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -25,7 +26,7 @@ def audio_features(audio: np.ndarray, sample_rate: int) -> np.ndarray:
     """Mean spectra around the loudest instant, at it and after it: float32 `k`, no absolute level."""
     _, _, power = signal.spectrogram(audio, sample_rate, nperseg=1024, noverlap=512)
     edges = np.geomspace(2, power.shape[0], BANDS + 1).round().astype(int)
-    bands = np.stack([power[a : max(b, a + 1)].mean(0) for a, b in zip(edges, edges[1:], strict=False)])
+    bands = np.stack([power[a : max(b, a + 1)].mean(0) for a, b in itertools.pairwise(edges)])
     level = 10 * np.log10(bands + 1e-12)  # bands, hops of 10.7 ms
     level = np.maximum(level, level.max() - 70.0) - level.max()
     peak = int(bands.sum(0).argmax())
