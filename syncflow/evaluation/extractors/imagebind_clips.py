@@ -1,4 +1,4 @@
-"""ImageBind over clips: embeddings of video, sound and prompt, and of frames and half seconds for JavisScore."""
+"""ImageBind over clips: embeddings of video, sound, prompt, and of frames and half seconds for JavisScore."""
 
 from collections.abc import Sequence
 

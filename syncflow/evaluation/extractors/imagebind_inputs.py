@@ -1,7 +1,7 @@
 """What ImageBind sees of a clip: two frames in three crops, a log-mel spectrogram, tokens of the prompt.
 
-Clips of 2 s are cut at `i (duration - 2 s) / (n - 1)`: a sound into three, a video into five. At 2 s all are one,
-and of a square video the three crops are one too, so that each is computed once.
+Clips of 2 s are cut at `i (duration - 2 s) / (n - 1)`: a sound into three, a video into five. At 2 s all are
+one, and of a square video the three crops are one too, so that each is computed once.
 """
 
 import gzip
@@ -113,7 +113,7 @@ def views(frames: np.ndarray, fps: float) -> Tensor:
 
 
 def crops(frames: np.ndarray) -> list[Tensor]:
-    """uint8 `f h w 3` -> left, centre and right (or top, centre, bottom) of each, once where they are equal."""
+    """uint8 `f h w 3` -> left, centre and right (or top, centre, bottom) `3 f 224 224`; equal ones once."""
     video = torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2).float() / 255.0
     height, width = video.shape[2:]
     size = (SIZE, int(width * SIZE / height)) if height <= width else (int(height * SIZE / width), SIZE)
