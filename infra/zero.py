@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from infra.deepspeed_setup import deepspeed_config, prepare_deepspeed, silent
 from syncflow.training.config import TrainConfig
 from syncflow.training.distributed import device
-from syncflow.training.engine import Check, Metrics, Schedule, check_shape, mean_of, set_rate, unchecked
+from syncflow.training.engine import Schedule, check_shape, mean_of, set_rate
+from syncflow.training.finite import Metrics, UpdateGuard, nan_unless_finite
 from syncflow.training.objective import FlowObjective
 from syncflow.training.schedule import learning_rate, stage_adamw
 from syncflow.training.shares import passes_of
@@ -31,7 +32,7 @@ class ZeroEngine:
         optimizer: a torch AdamW over all of its parameters.
         micro_batch: samples a worker, in one forward pass.
         accumulate: forward passes that make one update.
-        check: as the plain engine's.
+        guard: as the plain engine's.
 
     Raises:
         ValueError: a parameter of `objective` does not train.
@@ -48,7 +49,7 @@ class ZeroEngine:
         accumulate: int = 1,
         clip_norm: float = 0.0,
         bf16: bool = False,
-        check: Check = unchecked,
+        guard: UpdateGuard | None = None,
     ) -> None:
         frozen = [name for name, parameter in objective.named_parameters() if not parameter.requires_grad]
         if frozen:
@@ -65,11 +66,12 @@ class ZeroEngine:
                     zero_stage=zero_stage,
                     micro_batch=micro_batch,
                     accumulate=accumulate,
-                    clip_norm=clip_norm,
+                    clip_norm=clip_norm if zero_stage else 0.0,  # `_update` clips for stage 0
                     bf16=bf16,
                 ),
             )
-        self.zero_stage, self.schedule, self.check = zero_stage, schedule, check
+        self.zero_stage, self.schedule, self.guard = zero_stage, schedule, guard or UpdateGuard()
+        self.clip_norm = clip_norm
         self.trained = dict(self.engine.module.named_parameters())
 
     def step(self, batches: Sequence[Any], *, step: int) -> Metrics:
@@ -78,14 +80,30 @@ class ZeroEngine:
         reported: list[Metrics] = []
         for batch in batches:
             losses = self.engine(batch)
-            self.engine.backward(losses["loss"])
-            self.check(losses, batch)
-            self.engine.step()
+            self.engine.backward(nan_unless_finite(losses["loss"]))
             reported.append({name: value.detach() for name, value in losses.items()})
-        norm = self.engine.get_global_grad_norm()
-        norm = torch.as_tensor(torch.nan if norm is None else norm)
+            if len(reported) < len(batches):
+                self.engine.step()  # counts the pass; updates nothing yet
+        norm = self._update(step, list(zip(reported, batches, strict=True)))
         rates = {"gradient_norm": norm, "learning_rate": torch.tensor(rate)}
-        return {**mean_of(reported), **rates}
+        return {**mean_of(reported), **rates, **self.guard.metrics()}
+
+    def _update(self, step: int, reported: Sequence[tuple[Metrics, Any]]) -> Tensor:
+        """Update if the norm of the gradient is finite; the norm."""
+        if self.zero_stage:  # these optimizers judge for themselves, and leave out what is not finite
+            self.engine.step()
+            norm = torch.as_tensor(self.engine.get_global_grad_norm())
+            self.guard.allows(norm, step=step, reported=reported)
+            return norm
+        gradients = [parameter.grad for parameter in self.trained.values() if parameter.grad is not None]
+        norm = nn.utils.get_total_norm(gradients)
+        if self.guard.allows(norm, step=step, reported=reported):
+            nn.utils.clip_grads_with_norm_(self.trained.values(), self.clip_norm or float("inf"), norm)
+        else:
+            for parameter in self.trained.values():
+                parameter.grad = None  # AdamW passes over it
+        self.engine.step()
+        return norm
 
     @torch.no_grad()
     def evaluate(self, batch: Any) -> Metrics:
@@ -93,7 +111,6 @@ class ZeroEngine:
         self.engine.eval()
         metrics = self.engine(batch)
         self.engine.train(was_training)
-        self.check(metrics, batch)
         return metrics
 
     def weights(self) -> Iterator[tuple[str, Tensor]]:
@@ -215,5 +232,5 @@ def zero_engine(objective: FlowObjective, config: TrainConfig) -> ZeroEngine:
         accumulate=passes_of(config),
         clip_norm=config.optimizer.clip_norm,
         bf16=config.engine.bf16,
-        check=objective.check,
+        guard=UpdateGuard(limit=config.optimizer.skip_not_finite, fault=objective.fault),
     )

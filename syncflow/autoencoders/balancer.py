@@ -57,6 +57,6 @@ class Balancer(nn.Module):
     def _observe(self, norms: Mapping[str, Tensor]) -> None:
         means = self.worker_mean(torch.stack(list(norms.values())))
         for name, norm in zip(norms, means, strict=True):
-            index = self.names.index(name)
-            self.sums[index] = self.decay * self.sums[index] + norm
-            self.counts[index] = self.decay * self.counts[index] + 1.0
+            index, good = self.names.index(name), norm.isfinite()  # what is not stays out of the averages
+            self.sums[index] = torch.where(good, self.decay * self.sums[index] + norm, self.sums[index])
+            self.counts[index] = torch.where(good, self.decay * self.counts[index] + 1.0, self.counts[index])

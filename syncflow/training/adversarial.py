@@ -23,7 +23,8 @@ from syncflow.training.adversarial_config import AdversarialConfig
 from syncflow.training.autoencoder_objective import Segments
 from syncflow.training.config import OptimizerConfig
 from syncflow.training.distributed import all_sum, world_size
-from syncflow.training.engine import Metrics, Schedule, TorchEngine
+from syncflow.training.engine import Schedule, TorchEngine
+from syncflow.training.finite import Metrics, UpdateGuard
 from syncflow.training.schedule import adamw
 
 RECONSTRUCTION = ("l1", "mel")
@@ -154,6 +155,7 @@ def adversarial_engine(
         schedule=schedule,
         clip_norm=optimizer.clip_norm,
         bf16=bf16,
+        guard=UpdateGuard(limit=optimizer.skip_not_finite),
     )
     against = TorchEngine[tuple[Tensor, Tensor]](
         JudgeObjective(judge),
@@ -161,6 +163,7 @@ def adversarial_engine(
         schedule=schedule,
         clip_norm=optimizer.clip_norm,
         bf16=bf16,
+        guard=UpdateGuard(limit=optimizer.skip_not_finite, what="the discriminators'"),
     )
     return AdversarialEngine(objective, engines=(maker, against), judged_from=config.from_step)
 

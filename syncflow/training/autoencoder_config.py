@@ -113,6 +113,8 @@ class AutoencoderTrainConfig(Config):
     """Of these, how many are written as pictures (and sounds) and sent to MLflow."""
     seed: int = 0
     """Seed of the weights, the segments and the posterior draws."""
+    allow_change: Annotated[tuple[str, ...], Role.WORK] = ()
+    """Settings, by name, in which a resumed run may differ from its beginning."""
     experiment: Annotated[str, Role.WORK] = "syncflow"
     """MLflow experiment."""
     tracking_uri: Annotated[str, Role.WORK] = ""

@@ -25,10 +25,12 @@ from syncflow.training.decode_windows import decoded_windows
 from syncflow.training.distributed import barrier, device, rank, world_size
 from syncflow.training.ema import MovingAverage
 from syncflow.training.engine import Engine, TorchEngine
+from syncflow.training.finite import UpdateGuard, first_not_finite
 from syncflow.training.loop import Callback, train
 from syncflow.training.prefetch import prefetch
 from syncflow.training.progress import Progress
-from syncflow.training.resume import SavedState, Saver, check_settings, latest_state, saved_steps
+from syncflow.training.resume import SavedState, check_settings, latest_state
+from syncflow.training.saver import Saver
 from syncflow.training.schedule import adamw, learning_rate
 from syncflow.training.window_store import MANIFEST, WindowStore
 
@@ -54,30 +56,46 @@ def train_autoencoder(
     settings = compared_settings(config, windows)
     state = latest_state(config.output / "engine")
     if state is not None:
-        check_settings(state.manifest["settings"], settings, allowed=(), source=str(state.folder))
+        source = str(state.folder)
+        free = () if config.optimizer.decay != "none" or part_starts(config) else ("steps",)
+        allowed = (*config.allow_change, *free)
+        check_settings(state.manifest["settings"], settings, allowed=allowed, source=source)
+        if state.step > config.steps:
+            raise UserError(f"steps {config.steps}: {source} is already beyond; ask for {state.step} or more")
         for part in parts:
             part.restore(state)
     start = 0 if state is None else state.step
-    saver = Saver(config.output / "engine", parts, every=config.checkpoint_every, keep=2, settings=settings)
-    train(
-        engine,
-        _on_device(segments(windows, config, start_step=start, rank=rank(), world_size=world_size())),
-        steps=config.steps,
-        start_step=start,
-        log_every=config.log_every,
-        callbacks=[
-            average,
-            *([Progress(f"{config.kind} VAE")] if rank() == 0 else []),
-            *callbacks,
-            saver,
-            *after_save,
-        ],
-        rates=lambda steps: {"samples_per_second": config.batch_size * world_size() * steps},
+    saver = Saver(
+        config.output / "engine",
+        parts,
+        every=config.checkpoint_every,
+        keep=2,
+        settings=settings,
+        resumed=state,
+        wait_every=config.validate_every,  # which reads the state
     )
+    with saver.naming_last_state():
+        train(
+            engine,
+            _on_device(segments(windows, config, start_step=start, rank=rank(), world_size=world_size())),
+            steps=config.steps,
+            start_step=start,
+            log_every=config.log_every,
+            callbacks=[
+                average,
+                *([Progress(f"{config.kind} VAE")] if rank() == 0 else []),
+                *callbacks,
+                saver,
+                *after_save,
+            ],
+            rates=lambda steps: {"samples_per_second": config.batch_size * world_size() * steps},
+        )
     if rank() == 0:
-        load_average(vae, SavedState(saved_steps(config.output / "engine")[0]))
+        load_average(vae, saver.last_states(1)[0])
         if not config.video_objective.decoder_only:
             set_measured_statistics(vae, windows)
+        if bad := first_not_finite(vae.state_dict().items()):
+            raise UserError(f"{config.output}: weights not written, {bad} is not finite")
         vae.to("cpu").save_pretrained(config.output)  # type: ignore[arg-type]
         dump_config(config, config.output / "resolved.yaml")
     barrier()
@@ -140,6 +158,7 @@ def build_engine(vae: AudioVAE | VideoVAE, config: AutoencoderTrainConfig) -> En
         schedule=schedule,
         clip_norm=config.optimizer.clip_norm,
         bf16=config.bf16,
+        guard=UpdateGuard(limit=config.optimizer.skip_not_finite),
     )
 
 

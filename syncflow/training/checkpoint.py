@@ -22,6 +22,7 @@ from syncflow.hashing import settings_sha256, tensors_sha256
 from syncflow.model.dual_dit import DualDiT
 from syncflow.records import ClipSpec
 from syncflow.training.config import StageName, TrainConfig
+from syncflow.training.finite import NotFiniteError, first_not_finite
 from syncflow.training.resume import SavedState
 from syncflow.training.stages import PARTS
 
@@ -125,6 +126,8 @@ def load_checkpoint(folder: Path) -> tuple[DualDiT, CheckpointManifest]:
         ) from None
     if tensors_sha256(model.state_dict()) != manifest.model_sha256:
         raise UserError(f"checkpoint {folder}: its weights are not those of its manifest; make it again")
+    if bad := first_not_finite(model.state_dict().items()):
+        raise UserError(f"checkpoint {folder}: {bad} is not finite; train its stage again from a good state")
     return model, manifest
 
 
@@ -163,12 +166,17 @@ def write_checkpoint(
         folder: `<output>/<stage>/checkpoint`; an earlier one is replaced.
         untrained: the model's other tensors (frozen parts, buffers) by name.
         states: the last states; the weights of several are averaged.
+
+    Raises:
+        NotFiniteError: a tensor holds NaN or Inf; an earlier checkpoint stays.
     """
     weights = "ema" if config.checkpoint.weights == "ema" and config.ema_decay else "raw"
     with torch.device("meta"):
         model = DualDiT(**config.model.model_dump())
     tensors = {name: tensor.cpu() for name, tensor in untrained.items()}
     tensors |= handed_weights(states, weights=weights)
+    if bad := first_not_finite(tensors.items()):
+        raise NotFiniteError(f"checkpoint {folder}: not written, {bad} is not finite")
     model.load_state_dict(tensors, strict=True, assign=True)
     manifest = CheckpointManifest(
         stage=config.stage,

@@ -28,6 +28,9 @@ class OptimizerConfig(Config):
     """What follows the warm-up: the same rate, or a half cosine down to a hundredth of it at `steps`."""
     clip_norm: float = Field(default=1.0, ge=0)
     """Largest norm of the gradient; 0 leaves it."""
+    skip_not_finite: Annotated[int, Role.WORK] = Field(default=0, ge=0)
+    """Updates that may be left out, since the run was last started, because their gradient holds NaN or Inf;
+    one more ends training, with the last state intact. 0: the first one ends it."""
 
 
 class EngineConfig(Config):

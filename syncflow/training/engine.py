@@ -7,17 +7,12 @@ import torch
 from torch import Tensor, nn
 
 from syncflow.training.distributed import all_sum, world_size
+from syncflow.training.finite import Metrics, UpdateGuard, nan_unless_finite
 
 B_contra = TypeVar("B_contra", contravariant=True)
 B = TypeVar("B")
-Metrics = dict[str, Tensor]  # scalars without graph; NaN where a step has nothing to say
 OPTIMIZER_KEYS = ("step", "exp_avg", "exp_avg_sq", "max_exp_avg_sq")
 Schedule = Callable[[int], float]  # step (from 0) -> learning rate
-Check = Callable[[Metrics, Any], None]  # of a batch's metrics; raises where training must not go on
-
-
-def unchecked(metrics: Metrics, batch: Any) -> None:
-    """A `Check` that lets all pass."""
 
 
 class Engine(Protocol[B_contra]):
@@ -28,7 +23,11 @@ class Engine(Protocol[B_contra]):
     """
 
     def step(self, batches: Sequence[B_contra], *, step: int) -> Metrics:
-        """Update once from the micro-batches of update number `step` (from 0); this worker's metrics."""
+        """Update once from the micro-batches of update number `step` (from 0); this worker's metrics.
+
+        Raises:
+            NotFiniteError: the gradient holds NaN or Inf; at all workers, and before the update.
+        """
         ...
 
     def evaluate(self, batch: B_contra) -> Metrics:
@@ -65,8 +64,7 @@ class TorchEngine(Generic[B]):
         schedule: learning rate of each step.
         clip_norm: largest norm of the gradient; 0 leaves it.
         bf16: run the forward pass under bfloat16 autocast; weights and moments stay float32.
-        check: called with each batch's metrics; in training when its backward pass is under way, before
-            the update.
+        guard: decides whether an update is made; None: one that ends training at the first NaN or Inf.
     """
 
     def __init__(
@@ -77,9 +75,9 @@ class TorchEngine(Generic[B]):
         schedule: Schedule,
         clip_norm: float = 0.0,
         bf16: bool = False,
-        check: Check = unchecked,
+        guard: UpdateGuard | None = None,
     ) -> None:
-        self.objective, self.optimizer, self.check = objective, optimizer, check
+        self.objective, self.optimizer, self.guard = objective, optimizer, guard or UpdateGuard()
         self.schedule, self.clip_norm, self.bf16 = schedule, clip_norm, bf16
         taken = {id(p) for group in optimizer.param_groups for p in group["params"]}
         self.trained = {n: p for n, p in objective.named_parameters() if id(p) in taken}
@@ -94,15 +92,15 @@ class TorchEngine(Generic[B]):
         for batch in batches:
             with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bf16):
                 losses = self.objective(batch)
-            (losses["loss"] / len(batches)).backward()
-            self.check(losses, batch)
+            (nan_unless_finite(losses["loss"]) / len(batches)).backward()
             reported.append({name: value.detach() for name, value in losses.items()})
         self._average_gradients()
         limit = self.clip_norm or float("inf")
         norm = nn.utils.clip_grad_norm_(list(self.trained.values()), limit)
-        self.optimizer.step()
-        metrics = mean_of(reported)
-        return {**metrics, "gradient_norm": norm.detach(), "learning_rate": torch.tensor(learning_rate)}
+        if self.guard.allows(norm, step=step, reported=list(zip(reported, batches, strict=True))):
+            self.optimizer.step()
+        rates = {"gradient_norm": norm.detach(), "learning_rate": torch.tensor(learning_rate)}
+        return {**mean_of(reported), **rates, **self.guard.metrics()}
 
     @torch.no_grad()
     def evaluate(self, batch: B) -> Metrics:
@@ -111,7 +109,6 @@ class TorchEngine(Generic[B]):
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bf16):
             metrics = self.objective(batch)
         self.objective.train(was_training)
-        self.check(metrics, batch)
         return metrics
 
     def weights(self) -> Iterator[tuple[str, Tensor]]:
@@ -142,6 +139,10 @@ class TorchEngine(Generic[B]):
             return
         gradients = []
         for parameter in self.trained.values():
+            if (
+                not parameter.requires_grad
+            ):  # frozen in this step, at all workers: the optimizer passes over it
+                continue
             if parameter.grad is None:  # a worker may not have used it; all must reduce the same list
                 parameter.grad = torch.zeros_like(parameter)
             gradients.append(parameter.grad)

@@ -15,7 +15,8 @@ from typing import TypeVar
 import torch
 
 from syncflow.training.distributed import all_any, all_sum, device
-from syncflow.training.engine import Engine, Metrics
+from syncflow.training.engine import Engine
+from syncflow.training.finite import Metrics
 
 B = TypeVar("B")
 
@@ -42,6 +43,7 @@ class _Window:
 
     reported: list[Metrics] = field(default_factory=list)
     waited: float = 0.0  # seconds in which the data was waited for
+    computed: float = 0.0  # seconds in the engine
     since: float = field(default_factory=time.perf_counter)
 
     def means(self, rates: Callable[[float], Mapping[str, float]]) -> dict[str, float]:
@@ -50,13 +52,19 @@ class _Window:
         rows = [[metrics.get(name, torch.tensor(torch.nan)).to(device()).float() for name in names]
                 for metrics in self.reported]  # fmt: skip
         values = torch.stack([torch.stack(row) for row in rows])
-        present = ~values.isnan()
-        total = all_sum(torch.stack([values.nan_to_num(0.0).sum(0), present.sum(0).float()]))
+        present = values.isfinite()  # NaN: a step without this metric; Inf: one that was left out
+        total = all_sum(torch.stack([values.where(present, 0.0).sum(0), present.sum(0).float()]))
         means = (total[0] / total[1].clamp_min(1)).tolist()
         seconds = time.perf_counter() - self.since
         result = {n: m for n, m, count in zip(names, means, total[1].tolist(), strict=True) if count}
         result["steps_per_second"] = len(self.reported) / seconds
         result["data_wait_fraction"] = self.waited / seconds
+        for name, spent in (
+            ("step_seconds", self.computed),
+            ("data_wait_seconds", self.waited),
+            ("callbacks_seconds", seconds - self.computed - self.waited),  # states, validation, averages ...
+        ):
+            result[name] = spent / len(self.reported)
         return result | dict(rates(result["steps_per_second"]))
 
 
@@ -92,7 +100,9 @@ def train(
         window.waited += time.perf_counter() - asked
         if len(micro_batches) < accumulate:
             raise RuntimeError(f"the batches ended at step {done} of {steps}")
+        began = time.perf_counter()
         window.reported.append(engine.step(micro_batches, step=done))
+        window.computed += time.perf_counter() - began
         done += 1
         if done % log_every == 0 or done == steps:
             means, window = window.means(rates), _Window()

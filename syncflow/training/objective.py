@@ -7,7 +7,6 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from syncflow.errors import UserError
 from syncflow.flow.config import FlowConfig
 from syncflow.flow.latents import map_latents, rows_like
 from syncflow.flow.loss import FlowLoss, bucket_means, flow_loss
@@ -17,7 +16,7 @@ from syncflow.flow.time_sampling import sample_times, shift_ratio, video_times
 from syncflow.model.dual_dit import DualDiT
 from syncflow.model.video_tower import VideoOutput
 from syncflow.records import AVLatents, ClipSpec, FrameTimes, LatentBatch, PathSample, TextBatch
-from syncflow.training.engine import Metrics
+from syncflow.training.finite import Metrics
 from syncflow.training.stages import Stage, freeze
 
 
@@ -96,14 +95,10 @@ class FlowObjective(nn.Module):
         }
         return metrics if self.training else metrics | self._mismatched(path, batch)
 
-    def check(self, metrics: Metrics, batch: LatentBatch) -> None:
-        """Raises UserError if the loss of `batch` is not finite. It waits for the device: call it late."""
+    def fault(self, metrics: Metrics, batch: LatentBatch) -> str:
+        """Names the samples of `batch` where its loss is not finite; else empty. It waits for the device."""
         loss = metrics["loss"].item()
-        if not math.isfinite(loss):
-            raise UserError(
-                f"stage {self.stage.name}: samples {batch.index.tolist()} have loss {loss}; "
-                "lower optimizer.lr, or look at these rows with inspect_dataset.py"
-            )
+        return "" if math.isfinite(loss) else f"samples {batch.index.tolist()} have loss {loss}"
 
     def data(self, batch: LatentBatch) -> AVLatents:
         """The modalities of the batch that the stage's model is given."""

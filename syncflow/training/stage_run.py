@@ -17,6 +17,7 @@ from syncflow.training.config import TrainConfig
 from syncflow.training.distributed import barrier, device, rank
 from syncflow.training.ema import MovingAverage
 from syncflow.training.engine import Engine, TorchEngine
+from syncflow.training.finite import Fault, UpdateGuard
 from syncflow.training.loop import Callback, train
 from syncflow.training.machine import throughput_of
 from syncflow.training.moments import carried_moments, with_moments
@@ -24,7 +25,8 @@ from syncflow.training.objective import FlowObjective, pin
 from syncflow.training.pairing import paired
 from syncflow.training.prefetch import prefetch
 from syncflow.training.progress import Progress
-from syncflow.training.resume import SavedState, Saver, check_settings, latest_state, saved_steps
+from syncflow.training.resume import check_settings, latest_state
+from syncflow.training.saver import Saver
 from syncflow.training.schedule import learning_rate, stage_adamw
 from syncflow.training.shares import batches_of, passes_of, training_batches, whitening_batches
 from syncflow.training.stages import STAGES
@@ -43,7 +45,7 @@ def torch_engine(objective: FlowObjective, config: TrainConfig) -> TorchEngine[L
         schedule=learning_rate(config.optimizer, steps=config.steps),
         clip_norm=config.optimizer.clip_norm,
         bf16=config.engine.bf16,
-        check=objective.check,
+        guard=UpdateGuard(limit=config.optimizer.skip_not_finite, fault=objective.fault),
     )
 
 
@@ -102,34 +104,34 @@ def run_stage(
 
     stop = folder / "stop"
     keep, every = config.checkpoint.keep, config.checkpoint.every
-    saver = Saver(folder / "engine", parts, every=every, keep=keep, settings=settings)
-    done = train(
-        engine,
-        noised_batches(dataset, config, objective, start_step=start_step),
-        steps=config.steps,
-        start_step=start_step,
-        accumulate=passes_of(config),
-        log_every=config.log_every,
-        callbacks=[
-            *([] if average is None else [average]),
-            *([Progress(f"stage {stage.name}")] if rank() == 0 else []),
-            *validation_of(engine, config, callbacks),
-            *callbacks,
-            *watch(objective),
-            saver,
-        ],
-        should_stop=stop.exists,
-        rates=throughput_of(config, dataset),
-    )
+    saver = Saver(folder / "engine", parts, every=every, keep=keep, settings=settings, resumed=state)
+    with saver.naming_last_state():
+        done = train(
+            engine,
+            noised_batches(dataset, config, objective, start_step=start_step),
+            steps=config.steps,
+            start_step=start_step,
+            accumulate=passes_of(config),
+            log_every=config.log_every,
+            callbacks=[
+                *([] if average is None else [average]),
+                *([Progress(f"stage {stage.name}")] if rank() == 0 else []),
+                *validation_of(engine, config, callbacks, fault=objective.fault),
+                *callbacks,
+                *watch(objective),
+                saver,
+            ],
+            should_stop=stop.exists,
+            rates=throughput_of(config, dataset),
+        )
     if tensors_sha256(_untrained(model, stage.trains)) != frozen:
         raise AssertionError(f"stage {stage.name} changed weights that it does not train")
     if rank() == 0 and done == config.steps:
-        latest = saved_steps(folder / "engine")[: config.checkpoint.average_last]
         manifest = write_checkpoint(
             folder / "checkpoint",
             config=config,
             untrained=untrained,
-            states=[SavedState(path) for path in latest],
+            states=saver.last_states(config.checkpoint.average_last),
             dataset=dataset.manifest,
             dataset_fingerprint=dataset.fingerprint,
             initialised_from=first.source,
@@ -153,7 +155,7 @@ def noised_batches(
 
 
 def validation_of(
-    engine: Engine[LatentBatch], config: TrainConfig, reporters: Sequence[Callback]
+    engine: Engine[LatentBatch], config: TrainConfig, reporters: Sequence[Callback], *, fault: Fault
 ) -> list[Callback]:
     """Validation on the test split, where it is asked for and there is one."""
     if not config.validate_every:
@@ -172,7 +174,7 @@ def validation_of(
             held_out, config, update=range(number * each, (number + 1) * each), drop_probability=0.0
         )
     ]
-    return [Validation(engine, batches, every=config.validate_every, reporters=reporters)]
+    return [Validation(engine, batches, every=config.validate_every, reporters=reporters, fault=fault)]
 
 
 def compared_settings(config: TrainConfig, *, dataset: LatentDataset, frozen: str) -> dict[str, Any]:

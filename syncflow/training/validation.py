@@ -6,7 +6,8 @@ from typing import Generic, TypeVar
 import torch
 
 from syncflow.training.distributed import all_sum, device
-from syncflow.training.engine import Engine, Metrics
+from syncflow.training.engine import Engine
+from syncflow.training.finite import Fault, Metrics, NotFiniteError, faults_of, gathered, loss_fault
 from syncflow.training.loop import Callback
 
 B = TypeVar("B")
@@ -16,13 +17,23 @@ class Validation(Callback, Generic[B]):
     """Evaluates the same batches every `every` steps and at the end, and tells the `reporters`.
 
     What it reports is named `validation/<metric>`. Each worker evaluates its own part of the batches.
+
+    Raises:
+        NotFiniteError: a loss is not finite; at all workers.
     """
 
     def __init__(
-        self, engine: Engine[B], batches: Sequence[B], *, every: int, reporters: Sequence[Callback]
+        self,
+        engine: Engine[B],
+        batches: Sequence[B],
+        *,
+        every: int,
+        reporters: Sequence[Callback],
+        fault: Fault = loss_fault,
     ) -> None:
         assert batches, "nothing to validate on"
         self.engine, self.batches, self.every, self.reporters = engine, batches, every, reporters
+        self.fault = fault
         self.last: Mapping[str, float] = {}
         self.done = -1
 
@@ -35,7 +46,10 @@ class Validation(Callback, Generic[B]):
             self._validate(step)
 
     def _validate(self, step: int) -> None:
-        self.last, self.done = average(self.engine.evaluate(batch) for batch in self.batches), step
+        reported = [self.engine.evaluate(batch) for batch in self.batches]
+        if told := gathered(faults_of(zip(reported, self.batches, strict=True), self.fault)):
+            raise NotFiniteError(f"step {step}: in validation, {told[0]}")
+        self.last, self.done = average(reported), step
         named = {f"validation/{name}": value for name, value in self.last.items()}
         for reporter in self.reporters:
             reporter.on_log(step, named)

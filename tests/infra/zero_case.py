@@ -60,6 +60,11 @@ class Launcher:
         assert done.returncode == 0, done.stderr[-3000:]
 
 
+def errors(config: TrainConfig) -> list[str]:
+    """What each worker ended with, where it was refused."""
+    return [path.read_text() for path in sorted(config.folder.glob("error_*.txt"))]
+
+
 def losses(config: TrainConfig) -> Losses:
     parts = [json.loads(p.read_text()) for p in sorted(config.folder.glob("losses_*.json"))]
     return {step: loss for part in parts for step, loss in part.items()}

@@ -19,9 +19,12 @@ import torch.distributed as dist
 from infra.deepspeed_setup import prepare_deepspeed
 from infra.zero import zero_engine
 from syncflow.config import load_config
+from syncflow.errors import UserError
+from syncflow.records import LatentBatch
 from syncflow.training.config import TrainConfig
 from syncflow.training.loop import Callback
 from syncflow.training.stage_run import run_stage, torch_engine
+from tests.syncflow.training.small import poisoned
 
 
 class Losses(Callback):
@@ -33,6 +36,11 @@ class Losses(Callback):
             self.seen[step] = metrics["loss"]
 
 
+def is_bad(batch: LatentBatch, training: bool) -> bool:
+    bad = os.environ["POISONED_SAMPLES"].split(",")
+    return training and any(str(number) in bad for number in batch.index.tolist())
+
+
 def work(rank: int, workers: int, presets: list[str], port: int) -> None:
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
     os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": str(workers)}
@@ -42,7 +50,12 @@ def work(rank: int, workers: int, presets: list[str], port: int) -> None:
     for preset in presets:
         config, losses = load_config(TrainConfig, Path(preset)), Losses()
         factory = zero_engine if config.engine.kind == "deepspeed" else torch_engine
-        run_stage(config, make_engine=factory, callbacks=[losses])
+        if "POISONED_SAMPLES" in os.environ:
+            factory = poisoned(factory, at=is_bad)
+        try:
+            run_stage(config, make_engine=factory, callbacks=[losses])
+        except UserError as error:  # the same at all workers, so that the next stage may begin
+            (config.folder / f"error_{rank}.txt").write_text(str(error))
         if rank == 0:
             number = len(list(config.folder.glob("losses_*")))
             (config.folder / f"losses_{number}.json").write_text(json.dumps(losses.seen))

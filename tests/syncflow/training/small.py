@@ -1,17 +1,25 @@
 """A finished dataset of random latents, small unless told otherwise, and a small model that fits it."""
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
+from torch import nn
 
 from syncflow.autoencoders.spans import frame_spans
 from syncflow.data.parquet import Weights
 from syncflow.data.parquet.finish import finish_dataset
 from syncflow.data.parquet.writer import DatasetWriter
-from syncflow.records import ClipRef, ClipSpec, EncodedClip, LatentRow, TextEmbedding
+from syncflow.flow.latents import map_latents
+from syncflow.records import ClipRef, ClipSpec, EncodedClip, LatentBatch, LatentRow, TextEmbedding
 from syncflow.text import caption_key
+from syncflow.training.config import TrainConfig
+from syncflow.training.engine import Engine
+from syncflow.training.objective import FlowObjective
+from syncflow.training.stage_run import EngineFactory
 
 SPEC = ClipSpec(height=32, width=32)
 CAPTIONS = ("a stick hits wood", "a stick scratches metal", "a stick pokes cloth")
@@ -79,6 +87,23 @@ def write_dataset(folder: Path, *, clips: int = 20, sizes: Sizes = Sizes()) -> P
         config={},
     )
     return folder
+
+
+def poisoned(make_engine: EngineFactory, *, at: Callable[[LatentBatch, bool], bool]) -> EngineFactory:
+    """Engines whose objective is given NaN for the batches that `at(batch, training)` names."""
+
+    def factory(objective: FlowObjective, config: TrainConfig) -> Engine[LatentBatch]:
+        def change(module: nn.Module, arguments: tuple[LatentBatch]) -> tuple[LatentBatch]:
+            (batch,) = arguments
+            if not at(batch, module.training):
+                return arguments
+            latents = map_latents(lambda tensor: tensor * torch.nan, batch.latents)
+            return (dataclasses.replace(batch, latents=latents),)
+
+        objective.register_forward_pre_hook(change)
+        return make_engine(objective, config)
+
+    return factory
 
 
 SMALL = {

@@ -31,8 +31,8 @@ class Watch(Callback):
         self.seen: dict[int, dict[str, float]] = {}
 
     def on_log(self, step: int, metrics: Mapping[str, float]) -> None:
-        timed = ("steps_per_second", "samples_per_second", "data_wait_fraction")
-        self.seen[step] = {name: value for name, value in metrics.items() if name not in timed}
+        timed = ("_seconds", "_per_second", "data_wait_fraction")
+        self.seen[step] = {name: value for name, value in metrics.items() if not name.endswith(timed)}
 
     def on_step(self, step: int) -> None:
         if step == self.die_at:
@@ -63,7 +63,7 @@ def test_a_killed_run_goes_on_to_the_same_weights_bit_for_bit(
     with pytest.raises(KeyboardInterrupt):
         train_autoencoder(broken, callbacks=[Watch(die_at=5)])
     train_autoencoder(broken, callbacks=[after])
-    assert list(after.seen) == [4, 5, 6]
+    assert list(after.seen)[-3:] == [4, 5, 6]  # all, if the state of step 3 was not whole yet
     assert {step: unbroken.seen[step] for step in after.seen} == after.seen
     expected, found = weights(whole), weights(broken)
     assert expected.keys() == found.keys()

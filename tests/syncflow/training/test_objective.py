@@ -155,7 +155,7 @@ def test_a_loss_that_is_not_finite_ends_training_before_the_update(settings) -> 
     batch.latents.audio[2, 0, 0] = torch.nan
     before = {name: p.detach().clone() for name, p in objective.trained.named_parameters()}
     engine = torch_engine(objective, config)
-    with pytest.raises(UserError, match=r"stage audio: samples \[0, 1, 2, 3\] have loss nan; lower"):
+    with pytest.raises(UserError, match=r"step 1: gradient norm is nan; samples \[0, 1, 2, 3\] have loss"):
         engine.step([batch], step=0)
     assert all(torch.equal(before[name], p) for name, p in objective.trained.named_parameters())
 

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from syncflow.errors import UserError
-from syncflow.training.resume import MANIFEST, find_fault, latest_state, save_state, saved_steps
+from syncflow.training.resume import MANIFEST, SavedState, find_fault, latest_state, saved_steps
+from syncflow.training.saver import Saver
 
 PART = "part_00000.safetensors"
 
@@ -30,9 +31,18 @@ class Numbers:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    for step in (2, 4):
-        save_state(tmp_path, [Numbers(step)], step=step, settings={"lr": 1e-3, "of": ["a"]}, keep=2)
+    save(tmp_path, 2, 4)
     return tmp_path
+
+
+def save(folder: Path, *steps: int, keep: int = 2, resumed: SavedState | None = None) -> Saver:
+    """A run of its own that saves at these steps; or one that goes on from `resumed`."""
+    numbers = Numbers(0)
+    saver = Saver(folder, [numbers], every=1, keep=keep, settings={"lr": 1e-3, "of": ["a"]}, resumed=resumed)
+    for step in steps:
+        numbers.step = step
+        saver.save(step, wait=True)
+    return saver
 
 
 def cut(path: Path, share: float) -> None:
@@ -101,6 +111,6 @@ def test_where_no_state_is_intact_it_is_one_line(folder: Path) -> None:
 def test_the_last_ones_are_kept_and_half_written_ones_go(folder: Path) -> None:
     half = folder / ".step_00000005.partial"
     half.mkdir()
-    save_state(folder, [Numbers(6)], step=6, settings={}, keep=2)
+    save(folder, 6, resumed=latest_state(folder))
     assert [path.name for path in saved_steps(folder)] == ["step_00000006", "step_00000004"]
     assert not half.exists()
