@@ -14,7 +14,6 @@ import os
 import pickle
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -25,7 +24,6 @@ from preprocessing.worker import Committer, Decoder, Encoder, ShardWorker, Work
 from syncflow.data.parquet import LedgerRow
 from syncflow.errors import UserError
 from syncflow.records import ClipRef
-from syncflow.storage import is_url
 
 Part = Callable[[list[Any]], list[Any]]
 MakePart = Callable[[Work], Part]
@@ -185,22 +183,3 @@ def _table(records: list[Any]) -> pa.Table:
 def records_of(table: pa.Table) -> list[Any]:
     """The records of a block, which this job's own processes pickled."""
     return [pickle.loads(item.as_buffer()) for item in table.column("item")]
-
-
-def refuse_relative_paths(paths: Mapping[str, Path | str]) -> None:
-    """A job's driver runs in an unpacked copy of the working directory, which is thrown away.
-
-    Args:
-        paths: by the names of their settings.
-
-    Raises:
-        UserError: under `ray job submit`, a relative one.
-    """
-    if not os.environ.get("RAY_JOB_CONFIG_JSON_ENV_VAR"):
-        return
-    for name, path in paths.items():
-        if not (is_url(str(path)) or Path(path).is_absolute()):
-            raise UserError(
-                f"--{name} {path}: relative, and a Ray job runs in a copy of the working directory; give an "
-                "absolute path that all nodes see"
-            )

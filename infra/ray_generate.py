@@ -10,12 +10,11 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from infra.local_cluster import cluster
-from infra.ray_data import RayWorker, Refusal, records_of, refuse_relative_paths
+from infra.ray_data import RayWorker, Refusal, records_of
 from syncflow.errors import UserError
 from syncflow.systems.config import GenerateConfig
 from syncflow.systems.generate import MakeWorker
 from syncflow.systems.plan import Batch, Done
-from syncflow.systems.trained_on import is_hub_name
 from syncflow.systems.worker import Report
 
 # what one worker takes, by where its models run
@@ -26,10 +25,7 @@ class RayGeneration:
     """Runs the batches of a run under Ray Data (an `Execute` of `syncflow.systems.generate`)."""
 
     def __init__(self, config: GenerateConfig) -> None:
-        """Raises UserError under `ray job submit` where the folders are relative."""
         self.config = config
-        hub = is_hub_name(config.checkpoint)
-        refuse_relative_paths({"output": config.output, **({} if hub else {"checkpoint": config.checkpoint})})
 
     def __call__(self, make_worker: MakeWorker, batches: Sequence[Batch], report: Report) -> Iterator[Done]:
         """What became of each batch, as it comes."""

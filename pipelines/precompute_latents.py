@@ -16,10 +16,9 @@ def main() -> int:
 
         return precompute(config)
 
-    from infra.ray_data import RayExecutor, refuse_relative_paths
+    from infra.ray_data import RayExecutor
     from preprocessing.job import precompute
 
-    refuse_relative_paths({"source.root": config.source.root, "output": config.output})
     return precompute(config, execute=RayExecutor(config))
 
 

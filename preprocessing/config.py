@@ -9,6 +9,7 @@ from pydantic import Field, field_validator
 from preprocessing.decode_config import DecodeConfig, FilterConfig, WindowConfig
 from preprocessing.sources.config import SourceConfig
 from syncflow.config import Config, Role
+from syncflow.places import FolderOrUrl, Place
 from syncflow.records import ClipSpec
 from syncflow.text_config import TextConfig
 
@@ -24,7 +25,7 @@ class CaptionConfig(Config):
     label where there is none; `git`, `qwen3-vl`: a captioning model."""
     fallback: str = ""
     """Caption of a clip whose source has none; empty: such a clip is rejected as no_caption."""
-    model: str = ""
+    model: Place = ""
     """Folder or hub name of the model (`GitForCausalLM`, `Qwen3VLForConditionalGeneration`); empty:
     microsoft/git-base-vatex, Qwen/Qwen3-VL-4B-Instruct."""
     span: Literal["window", "clip"] = "window"
@@ -58,9 +59,9 @@ class CaptionConfig(Config):
 class EncodeConfig(Config):
     """The models that turn windows and captions into latents and embeddings."""
 
-    video_vae: Annotated[str, Role.WORK] = "hpcai-tech/OpenSora-VAE-v1.2"
+    video_vae: Annotated[Place, Role.WORK] = "hpcai-tech/OpenSora-VAE-v1.2"
     """Folder of a video VAE (ours or in Open-Sora's format), or its name on the Hugging Face hub."""
-    audio_vae: Annotated[str, Role.WORK]
+    audio_vae: Annotated[FolderOrUrl, Role.WORK]
     """Folder of an audio VAE, as train_autoencoder.py writes it."""
     text: TextConfig = TextConfig()
     """The text encoder."""

@@ -13,6 +13,7 @@ import pydantic
 from syncflow.config import Config, Source, said, setting_names, unknown_key, validate
 from syncflow.errors import UserError
 from syncflow.hints import nearest
+from syncflow.job_places import refuse_relative
 from syncflow.preset import load_preset, merge
 
 C = TypeVar("C", bound=Config)
@@ -28,9 +29,16 @@ def parse_arguments(cls: type[C], *, description: str, argv: Sequence[str] | Non
     A flag of a list that comes several times adds up: `--prompt A --prompt B` are two prompts.
 
     Raises:
-        UserError: an unknown flag or key (with the nearest valid one), or a wrong or missing value.
+        UserError: an unknown flag or key (with the nearest valid one), a wrong or missing value, or a
+            relative path in a Ray job.
     """
-    path, rest = _split_preset(list(sys.argv[1:] if argv is None else argv))
+    config = _parse(cls, description=description, argv=list(sys.argv[1:] if argv is None else argv))
+    refuse_relative(config)
+    return config
+
+
+def _parse(cls: type[C], *, description: str, argv: list[str]) -> C:
+    path, rest = _split_preset(argv)
     if not HELP & set(rest):
         _refuse_unknown_flags(cls, rest)
     preset = load_preset(path) if path else None

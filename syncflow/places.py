@@ -4,6 +4,7 @@ A setting leaves the process (Ray workers, manifests, MLflow), so what is relati
 `~` is the home folder.
 """
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import unquote
@@ -14,8 +15,11 @@ SQLITE = "sqlite:///"
 KEYWORDS = ("", "auto", "none")  # of settings that name a place; never folders
 
 
+@dataclass(frozen=True, kw_only=True)
 class FolderOrName:
     """Marks a text setting that names a folder here, or something elsewhere: a hub id, a URL."""
+
+    hub: bool = True  # whether it may be a hub id
 
 
 def expand_home(path: Path) -> Path:
@@ -29,6 +33,10 @@ def _expand(text: str) -> str:
 
 Place = Annotated[str, pydantic.AfterValidator(_expand), FolderOrName()]
 """A folder here, or a name elsewhere (hub id, URL)."""
+FolderOrUrl = Annotated[str, pydantic.AfterValidator(_expand), FolderOrName(hub=False)]
+"""A folder here, or a URL."""
+PathOrHub = Annotated[Path, FolderOrName()]
+"""A folder here, or a hub id."""
 
 
 def absolute_place(text: str) -> str:

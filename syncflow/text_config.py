@@ -5,12 +5,13 @@ from typing import Annotated, Literal, Self
 from pydantic import model_validator
 
 from syncflow.config import Config, Role
+from syncflow.places import Place
 
 
 class TextConfig(Config):
     """Which encoder turns a caption into tokens, at most `max_tokens` of them."""
 
-    location: Annotated[str, Role.WORK] = "DeepFloyd/t5-v1_1-xxl"
+    location: Annotated[Place, Role.WORK] = "DeepFloyd/t5-v1_1-xxl"
     """Folder of a saved encoder, or the name of a T5 on the Hugging Face hub; empty: built from `seed`."""
     max_tokens: int = 300
     """Longest prompt, tokens; what is over is cut."""

@@ -12,7 +12,7 @@ EXECUTORS = {"ray", "deepspeed", "mlflow"}
 PLAIN = (
     "errors",
     "hints",
-    "places",
+    "job_places",
     "preset",
     "config",
     "command_line",
@@ -22,6 +22,7 @@ PLAIN = (
     "storage",
     "text_config",
     "weight_files",
+    "places",
 )  # floor 1a
 
 # room -> the rooms of ours that it may import, besides itself and floor 1a

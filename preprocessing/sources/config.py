@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from syncflow.config import Config, Role
+from syncflow.places import FolderOrUrl
 
 SourceKind = Literal["vggsound", "greatest_hits", "synthetic", "folder", "manifest"]
 
@@ -16,7 +17,7 @@ class SourceConfig(Config):
     kind: SourceKind = "folder"
     """vggsound: csv and clip files; greatest_hits: the official flat layout; synthetic: the same with
     captions.csv; folder: every media file under root; manifest: a csv or Parquet table."""
-    root: Annotated[str, Role.WORK]
+    root: Annotated[FolderOrUrl, Role.WORK]
     """Folder of the media files, here or as any fsspec URL (s3://bucket/clips); a remote file is brought
     here for as long as it is decoded."""
     index: Annotated[Path | None, Role.WORK] = None

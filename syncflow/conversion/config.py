@@ -6,12 +6,13 @@ from typing import Literal
 from pydantic import Field
 
 from syncflow.config import Config
+from syncflow.places import Place
 
 
 class ConvertConfig(Config):
     """Weights of one format in, weights of another out."""
 
-    source: str
+    source: Place
     """Folder, file or Hugging Face hub id of the weights."""
     output: Path
     """Folder of the converted weights; for a single file also a name that ends with .safetensors."""

@@ -7,6 +7,7 @@ from pydantic import Field, field_validator, model_validator
 
 from syncflow.config import Config, Role
 from syncflow.flow.config import GuidanceConfig, SolverConfig
+from syncflow.places import PathOrHub, Place
 from syncflow.records import ClipSpec
 from syncflow.systems.spans import parse_keep
 
@@ -27,16 +28,16 @@ class SpeedConfig(Config):
 class GenerateConfig(Config):
     """Prompts or videos in, clips out."""
 
-    checkpoint: Annotated[Path, Role.WORK] = Path()
+    checkpoint: Annotated[PathOrHub, Role.WORK] = Path()
     """Checkpoint folder of a stage (its manifest.json is beside the weights), or a saved SyncFlowPipeline."""
     output: Annotated[Path, Role.WORK]
     """Folder for the mp4 files, their strips and sidecars, manifest.csv and resolved.yaml."""
-    video_vae: Annotated[str, Role.WORK] = ""
+    video_vae: Annotated[Place, Role.WORK] = ""
     """Folder of the video VAE; empty: where it lay when the checkpoint's dataset was made. Whatever its
     place, its weights must be those; so for the next two. (A saved pipeline has its own parts.)"""
-    audio_vae: Annotated[str, Role.WORK] = ""
+    audio_vae: Annotated[Place, Role.WORK] = ""
     """Folder of the audio VAE; empty: likewise."""
-    text_encoder: Annotated[str, Role.WORK] = ""
+    text_encoder: Annotated[Place, Role.WORK] = ""
     """Folder or hub name of the text encoder; empty: likewise."""
     prompt: Annotated[tuple[str, ...], Role.WORK] = ()
     """Prompts, one clip each (or, with `video`, one for all of the videos)."""

@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 
 from syncflow.autoencoders.config import AudioVAEConfig, VideoVAEConfig
 from syncflow.config import Config, Role
+from syncflow.places import Place
 from syncflow.records import ClipSpec
 from syncflow.training.adversarial_config import AdversarialConfig
 from syncflow.training.config import OptimizerConfig
@@ -73,7 +74,7 @@ class AutoencoderTrainConfig(Config):
     """Folder of other clips, on which the result is measured."""
     output: Annotated[Path, Role.WORK]
     """Folder for weights, resolved.yaml, the decoded cache and the resume state."""
-    initialise_from: str = ""
+    initialise_from: Place = ""
     """First weights: a saved autoencoder's folder; of video also Open-Sora v1.2's folder or hub id
     (hpcai-tech/OpenSora-VAE-v1.2). Its sizes must be those of `audio` or `video`. Empty: new ones."""
     audio: AudioVAEConfig = AudioVAEConfig()

@@ -9,6 +9,7 @@ from syncflow.config import Config, Role
 from syncflow.data.config import DataFilters
 from syncflow.flow.config import FlowConfig
 from syncflow.model.config import DualDiTConfig
+from syncflow.places import Place
 
 StageName = Literal["video", "audio", "joint"]
 
@@ -112,7 +113,7 @@ class TrainConfig(Config):
     output: Annotated[Path, Role.WORK] = Path("out/train")
     """Folder of the whole run; this stage writes into its subfolder of the stage's name. With several
     machines it lies on shared storage."""
-    initialise_from: Annotated[str, Role.WORK] = "auto"
+    initialise_from: Annotated[Place, Role.WORK] = "auto"
     """First weights: `auto` (the checkpoint of the stage before, under the same output; nothing for
     `video`), `none`, a checkpoint folder, or an Open-Sora v1.2 folder or hub id
     (hpcai-tech/OpenSora-STDiT-v3) for the video tower; stage `audio` leaves it as it is there."""

@@ -6,6 +6,7 @@ from typing import Self
 from pydantic import Field, model_validator
 
 from syncflow.config import Config
+from syncflow.places import Place
 from syncflow.records import ClipSpec
 
 
@@ -16,9 +17,9 @@ class ReconstructionConfig(Config):
     """Folders of clips (or of wav and flac files, for the audio VAE alone)."""
     output: Path
     """Folder for video.csv, audio.csv, summary.md, pictures, sounds, resolved.yaml and decoded windows."""
-    video_vae: str = ""
+    video_vae: Place = ""
     """Folder of a video VAE (ours or Open-Sora's format) or a name on the Hugging Face hub; empty: none."""
-    audio_vae: str = ""
+    audio_vae: Place = ""
     """Folder of an audio VAE; empty: none."""
     clip: ClipSpec = ClipSpec()
     """Length of a window, and at what size and rates it is read."""
