@@ -34,7 +34,8 @@ from syncflow.systems.sampling import sample, starting_noise
 from syncflow.systems.velocity import ClipVelocity
 from syncflow.training.config import TrainConfig
 from syncflow.training.loop import Callback
-from syncflow.training.objective import FlowObjective, move
+from syncflow.training.objective import FlowObjective
+from syncflow.training.transfer import move
 
 NOTHING = AVLatents(video=None, audio=None)
 

@@ -17,10 +17,11 @@ from syncflow.model.dual_dit import DualDiT
 from syncflow.preset import read_preset
 from syncflow.records import AVLatents, ClipSpec, LatentBatch, TextBatch
 from syncflow.training.config import StageName, TrainConfig
-from syncflow.training.objective import FlowObjective, pin
+from syncflow.training.objective import FlowObjective
 from syncflow.training.pairing import paired
 from syncflow.training.prefetch import prefetch
 from syncflow.training.stages import STAGES
+from syncflow.training.transfer import pin
 
 TINY = Path(__file__).resolve().parents[2] / "pipelines/configs/tiny/model.yaml"
 VARIED = 4  # prompts differ between as many batches; latents in every one

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from syncflow.records import AVLatents
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor
 
 
@@ -46,9 +47,16 @@ def concatenate(items: Sequence[AVLatents]) -> AVLatents:
     return map_latents(lambda *parts: torch.cat(parts), *items)
 
 
+def send(tensor: Tensor, device: torch.device) -> Tensor:
+    """`tensor` on `device`; from the CPU to a GPU through pinned memory, without waiting for the GPU."""
+    if device.type == "cuda" and tensor.device.type == "cpu" and not tensor.is_pinned():
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)
+
+
 def per_sample(t: Tensor, like: Tensor) -> Tensor:
-    """Times `b` shaped to multiply `like`, whose first axis is b."""
-    return t.to(like.device).reshape(-1, *[1] * (like.ndim - 1))
+    """Times `b` shaped to multiply `like`, whose first axis is b; on its device."""
+    return send(t, like.device).reshape(-1, *[1] * (like.ndim - 1))
 
 
 def rows_like(shared: Tensor, like: Tensor) -> Tensor:

@@ -25,7 +25,7 @@ class FlowLoss:
 @dataclass(frozen=True, kw_only=True)
 class BucketMeans:
     sums: Tensor  # k, float64: of the losses whose time falls in the bucket
-    counts: Tensor  # k, int64; add sums and counts over batches and ranks, then divide
+    counts: Tensor  # k, float64; add sums and counts over batches and ranks, then divide
 
     @property
     def means(self) -> Tensor:
@@ -68,9 +68,15 @@ def flow_loss(
     )
 
 
-def bucket_means(losses: Tensor, t: Tensor, *, buckets: int) -> BucketMeans:
-    """Losses `b` gathered by their times `t` (b) into equal parts of [0, 1]."""
+def bucket_means(losses: Tensor, t: Tensor, *, buckets: int, counted: Tensor | None = None) -> BucketMeans:
+    """Losses `b` gathered by their times `t` (b) into equal parts of [0, 1].
+
+    `counted` (bool b) leaves out the others. Nothing here waits for a GPU: no number is looked at.
+    """
     index = (t.detach().double() * buckets).long().clamp(0, buckets - 1)
-    sums = torch.zeros(buckets, dtype=torch.float64, device=losses.device)
-    sums.index_add_(0, index, losses.detach().double())
-    return BucketMeans(sums=sums, counts=torch.bincount(index, minlength=buckets))
+    each = losses.detach().double()
+    ones = torch.ones_like(each)
+    if counted is not None:
+        each, ones = (torch.where(counted, values, 0.0) for values in (each, ones))
+    sums, counts = each.new_zeros(2, buckets).index_add_(1, index, torch.stack((each, ones)))
+    return BucketMeans(sums=sums, counts=counts)

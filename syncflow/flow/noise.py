@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from syncflow.flow.latents import send
 from syncflow.noise import keyed_generator
 from syncflow.records import AVLatents
 
@@ -52,9 +53,7 @@ def keyed_noise(
 
     def draw(name: str, part: Tensor) -> Tensor:
         drawn = keyed_normal(part.shape[1:], stream=name, seed=seed, step=step, index=index)
-        if part.is_cuda:  # pinned, so that the CPU need not wait for what the GPU still has to do
-            drawn = drawn.pin_memory()
-        return drawn.to(part, non_blocking=True)
+        return send(drawn, part.device).to(part.dtype)
 
     video = audio = None
     if like.video is not None:

@@ -16,7 +16,7 @@ from syncflow.flow.time_sampling import shift_times
 from syncflow.records import AVLatents
 
 Velocity = Callable[[AVLatents, Tensor], AVLatents]
-"""Velocity of latents at times `b`."""
+"""Velocity of latents at times `b`, which `solve` hands over on the CPU: to look at them waits for no GPU."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,10 +69,10 @@ def solve(
     returns, if any, replace the state.
     """
     times = step_times(config, start=start)
-    like = present(x)[0]
+    batch = present(x)[0].shape[0]
 
     def at(state: AVLatents, t: float) -> AVLatents:
-        return velocity(state, torch.full((like.shape[0],), t, device=like.device))
+        return velocity(state, torch.full((batch,), t))
 
     previous: tuple[float, AVLatents] | None = None  # the last step's size and velocity, for ab2
     for number, (t, until) in enumerate(itertools.pairwise(times)):

@@ -12,8 +12,13 @@ from syncflow.flow.config import TimeConfig
 BASE_PIXELS = 512 * 512  # of one frame: the size at which Open-Sora v1.2 shifts nothing
 
 
-def shift_ratio(*, height: int, width: int, latent_frames: int) -> float:
-    """Open-Sora v1.2's shift for a clip of `height` x `width` pixels and `latent_frames` latent frames."""
+def shift_ratio(*, height: int, width: int, num_frames: int) -> float:
+    """Open-Sora v1.2's shift for a clip of `num_frames` frames of `height` x `width` pixels.
+
+    It counts 5 latent frames for every whole 17 frames (5 for 32, though its VAE makes 9); at least one here,
+    where it would divide by nothing.
+    """
+    latent_frames = max(1, num_frames // 17 * 5)
     return math.sqrt(height * width / BASE_PIXELS) * math.sqrt(latent_frames)
 
 

@@ -4,7 +4,7 @@ Information flows one way. The video tower runs whole, then the audio tower read
 stages, ablations and video-to-audio differ in what they call, not in flags inside a block.
 """
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -13,7 +13,7 @@ from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
 from syncflow.model.adaptor import AttentionAdaptor, NoAdaptor, Whitening
-from syncflow.model.attention import HeadNorm, rotary_frequencies, rotation
+from syncflow.model.attention import HeadNorm, Rotation, rotary_frequencies, rotation
 from syncflow.model.audio_tower import AudioTower
 from syncflow.model.config import DualDiTConfig
 from syncflow.model.text import PreparedText
@@ -53,6 +53,7 @@ class DualDiT(ModelMixin, ConfigMixin):
         super().__init__()
         settings = DualDiTConfig(video=video, audio=audio, adaptor=adaptor)  # type: ignore[arg-type]
         self.settings = settings
+        self._known_places: dict[Hashable, tuple[Rotation, Tensor]] = {}
         self.video_tower = VideoTower(**settings.video.model_dump())
         self.adaptors = nn.ModuleList(_adaptor(settings) for _ in range(settings.audio.depth))
         self.audio_tower = AudioTower(**settings.audio.model_dump())
@@ -159,15 +160,33 @@ class DualDiT(ModelMixin, ConfigMixin):
                 f"frame_times of {len(frame_times)} latent frames, features of {frames}: "
                 "pass the video VAE's frame_times of this clip"
             )
-        device = features[0].device
-        positions = self.feature_positions(frame_times).to(device).repeat_interleave(each)
-        head_dim = self.settings.video.hidden_size // self.settings.adaptor.num_heads
-        turn = rotation(positions, rotary_frequencies(head_dim, device=device))
+        turn, positions = self._places(
+            tuple((start, end) for start, end in frame_times), each, features[0].device
+        )
         layers = tuple(
             adaptor(layer.flatten(1, 2), turn) for adaptor, layer in zip(self.adaptors, features, strict=True)
         )
-        parts = self.feature_positions(frame_times, parts=self.adaptors[0].tokens).to(device)  # type: ignore[arg-type]
-        return AdaptedFeatures(layers, parts.unflatten(0, (frames, 1, -1)).expand(-1, each, -1).flatten())
+        return AdaptedFeatures(layers, positions)
+
+    def _places(
+        self, frame_times: tuple[tuple[float, float], ...], each: int, device: torch.device
+    ) -> tuple[Rotation, Tensor]:
+        """Turns of the features, `each` a latent frame, and positions of the tokens made of them.
+
+        They are kept for the next call: to copy them again would wait for all that a GPU still has to do.
+        """
+        key = frame_times, each, device
+        if key not in self._known_places:
+            with torch.inference_mode(False), torch.no_grad():
+                positions = self.feature_positions(frame_times).to(device, non_blocking=True)
+                positions = positions.repeat_interleave(each)
+                head_dim = self.settings.video.hidden_size // self.settings.adaptor.num_heads
+                turn = rotation(positions, rotary_frequencies(head_dim, device=device))
+                count: int = self.adaptors[0].tokens  # type: ignore[assignment]
+                parts = self.feature_positions(frame_times, parts=count).to(device, non_blocking=True)
+                tokens = parts.unflatten(0, (len(frame_times), 1, -1)).expand(-1, each, -1).flatten()
+            self._known_places[key] = turn, tokens
+        return self._known_places[key]
 
     def prepare_text(self, text: TextBatch | DualText) -> DualText:
         """Embed prompts for both towers; a sampler does it once for all steps."""

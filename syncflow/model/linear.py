@@ -9,7 +9,6 @@ from torch.autograd.function import once_differentiable
 from torch.utils.flop_counter import register_flop_formula
 
 _HAS_ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
-_WIDE = torch.backends.cpu.get_cpu_capability().startswith("AVX512")
 SMALLEST = 2**21  # multiplications below which the call itself weighs more
 
 
@@ -17,9 +16,8 @@ class Linear(nn.Linear):
     """`nn.Linear` whose float32 products on a CPU run in oneDNN.
 
     torch sends them to MKL, which keeps to narrow vectors on CPUs that are not Intel's: on an EPYC with
-    AVX-512 oneDNN is twice as fast. With AVX2 alone the two are about equal, and MKL keeps the backward
-    products (docs/performance.md). Same numbers up to rounding; on other
-    devices and types, for small products and in compiled code, this is `nn.Linear` itself.
+    AVX-512 oneDNN is twice as fast, with AVX2 alone a tenth (docs/performance.md). Same numbers up to
+    rounding; on other devices and types, for small products and in compiled code, this is `nn.Linear` itself.
     """
 
     def forward(self, input: Tensor) -> Tensor:
@@ -54,10 +52,6 @@ def _product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
 
 
-def _backward_product(x: Tensor, weight: Tensor) -> Tensor:
-    return _product(x, weight) if _WIDE else F.linear(x, weight)
-
-
 class _OneDNNLinear(torch.autograd.Function):
     @staticmethod
     def forward(ctx, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -71,8 +65,8 @@ class _OneDNNLinear(torch.autograd.Function):
         for_x, for_weight, for_bias = ctx.needs_input_grad
         rows = gradient.reshape(-1, gradient.shape[-1])
         return (
-            _backward_product(gradient, weight.t()) if for_x else None,
-            _backward_product(rows.t(), x.reshape(-1, x.shape[-1]).t()) if for_weight else None,
+            _product(gradient, weight.t()) if for_x else None,
+            _product(rows.t(), x.reshape(-1, x.shape[-1]).t()) if for_weight else None,
             rows.sum(0) if for_bias else None,
         )
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from syncflow.flow.latents import per_sample
+from syncflow.flow.latents import per_sample, present, send
 from syncflow.model.dual_dit import AdaptedFeatures, DualDiT, DualText
 from syncflow.model.text import PreparedText
 from syncflow.model.video_tower import VideoOutput
@@ -22,7 +22,7 @@ class ClipVelocity:
     frame_times: FrameTimes
 
     def __call__(self, x_t: AVLatents, t: Tensor, text: DualText) -> AVLatents:
-        spec = self.spec
+        spec, t = self.spec, send(t, present(x_t)[0].device)
         return self.model(
             x_t, t, text, fps=spec.fps, height=spec.height, width=spec.width, frame_times=self.frame_times
         )
@@ -44,6 +44,7 @@ class ReusedVideo:
     def __call__(self, x_t: AVLatents, t: Tensor, text: DualText) -> AVLatents:
         if x_t.video is None:
             return self.clip(x_t, t, text)
+        t = send(t, x_t.video.device)
         if self.found is None or self.text is not text or self.calls % self.every == 0:
             spec = self.clip.spec
             size = {"fps": spec.fps, "height": spec.height, "width": spec.width}
@@ -101,13 +102,13 @@ class SoundVelocity:
 
     def __call__(self, x_t: AVLatents, t: Tensor, text: DualText) -> AVLatents:
         assert x_t.audio is not None, "the sound is what is made"
-        tower = self.clip.model.audio_tower
+        tower, there = self.clip.model.audio_tower, send(t, x_t.audio.device)
         if not tower.reads_video:
-            audio = self.clip.model.audio(x_t.audio, t, text, None, frame_times=self.clip.frame_times)
+            audio = self.clip.model.audio(x_t.audio, there, text, None, frame_times=self.clip.frame_times)
             return AVLatents(video=None, audio=audio)
         copies = len(x_t.audio) // len(self.video.x_1)
         heard = self._adapted(float(t[0]), text, copies=copies)
-        audio = tower(x_t.audio, t, video=heard.layers, video_positions=heard.positions, text=text.audio)
+        audio = tower(x_t.audio, there, video=heard.layers, video_positions=heard.positions, text=text.audio)
         return AVLatents(video=None, audio=audio)
 
     def _adapted(self, t: float, text: DualText, *, copies: int) -> AdaptedFeatures:

@@ -22,7 +22,8 @@ class OptimizerConfig(Config):
     betas: tuple[float, float] = (0.9, 0.999)
     """Decay of the moments."""
     weight_decay: float = Field(default=0.01, ge=0)
-    """Weight decay, decoupled; on matrices only (no biases, norms, or embedded prompts)."""
+    """Weight decay, decoupled; on matrices only (no biases, norms, embedded prompts, or tables of
+    shifts, scales and gates)."""
     warmup_steps: int = Field(default=1000, ge=0)
     """Steps in which the learning rate rises from nothing, linearly."""
     decay: Literal["none", "cosine"] = "none"

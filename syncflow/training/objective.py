@@ -1,14 +1,13 @@
 """What is minimised: the flow-matching loss of a stage (equation 1) over the parts that it trains."""
 
-import dataclasses
 import math
-from collections.abc import Callable
+from typing import Self
 
 import torch
 from torch import Tensor, nn
 
 from syncflow.flow.config import FlowConfig
-from syncflow.flow.latents import map_latents, rows_like
+from syncflow.flow.latents import rows_like, send
 from syncflow.flow.loss import FlowLoss, bucket_means, flow_loss
 from syncflow.flow.noise import keyed_noise, keyed_uniform
 from syncflow.flow.path import sample_path
@@ -18,6 +17,7 @@ from syncflow.model.video_tower import VideoOutput
 from syncflow.records import AVLatents, ClipSpec, FrameTimes, LatentBatch, PathSample, TextBatch
 from syncflow.training.finite import Metrics
 from syncflow.training.stages import Stage, freeze
+from syncflow.training.transfer import move
 
 
 class FlowObjective(nn.Module):
@@ -61,6 +61,7 @@ class FlowObjective(nn.Module):
         self.needs_video = "video" in stage.scores or model.audio_tower.reads_video
         self.needs_audio = "audio" in stage.scores
         self.clean_video = flow.time.clean_video if self.needs_audio else 0.0
+        self.train()  # weights that were read from a file come in evaluation mode
 
     @property
     def model(self) -> DualDiT:
@@ -69,6 +70,11 @@ class FlowObjective(nn.Module):
     @property
     def device(self) -> torch.device:
         return next(self.trained.parameters()).device
+
+    def train(self, mode: bool = True) -> Self:
+        """As torch's, for the frozen parts too: in training no tower looks whether a mask hides nothing."""
+        self.model.train(mode)
+        return super().train(mode)
 
     def histories(self) -> list[nn.Module]:
         """Trained parts by the stage that first trains them: the video tower; adaptors and audio tower."""
@@ -111,17 +117,18 @@ class FlowObjective(nn.Module):
         """Points on the paths from noise to the batch."""
         x_1, draws = self.data(batch), self.flow.audio_draws if self.training else 1
         x_0 = keyed_noise(x_1, seed=self.seed, index=batch.noise_index, audio_draws=draws)
-        t = self._times(batch, frames=1 if x_1.video is None else x_1.video.shape[2])
+        t = self._times(batch)
         uniform = keyed_uniform(stream="clean_video", seed=self.seed, index=batch.index)
-        t, video_t = t.to(batch.device), video_times(t, uniform, clean=self.clean_video).to(batch.device)
-        return sample_path(x_1, x_0, t, video_t)
+        video_t = video_times(t, uniform, clean=self.clean_video)
+        return sample_path(x_1, x_0, send(t, batch.device), send(video_t, batch.device))
 
-    def _times(self, batch: LatentBatch, *, frames: int) -> Tensor:
+    def _times(self, batch: LatentBatch) -> Tensor:
         if not self.training:
             buckets = self.flow.loss.time_buckets
             return ((batch.index % buckets + 0.5) / buckets).float()
         uniform = keyed_uniform(stream="time", seed=self.seed, index=batch.index)
-        ratio = shift_ratio(height=self.spec.height, width=self.spec.width, latent_frames=frames)
+        frames = self.spec.num_frames if self.needs_video else 1
+        ratio = shift_ratio(height=self.spec.height, width=self.spec.width, num_frames=frames)
         return sample_times(uniform, config=self.flow.time, ratio=ratio)
 
     def velocities(self, path: PathSample, text: TextBatch) -> AVLatents:
@@ -179,46 +186,17 @@ class FlowObjective(nn.Module):
     def _by_modality(self, loss: FlowLoss, t: Tensor, shares: Tensor | None, weight: float) -> Metrics:
         metrics: Metrics = {}
         if loss.video is not None and shares is not None:
-            counts = shares > 0
-            metrics |= self._of_times("loss_video", loss.video[counts], t[counts], weight)
+            metrics |= self._of_times("loss_video", loss.video, t, weight, counted=shares > 0)
             metrics["loss_video"] = weight * (loss.video * shares).mean()
         if loss.audio is not None:
             metrics |= self._of_times("loss_audio", loss.audio, rows_like(t, loss.audio), weight)
         return metrics
 
-    def _of_times(self, name: str, each: Tensor, t: Tensor, weight: float) -> Metrics:
-        means = bucket_means(each, t, buckets=self.flow.loss.time_buckets).means
+    def _of_times(
+        self, name: str, each: Tensor, t: Tensor, weight: float, *, counted: Tensor | None = None
+    ) -> Metrics:
+        means = bucket_means(each, t, buckets=self.flow.loss.time_buckets, counted=counted).means
         return {
             name: weight * each.mean(),
             **{f"{name}_by_time/{bucket}": mean for bucket, mean in enumerate(means)},
         }
-
-
-def move(batch: LatentBatch, device: torch.device) -> LatentBatch:
-    """The batch on a device, prompts in float32; without waiting, if it lies in pinned memory.
-
-    Its indices stay on the CPU.
-    """
-
-    def there(tensor: Tensor) -> Tensor:
-        moved = tensor.to(device, non_blocking=True)
-        # prompts are stored in float16: half of the bytes travel
-        return moved.float() if moved.is_floating_point() else moved
-
-    return _each(there, batch)
-
-
-def pin(batch: LatentBatch) -> LatentBatch:
-    """The batch in pinned memory, from which a GPU takes it while the CPU goes on; as it is without a GPU."""
-    return _each(Tensor.pin_memory, batch) if torch.cuda.is_available() else batch
-
-
-def _each(function: Callable[[Tensor], Tensor], batch: LatentBatch) -> LatentBatch:
-    latents, text = batch.latents, batch.text
-    return dataclasses.replace(
-        batch,
-        latents=map_latents(function, latents),
-        text=TextBatch(
-            tokens=function(text.tokens), mask=function(text.mask), dropped=function(text.dropped)
-        ),
-    )

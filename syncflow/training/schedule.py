@@ -10,6 +10,7 @@ from syncflow.training.config import OptimizerConfig, TrainConfig
 from syncflow.training.engine import Schedule
 from syncflow.training.objective import FlowObjective
 
+TABLES = {"modulation"}  # vectors of shift, scale and gate, several in a table: they do not decay
 FLOOR = 0.01  # of the learning rate, at the end of a cosine
 
 
@@ -41,24 +42,26 @@ def learning_rate(
 
 
 def adamw(*modules: nn.Module, config: OptimizerConfig, shares: Sequence[float] = ()) -> torch.optim.AdamW:
-    """AdamW over what trains; matrices decay, vectors (biases, norms, gates) do not. Fused on GPU.
+    """AdamW over what trains, fused; matrices decay, but no vectors (biases, norms) and no `TABLES`.
 
     Each module has groups of its own: under ZeRO a group's parameters count their updates together. `shares`
     of the learning rate, one a module, are for `engine.set_rate`; without them each has all of it.
     """
     groups, trained = [], []
     for module, share in zip(modules, shares or [1.0] * len(modules), strict=True):
-        own = [parameter for parameter in module.parameters() if parameter.requires_grad]
-        matrices, vectors = [p for p in own if p.ndim >= 2], [p for p in own if p.ndim < 2]
-        groups.append({"params": matrices, "weight_decay": config.weight_decay, "lr_share": share})
-        groups.append({"params": vectors, "weight_decay": 0.0, "lr_share": share})
+        own = [(name, each) for name, each in module.named_parameters() if each.requires_grad]
+        decays = {name: each.ndim >= 2 and name.rpartition(".")[2] not in TABLES for name, each in own}
+        for decay in (True, False):
+            some = [parameter for name, parameter in own if decays[name] == decay]
+            weight_decay = config.weight_decay if decay else 0.0
+            groups.append({"params": some, "weight_decay": weight_decay, "lr_share": share})
         trained += own
     assert trained, "nothing trains"
     return torch.optim.AdamW(
         [group for group in groups if group["params"]],
         lr=config.lr,
         betas=config.betas,
-        fused=trained[0].is_cuda,
+        fused=not any(parameter.is_meta for _, parameter in trained),
     )
 
 

@@ -21,7 +21,7 @@ from syncflow.training.finite import Fault, UpdateGuard
 from syncflow.training.loop import Callback, train
 from syncflow.training.machine import throughput_of
 from syncflow.training.moments import carried_moments, with_moments
-from syncflow.training.objective import FlowObjective, pin
+from syncflow.training.objective import FlowObjective
 from syncflow.training.pairing import paired
 from syncflow.training.prefetch import prefetch
 from syncflow.training.progress import Progress
@@ -31,6 +31,7 @@ from syncflow.training.schedule import learning_rate, stage_adamw
 from syncflow.training.shares import batches_of, passes_of, training_batches, whitening_batches
 from syncflow.training.stages import STAGES
 from syncflow.training.start import starting_model
+from syncflow.training.transfer import pin
 from syncflow.training.validation import Validation
 from syncflow.training.whitening import whiten
 

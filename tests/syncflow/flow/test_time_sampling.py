@@ -31,15 +31,15 @@ def test_the_shift_is_undone_by_its_reciprocal(t: float, ratio: float) -> None:
 
 
 def test_larger_clips_spend_more_time_near_noise() -> None:
-    ratios = [shift_ratio(height=s, width=s, latent_frames=9) for s in (128, 256, 512)]
+    ratios = [shift_ratio(height=s, width=s, num_frames=32) for s in (128, 256, 512)]
     times = [float(shift_times(torch.tensor(0.5), r)) for r in ratios]
     assert times == sorted(times, reverse=True)
 
 
 def test_the_shift_is_open_soras_on_its_reversed_clock() -> None:
-    ratio, t = shift_ratio(height=256, width=256, latent_frames=9), torch.linspace(0, 1, 11)
+    ratio, t = shift_ratio(height=256, width=256, num_frames=32), torch.linspace(0, 1, 11)
     reverse = 1 - t
-    assert math.isclose(ratio, 1.5)
+    assert math.isclose(ratio, math.sqrt(5) / 2)  # 5 latent frames for 32, by its own count
     torch.testing.assert_close(1 - shift_times(t, ratio), ratio * reverse / (1 + (ratio - 1) * reverse))
 
 

@@ -54,3 +54,14 @@ def test_cross_attention_is_over_valid_tokens_only(tools):
     mask = torch.tensor([True, True, False, True, False, False])
     masked = attention(x, context, mask=mask[None, None, None])
     torch.testing.assert_close(masked, attention(x, context[:, mask]), rtol=1e-5, atol=1e-5)
+
+
+def test_a_turn_is_the_same_in_every_form():
+    x = torch.randn(2, 5, 3, 2, 8, generator=torch.Generator().manual_seed(0))
+    by = rotation(torch.arange(5) * 1.7, rotary_frequencies(8))
+    compiled = torch.compile(rotate, backend="eager", fullgraph=True)  # takes the form of a GPU
+    torch.testing.assert_close(rotate(x, by), compiled(x, by), rtol=1e-6, atol=1e-6)
+    exact = rotate(x.double(), by)
+    torch.testing.assert_close(rotate(x, by), exact.float(), rtol=1e-5, atol=1e-6)
+    every_second = x[..., ::2, :]  # not contiguous
+    torch.testing.assert_close(rotate(every_second, by), exact[..., ::2, :].float(), rtol=1e-5, atol=1e-6)
