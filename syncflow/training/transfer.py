@@ -35,8 +35,8 @@ def pin(batch: LatentBatch) -> LatentBatch:
 def few_lengths(batch: LatentBatch, *, longest: int) -> LatentBatch:
     """Prompts padded to the next of `LENGTHS`, or to the `longest`, under the mask.
 
-    A block that is compiled for its shapes is then compiled a few times, not for every length that the longest
-    prompt of a batch may have.
+    A block that is compiled for its shapes is then compiled a few times, not for every length that the
+    longest prompt of a batch may have.
     """
     tokens, mask = batch.text.tokens, batch.text.mask
     length = next((each for each in (*LENGTHS, longest) if tokens.shape[1] <= each <= longest), longest)
