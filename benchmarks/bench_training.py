@@ -16,9 +16,8 @@ import torch
 from pydantic import Field
 
 from infra.ray_train import run_workers
-from infra.stage_tracking import open_stage, tracker
-from infra.stage_worker import StageJob
-from infra.tracking import close_run
+from infra.stage_worker import StageJob, record_of
+from infra.tracking import close_run, opened_by
 from infra.zero import zero_engine
 from syncflow.command_line import parse_arguments, run
 from syncflow.config import Config, load_config, with_absolute_paths
@@ -120,7 +119,7 @@ def train(job: StageJob) -> None:
     """One worker; its bare loop has as many steps a turn as the progress lines are apart."""
     config = job.config
     turns = Turns(config, block=config.log_every)
-    run_stage(config, make_engine=zero_engine, callbacks=[tracker(config, job.tracked), turns])
+    run_stage(config, make_engine=zero_engine, callbacks=[record_of(job), turns])
 
 
 def main() -> None:
@@ -131,11 +130,12 @@ def main() -> None:
     given |= {"checkpoint": {"every": steps}, "validate_every": 0}
     config = with_absolute_paths(load_config(TrainConfig, bench.preset, given))
     config.folder.mkdir(parents=True)
-    tracked = open_stage(config)
+    job = StageJob(config=config)
     try:
-        run_workers(train, StageJob(config=config, tracked=tracked), workers=1, storage=config.folder / "ray")
+        run_workers(train, job, workers=1, storage=config.folder / "ray")
     finally:
-        close_run(tracked, status="FINISHED", artifacts=config.folder / "checkpoint")
+        run = opened_by(job.attempt, config.folder)
+        close_run(run, status="FINISHED", artifacts=config.folder / "checkpoint")
 
 
 if __name__ == "__main__":

@@ -19,9 +19,9 @@ import torch
 from infra.ablation_config import AblationConfig
 from infra.ablation_report import Result, write_ablation
 from infra.sound_for_clips import Picture, make_sound, read_pictures, score_sounds
-from infra.stage_tracking import log_figures, open_stage
+from infra.stage_tracking import log_figures
 from infra.stage_worker import StageJob, train_stage, train_worker
-from infra.tracking import close_run
+from infra.tracking import close_run, opened_by
 from syncflow.config import dump_config, load_config
 from syncflow.data.batches import LatentDataset
 from syncflow.errors import UserError
@@ -149,14 +149,13 @@ def train(settings: TrainConfig) -> None:
         train_stage(settings)
         return
     check_start(settings)
-    settings.folder.mkdir(parents=True, exist_ok=True)
-    dump_config(settings, settings.folder / "resolved.yaml")
-    tracked, status = open_stage(settings), "FAILED"
+    job, status = StageJob(config=settings), "FAILED"
     try:
-        train_worker(StageJob(config=settings, tracked=tracked))
+        train_worker(job)
         status = "FINISHED"
     finally:
-        close_run(tracked, status=status, artifacts=settings.folder / "checkpoint")
+        run = opened_by(job.attempt, settings.folder)
+        close_run(run, status=status, artifacts=settings.folder / "checkpoint")
 
 
 def _settings(config: AblationConfig, preset: Path, *, stage: str, variant: str, seed: int) -> TrainConfig:

@@ -6,6 +6,7 @@ from pydantic import Field
 
 from syncflow.config import Config
 from syncflow.flow.config import SolverConfig
+from syncflow.places import StoreUri, store_of
 
 
 class AblationConfig(Config):
@@ -38,7 +39,7 @@ class AblationConfig(Config):
     """Times that the held-out windows are gone through for the loss, each with noise and times of its own."""
     tolerance_s: float = Field(default=0.1, gt=0, le=1)
     """Largest distance at which a sound and a motion peak match, seconds."""
-    tracking_uri: str = ""
+    tracking_uri: StoreUri = ""
     """MLflow's store or server; empty takes mlflow.db under `output`, `none` tracks nothing."""
     experiment: str = "syncflow"
     """Experiment in MLflow."""
@@ -48,4 +49,4 @@ class AblationConfig(Config):
     @property
     def tracking(self) -> str:
         """MLflow's URI, or `none`."""
-        return self.tracking_uri or f"sqlite:///{self.output.resolve() / 'mlflow.db'}"
+        return store_of(self.tracking_uri, beside=self.output) or "none"

@@ -3,15 +3,17 @@
 import dataclasses
 import json
 import os
-from dataclasses import dataclass
+import uuid
+from dataclasses import dataclass, field
 
 from infra.local_cluster import cluster
 from infra.ray_train import run_workers
 from infra.ray_windows import decode_with_ray
-from infra.tracking import TrackedRun, client, close_run, open_run
-from infra.tracking_points import MlflowCallback
-from syncflow.config import with_absolute_paths
+from infra.run_record import Open, RunRecord
+from infra.tracking import TrackedRun, client, close_run, open_run, opened_by
+from syncflow.config import settings_of, with_absolute_paths
 from syncflow.errors import UserError
+from syncflow.hashing import settings_sha256
 from syncflow.training.autoencoder_config import AutoencoderTrainConfig
 from syncflow.training.autoencoder_data import training_windows
 from syncflow.training.decode_windows import decoded_windows
@@ -23,7 +25,7 @@ class AutoencoderJob:
     """What a worker is given."""
 
     config: AutoencoderTrainConfig
-    tracked: TrackedRun | None
+    attempt: str = field(default_factory=lambda: uuid.uuid4().hex)  # names the call in the run's note
 
 
 def train_worker(job: AutoencoderJob) -> None:
@@ -33,11 +35,11 @@ def train_worker(job: AutoencoderJob) -> None:
 
     config, callbacks, after_save = job.config, [], []
     if rank() == 0:
-        if job.tracked is not None:
-            callbacks.append(MlflowCallback(job.tracked, spill=config.output / "unsent_points.jsonl"))
+        record = RunRecord(config, folder=config.output, open_run=_opener(job) if config.tracking else None)
+        callbacks.append(record)
         if config.validate_every:
             windows = decoded_windows(training_windows(config, held_out=True))
-            after_save.append(HeldOutWindows(config, windows, reporters=callbacks, run=job.tracked))
+            after_save.append(HeldOutWindows(config, windows, record=record))
     train_autoencoder(config, callbacks=callbacks, after_save=after_save)
 
 
@@ -54,24 +56,24 @@ def train_with_ray(config: AutoencoderTrainConfig) -> dict[str, float]:
         if not folder.is_dir():  # before Ray starts, and not after the training
             raise UserError(f"{name} {folder}: no such folder; make_demo_clips.py makes one")
     config = with_absolute_paths(config)
-    status, tracked = "FAILED", None
+    job, status = AutoencoderJob(config=config), "FAILED"
     with cluster(num_cpus=max(os.cpu_count() or 1, config.workers)):
         for held_out in (False, True):
             decoded_windows(training_windows(config, held_out=held_out), execute=decode_with_ray)
-        tracked = _open(config)
         try:
             run_workers(
                 train_worker,
-                AutoencoderJob(config=config, tracked=tracked),
+                job,
                 workers=config.workers,
                 storage=config.output / "ray",
                 max_failures=config.max_failures,
             )
             figures = measure(config)
-            _send(tracked, figures, step=config.steps)
+            _send(opened_by(job.attempt, config.output), figures, step=config.steps)
             status = "FINISHED"
         finally:
-            close_run(tracked, status=status, artifacts=config.output)
+            run = opened_by(job.attempt, config.output)
+            close_run(run, status=status, artifacts=config.output)
     return figures
 
 
@@ -94,17 +96,26 @@ def measure(config: AutoencoderTrainConfig) -> dict[str, float]:
     return figures
 
 
-def _open(config: AutoencoderTrainConfig) -> TrackedRun | None:
-    if not config.tracking:
-        return None
-    return open_run(
-        config.tracking,
-        experiment=config.experiment,
-        pipeline=config.output.name,
-        stage=f"{config.kind}_vae",
-        params=config.model_dump(mode="json"),
-        tags={"clips": str(config.clips), "held_out": str(config.held_out)},
-    )
+def _opener(job: AutoencoderJob) -> Open:
+    """Opens the run of an autoencoder."""
+    config = job.config
+    clips = {"clips": str(config.clips), "held_out": str(config.held_out)}
+
+    def open_it(goes_on: bool) -> TrackedRun | None:
+        return open_run(
+            config.tracking,
+            experiment=config.experiment,
+            pipeline=config.output.name,
+            stage=f"{config.kind}_vae",
+            folder=config.output,
+            identity=settings_sha256([settings_of(config), clips]),
+            goes_on=goes_on,
+            attempt=job.attempt,
+            params=config.model_dump(mode="json"),
+            tags=clips,
+        )
+
+    return open_it
 
 
 def _send(tracked: TrackedRun | None, figures: dict[str, float], *, step: int) -> None:

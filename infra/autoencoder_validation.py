@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from infra.reconstruction import score_window, write_sample
-from infra.tracking import TrackedRun, client
+from infra.run_record import RunRecord
+from infra.tracking import client
 from syncflow.evaluation.reconstruction import AudioScore, VideoScore, summarise_audio, summarise_video
 from syncflow.training.autoencoder_config import AutoencoderTrainConfig
 from syncflow.training.autoencoder_run import build_vae, load_average
@@ -22,8 +23,8 @@ from syncflow.training.window_store import WindowStore
 class HeldOutWindows(Callback):
     """Every `validate_every` steps, after the state was saved; at one worker, rank 0.
 
-    Figures go to the reporters and to the console, pictures and sounds to `<output>/held_out/step_...` and to
-    the run's artifacts.
+    Figures go to the record of the run and to the console, pictures and sounds to
+    `<output>/held_out/step_...` and to the run's artifacts.
     """
 
     def __init__(
@@ -31,10 +32,9 @@ class HeldOutWindows(Callback):
         config: AutoencoderTrainConfig,
         windows: WindowStore,
         *,
-        reporters: Sequence[Callback],
-        run: TrackedRun | None,
+        record: RunRecord,
     ) -> None:
-        self.config, self.windows, self.reporters, self.run = config, windows, reporters, run
+        self.config, self.windows, self.record = config, windows, record
         count = min(config.validation_windows, len(windows))
         self.chosen = np.linspace(0, len(windows) - 1, count).round().astype(int).tolist()
 
@@ -57,19 +57,19 @@ class HeldOutWindows(Callback):
                 name = f"window_{row:04}"
                 write_sample(folder, name, vae=vae, original=original, made=made, score=scores[-1])
         figures = summary_figures(scores)
-        for reporter in self.reporters:
-            reporter.on_log(step, {f"held_out/{name}": value for name, value in figures.items()})
+        self.record.on_log(step, {f"held_out/{name}": value for name, value in figures.items()})
         told = ", ".join(f"{name} {value:.3g}" for name, value in figures.items())
         print(f"held out at step {step}: {told}", flush=True)
         self._send(folder)
         return figures
 
     def _send(self, folder: Path) -> None:
-        if self.run is None or not folder.is_dir():
+        run = self.record.run
+        if run is None or not folder.is_dir():
             return
         try:
-            store = client(self.run.uri)
-            store.log_artifacts(self.run.run_id, str(folder), artifact_path=f"held_out/{folder.name}")
+            store = client(run.uri)
+            store.log_artifacts(run.run_id, str(folder), artifact_path=f"held_out/{folder.name}")
         except Exception as error:  # training goes on; the files are in the output folder
             print(
                 f"MLflow did not take the samples ({type(error).__name__}); they are in {folder}", flush=True

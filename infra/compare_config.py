@@ -3,12 +3,13 @@
 from pathlib import Path
 
 from syncflow.config import Config
+from syncflow.places import StoreUri
 
 
 class CompareConfig(Config):
     """Which MLflow runs to lay side by side, and where the comparison goes."""
 
-    tracking_uri: str
+    tracking_uri: StoreUri
     """MLflow's store or server, as sqlite:///out/demo/mlflow.db."""
     experiment: str = ""
     """Name of the experiment; empty takes all."""

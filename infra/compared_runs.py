@@ -1,14 +1,15 @@
 """Runs as MLflow keeps them, chosen by name and gathered into groups; unlike ones are refused."""
 
 import difflib
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from infra.compare_config import CompareConfig
-from infra.tracking import STAGE_TAG, client
+from infra.tracking import STAGE_TAG, all_runs, client
 from syncflow.errors import UserError
+from syncflow.places import sqlite_file
 
 Curve = list[tuple[int, float]]  # step, value
 PROTOCOL = ("dataset.files_sha256", "held_out", "tolerance_s", "split")  # settings and tags
@@ -45,22 +46,24 @@ def read_runs(config: CompareConfig) -> list[ComparedRun]:
     Raises:
         UserError: no store, no experiment or no run of the name.
     """
-    place = config.tracking_uri.removeprefix("sqlite:///")
-    if place != config.tracking_uri and not Path(place).is_file():
+    file = sqlite_file(config.tracking_uri)
+    if file is not None and not file.is_file():
         raise UserError(f"tracking_uri {config.tracking_uri}: no such file; give the store of earlier runs")
     store = client(config.tracking_uri)
     experiments = [e for e in store.search_experiments() if config.experiment in ("", e.name)]
     if not experiments:
         raise UserError(f"experiment {config.experiment!r}: not in {config.tracking_uri}")
-    found = store.search_runs([e.experiment_id for e in experiments], order_by=["attributes.start_time ASC"])
+    identities = [e.experiment_id for e in experiments]
+    found = list(all_runs(store, identities, order_by=["attributes.start_time ASC"]))
     chosen = [r for r in found if not config.runs or {r.info.run_id, r.info.run_name} & set(config.runs)]
     missing = set(config.runs) - {n for r in chosen for n in (r.info.run_id, r.info.run_name)}
     if missing:
         known = ", ".join(sorted({r.info.run_name for r in found})) or "none"
         raise UserError(f"runs {', '.join(sorted(missing))}: not in {config.tracking_uri}; it has {known}")
+    names = Counter(run.info.run_name for run in chosen if run.data.metrics)
     runs = [
         ComparedRun(
-            name=run.info.run_name,
+            name=_own_name(run, names),
             stage=run.data.tags.get(STAGE_TAG, ""),
             status=run.info.status,
             params=run.data.params,
@@ -77,9 +80,12 @@ def read_runs(config: CompareConfig) -> list[ComparedRun]:
 
 def protocol_of(run: ComparedRun) -> dict[str, str]:
     """What must be the same in two runs of a stage for their figures to compare: data, and how they were
-    measured. What a run does not say is empty."""
+    measured. What a run does not say is empty; what changed while it ran is told with both values."""
     protocol = {name: run.value(name) or "" for name in PROTOCOL}
     protocol |= {name: value for name, value in run.params.items() if name.startswith(PROTOCOL_GROUPS)}
+    for name in protocol:
+        if later := run.tags.get(f"changed.{name}"):
+            protocol[name] += f", then {later}"
     if run.params.get("validate_every", "0") != "0":
         sizes = [int(run.params.get(name, 1)) for name in ("validation_batches", "batch_size", "workers")]
         protocol["validation_samples"] = str(sizes[0] * sizes[1] * sizes[2])
@@ -122,6 +128,12 @@ def grouped(runs: Sequence[ComparedRun], by: Sequence[str]) -> list[RunGroup]:
                 raise UserError(f"group_by {name}: run {run.name} has no such setting or tag{hint}")
         groups.setdefault(", ".join(f"{name} {run.value(name)}" for name in by), []).append(run)
     return [RunGroup(name=f"{name} (n = {len(mine)})", runs=tuple(mine)) for name, mine in groups.items()]
+
+
+def _own_name(run: Any, names: Mapping[str, int]) -> str:
+    """The run's name; with the start of its id where others have the same."""
+    name = run.info.run_name
+    return name if names[name] == 1 else f"{name} {run.info.run_id[:8]}"
 
 
 def _curve(store: Any, run_id: str, name: str) -> Curve:

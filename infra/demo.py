@@ -12,6 +12,7 @@ from rich.table import Table
 
 from infra.demo_config import DemoConfig
 from syncflow.errors import UserError
+from syncflow.places import sqlite_uri
 
 PIPELINES = Path("pipelines")
 PRESETS = PIPELINES / "configs" / "tiny"
@@ -34,7 +35,7 @@ def demo_parts(config: DemoConfig) -> list[Part]:
     """Clips, latents, three stages, generation both ways, scores, comparison."""
     out = config.output
     clips, latents, runs, made = out / "clips", out / "latents", out / "runs", out / "generated"
-    tracking = f"sqlite:///{(out / 'mlflow.db').resolve()}"
+    tracking = sqlite_uri(out / "mlflow.db")
 
     def part(name: str, pipeline: str, preset: str, *arguments: object) -> Part:
         given = ("--config", str(PRESETS / preset)) if preset else ()

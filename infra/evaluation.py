@@ -9,11 +9,12 @@ from rich.console import Console
 from rich.markdown import Markdown
 from rich.progress import Progress
 
-from infra.tracking import client, close_run, flatten, open_run, plain_name, read_note
-from syncflow.config import dump_config
+from infra.tracking import client, close_run, flatten, open_run, plain_name, run_that_made
+from syncflow.config import dump_config, settings_of
 from syncflow.evaluation.report import summary_markdown, write_scores, write_summary
 from syncflow.evaluation.suite import ClipScore, SystemSummary, list_clips, score_clips, summarise
 from syncflow.evaluation.suite_config import EvaluateConfig
+from syncflow.hashing import settings_sha256
 from syncflow.media.clip_folder import distinct_names
 from syncflow.systems.sidecar import Sidecar
 
@@ -65,20 +66,26 @@ def lineage(folders: Sequence[Path]) -> dict[str, str]:
             name = f"lineage.{plain_name(system)}"
             tags[f"{name}.checkpoint"] = checkpoint
             tags[f"{name}.weights_sha256"] = made.weights["dual_dit"]
-            if run := read_note(Path(checkpoint)):
+            if run := run_that_made(Path(checkpoint)):
                 tags[f"{name}.run"] = run
     return tags
 
 
 def track(config: EvaluateConfig, summaries: Sequence[SystemSummary]) -> None:
-    """Every finite figure as `<system>/<figure>` in a child run of the pipeline's, and the files."""
+    """Every finite figure as `<system>/<figure>` in a child run of the pipeline's, and the files.
+
+    Another protocol, other folders or clips of other weights are another run.
+    """
+    origins, folders = lineage(config.clips), [str(folder.resolve()) for folder in config.clips]
     run = open_run(
         config.tracking,
         experiment=config.experiment,
         pipeline=config.run,
         stage="evaluation",
+        folder=config.output,
+        identity=settings_sha256([settings_of(config), folders, origins]),
         params=flatten(config.model_dump(mode="json")),
-        tags=lineage(config.clips),
+        tags=origins,
     )
     if run is None:
         return

@@ -4,15 +4,23 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
-from infra.tracking import DataUsed, TrackedRun, client, open_run, read_note, short, write_note
-from infra.tracking_points import MlflowCallback
+from infra.tracking import DataUsed, Note, TrackedRun, client, open_run, run_that_made, short
+from syncflow.config import settings_of
 from syncflow.data.parquet import DatasetManifest
+from syncflow.hashing import settings_sha256
 from syncflow.training.config import TrainConfig
 from syncflow.training.start import is_checkpoint, start_of
 
 
-def open_stage(config: TrainConfig) -> TrackedRun | None:
-    """The stage's run, with the lineage of its data and first weights; None where nothing is tracked."""
+def open_stage(config: TrainConfig, *, goes_on: bool, attempt: str) -> TrackedRun | None:
+    """The stage's run, with the lineage of its data and first weights; None where nothing is tracked.
+
+    Args:
+        config: the settings, accepted.
+        goes_on: from a saved state; else the run of an earlier training in the same folder is taken up again
+            only if settings, data and first weights are the same.
+        attempt: name of this call, for `tracking.opened_by`.
+    """
     if not config.tracking:
         return None
     dataset = DatasetManifest.read(config.data)
@@ -26,23 +34,27 @@ def open_stage(config: TrainConfig) -> TrackedRun | None:
         )
         for context in ("training", *(("validation",) if config.validate_every else ()))
     ]
-    run = open_run(
+    came_from = lineage(config)
+    made_of = {name: value for name, value in came_from.items() if name.endswith("sha256")}
+    return open_run(
         config.tracking,
         experiment=config.experiment,
         pipeline=config.run_name,
         stage=config.stage,
+        folder=config.folder,
+        identity=settings_sha256([settings_of(config), dataset.files_sha256, made_of]),
+        goes_on=goes_on,
+        attempt=attempt,
         params=config.model_dump(mode="json"),
         tags={
             "dataset.folder": str(config.data.resolve()),
             "dataset.recipe": dataset.recipe,
             "dataset.files_sha256": dataset.files_sha256,
             "dataset.windows": str(dataset.windows),
-            **lineage(config),
+            **came_from,
         },
         inputs=used,
     )
-    write_note(run, config.folder)
-    return run
 
 
 def lineage(config: TrainConfig) -> dict[str, str]:
@@ -55,15 +67,16 @@ def lineage(config: TrainConfig) -> dict[str, str]:
         from syncflow.training.checkpoint import CheckpointManifest
 
         tags["lineage.initialised_from_sha256"] = CheckpointManifest.read(Path(start)).model_sha256
-        tags["lineage.initialised_from_run"] = read_note(Path(start))
+        tags["lineage.initialised_from_run"] = run_that_made(Path(start))
     return tags
 
 
 def log_figures(config: TrainConfig, figures: Mapping[str, float]) -> None:
     """What was measured of a finished stage, as metrics `held_out/<name>` at its last step."""
-    run_id = read_note(config.folder)
-    if not config.tracking or not run_id:
+    note = Note.read(config.folder)
+    if not config.tracking or note is None:
         return
+    run_id = note.run_id
     try:
         store = client(config.tracking)
         for name, value in figures.items():
@@ -71,8 +84,3 @@ def log_figures(config: TrainConfig, figures: Mapping[str, float]) -> None:
                 store.log_metric(run_id, f"held_out/{name}", float(value), step=config.steps)
     except Exception as error:
         print(f"MLflow at {config.tracking} does not answer ({short(error)}); figures not sent", flush=True)
-
-
-def tracker(config: TrainConfig, run: TrackedRun | None) -> MlflowCallback:
-    """What sends a worker's points, or keeps them where the store did not answer; for rank 0."""
-    return MlflowCallback(run, spill=config.folder / "unsent_points.jsonl")

@@ -1,15 +1,17 @@
 """A training stage under Ray Train: what the driver does, and what each worker does."""
 
 import signal
+import uuid
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
 from infra.ray_train import run_workers
-from infra.stage_tracking import open_stage, tracker
-from infra.tracking import TrackedRun, close_run
-from syncflow.config import dump_config, with_absolute_paths
+from infra.run_record import RunRecord
+from infra.stage_tracking import open_stage
+from infra.tracking import TrackedRun, close_run, opened_by
+from syncflow.config import with_absolute_paths
 from syncflow.training.config import TrainConfig
 from syncflow.training.distributed import rank
 from syncflow.training.loop import Callback
@@ -23,7 +25,7 @@ class StageJob:
     """What a worker is given."""
 
     config: TrainConfig
-    tracked: TrackedRun | None  # None: nothing is tracked, or the store did not answer
+    attempt: str = field(default_factory=lambda: uuid.uuid4().hex)  # names the call in the run's note
 
 
 def train_stage(config: TrainConfig) -> Path | None:
@@ -36,19 +38,15 @@ def train_stage(config: TrainConfig) -> Path | None:
     """
     check_start(config)
     config = with_absolute_paths(config)
-    if Path(config.initialise_from).is_dir():
-        config = config.model_copy(update={"initialise_from": str(Path(config.initialise_from).resolve())})
     config.folder.mkdir(parents=True, exist_ok=True)
     stop = config.folder / "stop"
     stop.unlink(missing_ok=True)
-    dump_config(config, config.folder / "resolved.yaml")
-    tracked = open_stage(config)
-    status = "FAILED"
+    job, status = StageJob(config=config), "FAILED"
     try:
         with _stop_on_sigterm(stop):
             run_workers(
                 train_worker,
-                StageJob(config=config, tracked=tracked),
+                job,
                 workers=config.workers,
                 min_workers=config.min_workers,
                 storage=config.folder / "ray",
@@ -58,7 +56,7 @@ def train_stage(config: TrainConfig) -> Path | None:
         status = "KILLED" if stop.exists() else "FINISHED"
     finally:
         close_run(
-            tracked,
+            opened_by(job.attempt, config.folder),
             status=status,
             artifacts=config.folder / "checkpoint",
             samples=config.folder / "samples",
@@ -70,13 +68,23 @@ def train_stage(config: TrainConfig) -> Path | None:
     return config.folder / "checkpoint"
 
 
+def record_of(job: StageJob) -> RunRecord:
+    """What rank 0 writes of the stage once it has begun."""
+    config = job.config
+
+    def open_run(goes_on: bool) -> TrackedRun | None:
+        return open_stage(config, goes_on=goes_on, attempt=job.attempt)
+
+    return RunRecord(config, folder=config.folder, open_run=open_run if config.tracking else None)
+
+
 def train_worker(job: StageJob) -> None:
     """One worker: the stage with the engine that its settings name; rank 0 tracks."""
     from syncflow.training.stage_run import run_stage, torch_engine
 
     config, callbacks = job.config, []
-    if config.tracking and rank() == 0:
-        callbacks.append(tracker(config, job.tracked))
+    if rank() == 0:
+        callbacks.append(record_of(job))
 
     def watch(objective: FlowObjective) -> list[Callback]:
         if not config.samples.every or rank():

@@ -1,17 +1,22 @@
 """Runs in MLflow, without the power to stop training: one parent run a pipeline, one child a stage.
 
-A run is found again by its pipeline and stage. Points are sent by `infra/tracking_points.py`.
+A run is what the note in its own folder names, never what has the same name: a training that begins anew is a
+new run beside the old one. Parents hold no figures; they only gather the runs of one name. Points are sent by
+`infra/tracking_points.py`.
 """
 
+import dataclasses
 import json
 import logging
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
+
+from syncflow.places import sqlite_file
 
 PARENT_TAG = "mlflow.parentRunId"
 PIPELINE_TAG = "syncflow.pipeline"
@@ -41,21 +46,45 @@ class DataUsed:
     """Sizes, as MLflow's page of the dataset shows them."""
 
 
-def write_note(run: TrackedRun | None, folder: Path) -> None:
-    """Leave the run's place beside what it makes, so that what is made from it can name its origin."""
-    if run is not None:
+@dataclass(frozen=True, kw_only=True)
+class Note:
+    """What `mlflow_run.json` in a folder says of the run that made what lies there."""
+
+    uri: str
+    run_id: str
+    identity: str = ""
+    """Hash of what the run was asked for; empty in older notes."""
+    attempt: str = ""
+    """Name of the call that opened the run last."""
+
+    @classmethod
+    def read(cls, folder: Path) -> "Note | None":
+        """The note in `folder` itself; None where there is none that can be read."""
+        try:
+            values = json.loads((folder / NOTE).read_text(encoding="utf-8"))
+            known = {field.name for field in dataclasses.fields(cls)}
+            return cls(**{name: str(value) for name, value in values.items() if name in known})
+        except (OSError, ValueError, TypeError, AttributeError):
+            return None
+
+    def write(self, folder: Path) -> None:
+        """Leave it in `folder`, so that what is made from its content can name its origin."""
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / NOTE).write_text(
-            json.dumps({"uri": run.uri, "run_id": run.run_id}) + "\n", encoding="utf-8"
-        )
+        temporary = folder / f".{NOTE}.partial"
+        temporary.write_text(json.dumps(dataclasses.asdict(self)) + "\n", encoding="utf-8")
+        temporary.replace(folder / NOTE)
 
 
-def read_note(folder: Path) -> str:
+def run_that_made(folder: Path) -> str:
     """Id of the run that made what lies in `folder` or one above it; empty where none is known."""
-    for place in (folder, folder.parent):
-        if (place / NOTE).is_file():
-            return json.loads((place / NOTE).read_text(encoding="utf-8"))["run_id"]
-    return ""
+    note = Note.read(folder) or Note.read(folder.parent)
+    return note.run_id if note else ""
+
+
+def opened_by(attempt: str, folder: Path) -> TrackedRun | None:
+    """The run that this attempt has opened for what lies in `folder`; None where it was not accepted."""
+    note = Note.read(folder)
+    return TrackedRun(uri=note.uri, run_id=note.run_id) if note and note.attempt == attempt else None
 
 
 def client(uri: str) -> Any:
@@ -63,8 +92,8 @@ def client(uri: str) -> Any:
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "10")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-    if uri.startswith("sqlite:///"):
-        Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+    if path := sqlite_file(uri):
+        path.parent.mkdir(parents=True, exist_ok=True)
     from mlflow import MlflowClient
 
     for name in ("mlflow", "mlflow.store.db.utils", "alembic"):
@@ -78,37 +107,98 @@ def open_run(
     experiment: str,
     pipeline: str,
     stage: str,
+    folder: Path,
+    identity: str,
     params: Mapping[str, Any],
     tags: Mapping[str, str],
+    goes_on: bool = False,
+    attempt: str = "",
     inputs: Sequence[DataUsed] = (),
 ) -> TrackedRun | None:
-    """The child run of a stage under the parent of its pipeline; found again when the stage goes on.
+    """The run of what is made in `folder`, under its pipeline's parent: that of the folder's note, or new.
 
     Returns None, and says so, when the store does not answer: training goes on, and its points wait.
+
+    Args:
+        uri: MLflow's store or server.
+        experiment, pipeline, stage: where a new run is filed.
+        folder: what the run makes; its note is written here.
+        identity: hash of what is asked for; the note's run is taken up again if it was asked for the same.
+        params, tags, inputs: what the run says of itself; settings that changed since are tags.
+        goes_on: the work goes on from a saved state, so the note's run is its run whatever has changed.
+        attempt: name of this call, for `opened_by`.
     """
+    note = Note.read(folder)
     try:
         store = client(uri)
-        found = store.get_experiment_by_name(experiment)
-        if found is not None:
-            identity = found.experiment_id
-        else:
-            place = artifact_folder(uri)
-            identity = store.create_experiment(experiment, artifact_location=place)
-        parent = _find(store, identity, {PIPELINE_TAG: pipeline, STAGE_TAG: "pipeline"})
-        if parent is None:
-            own = {PIPELINE_TAG: pipeline, STAGE_TAG: "pipeline"}
-            parent = store.create_run(identity, run_name=pipeline, tags=own).info.run_id
-        wanted = {PIPELINE_TAG: pipeline, STAGE_TAG: stage, PARENT_TAG: parent}
-        child = _find(store, identity, wanted)
-        if child is None:
-            child = store.create_run(identity, run_name=f"{pipeline}/{stage}", tags=wanted).info.run_id
-        store.update_run(child, status="RUNNING")
-        _write_settings(store, child, params, tags)
-        _write_inputs(store, child, inputs)
-        return TrackedRun(uri=uri, run_id=child)
+        run_id = ""
+        if note is not None and (goes_on or note.identity == identity):
+            run_id = _living(store, note.run_id)
+        if not run_id:
+            home = _experiment(store, experiment, uri)
+            own = {PIPELINE_TAG: pipeline, STAGE_TAG: stage, PARENT_TAG: _parent(store, home, pipeline)}
+            run_id = store.create_run(home, run_name=f"{pipeline}/{stage}", tags=own).info.run_id
+        Note(uri=uri, run_id=run_id, identity=identity, attempt=attempt).write(folder)
+        store.update_run(run_id, status="RUNNING")
+        _write_settings(store, run_id, params, tags)
+        _write_inputs(store, run_id, inputs)
+        return TrackedRun(uri=uri, run_id=run_id)
+    except DeletedExperimentError as error:
+        print(f"MLflow: {error}; this goes on without it", flush=True)
+        return None
     except Exception as error:
         print(f"MLflow at {uri} does not answer ({short(error)}); training goes on without it", flush=True)
         return None
+
+
+class DeletedExperimentError(Exception):
+    """The experiment's name belongs to a deleted one."""
+
+
+def _experiment(store: Any, name: str, uri: str) -> str:
+    """Id of the experiment, made where there is none."""
+    found = store.get_experiment_by_name(name)
+    if found is None:
+        return store.create_experiment(name, artifact_location=artifact_folder(uri))
+    if found.lifecycle_stage == "deleted":
+        raise DeletedExperimentError(
+            f"experiment {name!r} is deleted in {uri}; restore it (mlflow experiments restore "
+            f"--experiment-id {found.experiment_id}), or give another --experiment"
+        )
+    return found.experiment_id
+
+
+def _living(store: Any, run_id: str) -> str:
+    """`run_id` if the store has that run and it is not deleted; else empty."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        run = store.get_run(run_id)
+    except MlflowException as error:
+        if error.error_code == "RESOURCE_DOES_NOT_EXIST":
+            return ""
+        raise
+    return run_id if run.info.lifecycle_stage == "active" else ""
+
+
+def _parent(store: Any, experiment: str, pipeline: str) -> str:
+    """Id of the run that gathers those of one pipeline, made where there is none."""
+    for run in all_runs(store, [experiment], filter_string=f"tags.`{STAGE_TAG}` = 'pipeline'"):
+        if run.data.tags.get(PIPELINE_TAG) == pipeline:  # compared here: a name may hold quotes
+            return run.info.run_id
+    own = {PIPELINE_TAG: pipeline, STAGE_TAG: "pipeline"}
+    return store.create_run(experiment, run_name=pipeline, tags=own).info.run_id
+
+
+def all_runs(store: Any, experiments: Sequence[str], **query: Any) -> Iterator[Any]:
+    """Every run that a search finds; MLflow hands out at most so many at once."""
+    token = None
+    while True:
+        page = store.search_runs(list(experiments), page_token=token, **query)
+        yield from page
+        token = page.token
+        if not token:
+            return
 
 
 def close_run(
@@ -134,9 +224,8 @@ def close_run(
 
 def artifact_folder(uri: str) -> str | None:
     """Artifacts lie beside a SQLite store; a server decides for itself."""
-    if not uri.startswith("sqlite:///"):
-        return None
-    return (Path(uri.removeprefix("sqlite:///")).resolve().parent / "mlartifacts").as_uri()
+    path = sqlite_file(uri)
+    return None if path is None else (path.resolve().parent / "mlartifacts").as_uri()
 
 
 def flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
@@ -154,12 +243,6 @@ def plain_name(name: str) -> str:
     """`name` in the characters that MLflow takes; one with others is told apart by its hash."""
     plain = re.sub(r"[^\w./ -]", "_", name, flags=re.ASCII)
     return plain if plain == name else f"{plain}-{sha256(name.encode()).hexdigest()[:6]}"
-
-
-def _find(store: Any, experiment: str, tags: Mapping[str, str]) -> str | None:
-    query = " and ".join(f"tags.`{name}` = '{value}'" for name, value in tags.items())
-    found = store.search_runs([experiment], filter_string=query, max_results=1)
-    return found[0].info.run_id if found else None
 
 
 def _write_settings(store: Any, run_id: str, params: Mapping[str, Any], tags: Mapping[str, str]) -> None:

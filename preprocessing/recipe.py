@@ -14,6 +14,7 @@ from syncflow.data.parquet.schema import SCHEMA_VERSION
 from syncflow.errors import UserError
 from syncflow.hashing import settings_sha256, tensors_sha256
 from syncflow.media.process import decoder_version
+from syncflow.places import absolute_place
 
 RECIPE = "recipe.json"
 
@@ -46,9 +47,9 @@ class Recipe:
 def make_recipe(config: PrecomputeConfig, encoders: Encoders) -> Recipe:
     """The settings that decide a row, the three models' weights, and the versions of decoder and columns."""
     settings, text = config.encode, encoders.text
-    video = Weights(sha256=_sha256(encoders.video_vae), location=settings.video_vae)
-    audio = Weights(sha256=_sha256(encoders.audio_vae), location=settings.audio_vae)
-    words = Weights(sha256=text.sha256, location=settings.text.location)
+    video = Weights(sha256=_sha256(encoders.video_vae), location=absolute_place(settings.video_vae))
+    audio = Weights(sha256=_sha256(encoders.audio_vae), location=absolute_place(settings.audio_vae))
+    words = Weights(sha256=text.sha256, location=absolute_place(settings.text.location))
     spans = tuple(encoders.video_vae.frame_spans(config.spec.num_frames))
     parts = settings_of(config) | {
         "decoder's version": decoder_version(config.decode.backend),

@@ -1,21 +1,22 @@
 """Settings of `pipelines/evaluate.py`."""
 
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
-from syncflow.config import Config
+from syncflow.config import Config, Role
+from syncflow.places import StoreUri, store_of
 from syncflow.records import ClipSpec
 
 
 class EvaluateConfig(Config):
     """Folders of clips, one a system, scored by the same protocol."""
 
-    clips: tuple[Path, ...]
+    clips: Annotated[tuple[Path, ...], Role.WORK]
     """Folders of clips, one a system (real clips are one too). A system is named by its folder, and by those
     above it where two folders have one name."""
-    output: Path
+    output: Annotated[Path, Role.WORK]
     """Folder for scores.csv, summary.csv, summary.md and resolved.yaml."""
     split: Literal["all", "train", "test"] = "all"
     """Which clips: of a dataset's folder those whose ids its train.txt or test.txt lists; of generated ones
@@ -24,16 +25,14 @@ class EvaluateConfig(Config):
     """What is read of each clip: its first window."""
     tolerance_s: float = Field(default=0.1, gt=0, le=1)
     """Largest distance at which a sound and a motion peak match, seconds."""
-    tracking_uri: str = ""
+    tracking_uri: Annotated[StoreUri, Role.WORK] = ""
     """MLflow's store or server; empty takes mlflow.db beside `output`, `none` tracks nothing."""
-    experiment: str = "syncflow"
+    experiment: Annotated[str, Role.WORK] = "syncflow"
     """Experiment in MLflow."""
-    run: str = "evaluation"
+    run: Annotated[str, Role.WORK] = "evaluation"
     """Name of the parent run: that of the training whose clips these are."""
 
     @property
     def tracking(self) -> str:
         """MLflow's URI; empty when nothing is tracked."""
-        if self.tracking_uri == "none":
-            return ""
-        return self.tracking_uri or f"sqlite:///{self.output.resolve().parent / 'mlflow.db'}"
+        return store_of(self.tracking_uri, beside=self.output.resolve().parent)

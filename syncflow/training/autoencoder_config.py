@@ -7,7 +7,7 @@ from pydantic import Field, model_validator
 
 from syncflow.autoencoders.config import AudioVAEConfig, VideoVAEConfig
 from syncflow.config import Config, Role
-from syncflow.places import Place
+from syncflow.places import Place, StoreUri, store_of
 from syncflow.records import ClipSpec
 from syncflow.training.adversarial_config import AdversarialConfig
 from syncflow.training.config import OptimizerConfig
@@ -118,15 +118,13 @@ class AutoencoderTrainConfig(Config):
     """Settings, by name, in which a resumed run may differ from its beginning."""
     experiment: Annotated[str, Role.WORK] = "syncflow"
     """MLflow experiment."""
-    tracking_uri: Annotated[str, Role.WORK] = ""
+    tracking_uri: Annotated[StoreUri, Role.WORK] = ""
     """MLflow's store or server; empty takes mlflow.db beside `output`, `none` tracks nothing."""
 
     @property
     def tracking(self) -> str:
         """MLflow's URI; empty when nothing is tracked."""
-        if self.tracking_uri == "none":
-            return ""
-        return self.tracking_uri or f"sqlite:///{self.output.resolve().parent / 'mlflow.db'}"
+        return store_of(self.tracking_uri, beside=self.output.resolve().parent)
 
     @model_validator(mode="after")
     def _check(self) -> Self:

@@ -9,7 +9,7 @@ from syncflow.config import Config, Role
 from syncflow.data.config import DataFilters
 from syncflow.flow.config import FlowConfig
 from syncflow.model.config import DualDiTConfig
-from syncflow.places import Place
+from syncflow.places import Place, StoreUri, store_of
 
 StageName = Literal["video", "audio", "joint"]
 
@@ -123,7 +123,7 @@ class TrainConfig(Config):
     run: Annotated[str, Role.WORK] = ""
     """Name of the parent run, the stages' common one; empty takes the name of `output`, or of the folder
     above where that is `runs`."""
-    tracking_uri: Annotated[str, Role.WORK] = ""
+    tracking_uri: Annotated[StoreUri, Role.WORK] = ""
     """MLflow's store or server; empty takes mlflow.db beside `output`, `none` tracks nothing."""
     model: DualDiTConfig = DualDiTConfig()
     """The two towers and the adaptors."""
@@ -235,6 +235,4 @@ class TrainConfig(Config):
     @property
     def tracking(self) -> str:
         """MLflow's URI; empty when nothing is tracked."""
-        if self.tracking_uri == "none":
-            return ""
-        return self.tracking_uri or f"sqlite:///{self.output.resolve().parent / 'mlflow.db'}"
+        return store_of(self.tracking_uri, beside=self.output.resolve().parent)

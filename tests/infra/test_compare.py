@@ -4,11 +4,13 @@ import statistics
 from pathlib import Path
 
 import pytest
+from mlflow.store.entities import PagedList
 
 from infra.compare import band, compare_runs
 from infra.compare_config import CompareConfig
+from infra.compared_runs import read_runs
 from infra.paper_tables import paper_rows
-from infra.tracking import client
+from infra.tracking import all_runs, client
 from syncflow.errors import UserError
 from tests.infra.tracking_case import opened, send
 
@@ -76,6 +78,39 @@ def test_as_many_validated_samples_compare_however_they_are_batched(uri: str, tm
     assert "| workers | 1 | 2 |" in text_of(uri, tmp_path, *names[:2])
     with pytest.raises(UserError, match="validation_samples is '16' in the first, '32' in the second"):
         text_of(uri, tmp_path, *names)
+
+
+def test_runs_of_one_name_are_both_shown(uri: str, tmp_path: Path) -> None:
+    name = compared(uri, tmp_path, "same name", {1: 3.0, 2: 1.0}, lr=1)
+    compared(uri, tmp_path, "same name", {1: 3.0, 2: 2.5}, lr=2)
+    config = CompareConfig(tracking_uri=uri, runs=(name,), output=tmp_path / "out")
+    runs = read_runs(config)
+    assert len({run.name for run in runs}) == 2 and all(run.name.startswith(f"{name} ") for run in runs)
+    assert "| lr | 1 | 2 |" in compare_runs(config).read_text()
+
+
+def test_a_run_whose_protocol_changed_compares_with_none(uri: str, tmp_path: Path) -> None:
+    """As stores of earlier versions hold them: a second evaluation went into the first one's run."""
+    first = compared(uri, tmp_path, "mixed", {1: 1.0}, tolerance_s=0.1)
+    opened(uri, "mixed", goes_on=True, tolerance_s=0.02)
+    other = compared(uri, tmp_path, "pure", {1: 1.0}, tolerance_s=0.1)
+    with pytest.raises(
+        UserError, match=r"tolerance_s is '0\.1, then 0\.02' in the first, '0\.1' in the second"
+    ):
+        text_of(uri, tmp_path, first, other)
+
+
+def test_all_runs_of_a_store_are_read_however_many_a_page_holds() -> None:
+    class Store:
+        def search_runs(
+            self, experiments: list[str], page_token: str | None, order_by: list[str]
+        ) -> PagedList:
+            start = int(page_token or 0)
+            return PagedList(
+                range(start, min(start + 1000, 2500)), str(start + 1000) if start < 2000 else None
+            )
+
+    assert list(all_runs(Store(), ["0"], order_by=["attributes.start_time ASC"])) == [*range(2500)]
 
 
 def test_the_papers_rows_stand_beside_metrics_of_their_name_only() -> None:

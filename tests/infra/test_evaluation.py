@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from infra.evaluation import evaluate, lineage, track
-from infra.tracking import TrackedRun, client, write_note
+from infra.tracking import Note, client
 from syncflow.evaluation.suite_config import EvaluateConfig
 from syncflow.media import write_clip
 from syncflow.records import ClipSpec
@@ -32,7 +32,7 @@ def test_a_system_is_traced_to_its_checkpoint_and_run_and_real_clips_to_nothing(
     tmp_path: Path, uri: str
 ) -> None:
     checkpoint = tmp_path / "runs" / "joint" / "checkpoint"
-    write_note(TrackedRun(uri=uri, run_id="r1"), checkpoint.parent)
+    Note(uri=uri, run_id="r1").write(checkpoint.parent)
     made, real = tmp_path / "made", tmp_path / "real"
     write_sidecar(made, checkpoint=checkpoint)
     real.mkdir()
@@ -82,3 +82,25 @@ def test_folders_of_one_name_are_both_scored_and_both_in_the_tables(tmp_path: Pa
         [store.get_experiment_by_name("syncflow").experiment_id], "params.output LIKE '%one_name%'"
     )
     assert len({name.rpartition("/")[0] for name in run.data.metrics}) == 2
+
+
+def test_another_protocol_under_one_name_is_another_run(tmp_path: Path, uri: str) -> None:
+    store = client(uri)
+
+    def runs() -> dict[str, str]:
+        home = store.get_experiment_by_name("protocols").experiment_id
+        found = store.search_runs([home], "tags.`syncflow.stage` = 'evaluation'")
+        return {run.info.run_id: run.data.params["tolerance_s"] for run in found}
+
+    clips = tmp_path / "clips"
+    write_sidecar(clips, checkpoint=tmp_path)
+    for tolerance, expected in ((0.1, ["0.1"]), (0.1, ["0.1"]), (0.02, ["0.02", "0.1"])):
+        config = EvaluateConfig(
+            clips=(clips,), output=tmp_path / "scores", tolerance_s=tolerance, tracking_uri=uri,
+            experiment="protocols", run="demo",
+        )  # fmt: skip
+        config.output.mkdir(exist_ok=True)
+        for name in ("summary.md", "summary.csv", "scores.csv", "resolved.yaml"):
+            (config.output / name).touch()
+        track(config, [])
+        assert sorted(runs().values()) == expected

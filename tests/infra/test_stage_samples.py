@@ -67,7 +67,7 @@ def objective_of(config: TrainConfig) -> FlowObjective:
 
 def test_files_are_there_and_the_weights_are_those_of_a_run_without(settings) -> None:
     with_samples = settings("audio")
-    train_worker(StageJob(config=with_samples, tracked=None))
+    train_worker(StageJob(config=with_samples))
     made = sorted(path.relative_to(with_samples.folder) for path in with_samples.folder.glob("samples/*/*"))
     assert [str(path) for path in made] == [
         f"samples/step_{step:08}/{number}.{kind}"
@@ -80,7 +80,7 @@ def test_files_are_there_and_the_weights_are_those_of_a_run_without(settings) ->
     )
     assert frames.shape == (8, 16, 16, 3) and sound.shape == (8000,)
     without = settings("audio", output=with_samples.output.with_name("without"), samples={"every": 0})
-    train_worker(StageJob(config=without, tracked=None))
+    train_worker(StageJob(config=without))
     assert not (without.folder / "samples").exists()
     hashes = [CheckpointManifest.read(c.folder / "checkpoint").model_sha256 for c in (with_samples, without)]
     assert hashes[0] == hashes[1]

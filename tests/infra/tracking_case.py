@@ -4,10 +4,27 @@ from pathlib import Path
 
 from infra.tracking import TrackedRun, open_run
 from infra.tracking_points import MlflowCallback
+from syncflow.hashing import settings_sha256
+from syncflow.places import sqlite_file
 
 
-def opened(uri: str, pipeline: str, stage: str = "video", **params: object) -> TrackedRun:
-    run = open_run(uri, experiment="test", pipeline=pipeline, stage=stage, params=params, tags={})
+def opened(
+    uri: str, pipeline: str, stage: str = "video", *, goes_on: bool = False, **params: object
+) -> TrackedRun:
+    """The run of a folder beside the store, asked for with `params`."""
+    place = sqlite_file(uri)
+    assert place is not None
+    run = open_run(
+        uri,
+        experiment="test",
+        pipeline=pipeline,
+        stage=stage,
+        folder=place.parent / "made" / pipeline / stage,
+        identity=settings_sha256(params),
+        goes_on=goes_on,
+        params=params,
+        tags={},
+    )
     assert run is not None
     return run
 
