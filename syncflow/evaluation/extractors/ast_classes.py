@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from syncflow.config import Config
 from syncflow.evaluation.extractors.base import DecodedMedia, Outputs, Refused
-from syncflow.evaluation.extractors.waveforms import Resampler, waveform_at
+from syncflow.evaluation.extractors.settings import AstSettings
+from syncflow.evaluation.extractors.waveforms import waveform_at
 from syncflow.evaluation.extractors.weight_files import MissingWeightsError, WeightFile
 from syncflow.hashing import file_sha256
 
@@ -22,13 +22,6 @@ FILE = WeightFile(
 RATE, SHORTEST = 16_000, 400  # Hz; samples of one frame
 FRAMES, MELS = 1024, 128
 MEAN, DEVIATION = -4.2677393, 4.5689974  # the front end divides by twice the deviation
-
-
-class AstSettings(Config):
-    """How the sound reaches 16 kHz."""
-
-    resampler: Resampler = "sinc"
-    """Kernel that brings the sound to 16 kHz."""
 
 
 def spectrogram(audio: np.ndarray) -> torch.Tensor:

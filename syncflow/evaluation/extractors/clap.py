@@ -9,16 +9,16 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from syncflow.config import Config
 from syncflow.errors import UserError
 from syncflow.evaluation.extractors.base import DecodedMedia, Outputs, Refused
-from syncflow.evaluation.extractors.waveforms import Resampler, waveform_at
+from syncflow.evaluation.extractors.settings import ClapCheckpoint, ClapSettings
+from syncflow.evaluation.extractors.waveforms import waveform_at
 from syncflow.evaluation.extractors.weight_files import (
     MissingWeightsError,
     WeightFile,
@@ -27,12 +27,6 @@ from syncflow.evaluation.extractors.weight_files import (
 )
 from syncflow.hashing import file_sha256
 
-Checkpoint = Literal[
-    "clap-htsat-unfused",
-    "clap-htsat-fused",
-    "630k-audioset-fusion-best",
-    "music_speech_audioset_epoch_15_esc_89.98",
-]
 RATE, SECONDS = 48_000, 10
 LONGEST_TEXT = 77  # tokens
 LOWEST_HZ = 50  # transformers' own default of 0 Hz is not what the models were trained with
@@ -54,7 +48,7 @@ class Model:
 
 
 LICENCE = "Apache-2.0"
-MODELS: dict[Checkpoint, Model] = {
+MODELS: dict[ClapCheckpoint, Model] = {
     "clap-htsat-unfused": Model(
         file=WeightFile(
             name="clap-htsat-unfused/",
@@ -93,17 +87,6 @@ MODELS: dict[Checkpoint, Model] = {
 TOKENIZER = WeightFile(
     name="roberta-base/", source="hf.co/roberta-base (tokenizer only)", licence="MIT", megabytes=2
 )
-
-
-class ClapSettings(Config):
-    """Which CLAP, and how the sound reaches it."""
-
-    checkpoint: Checkpoint = "clap-htsat-unfused"
-    """The paper does not say which; papers use different ones, and their scores do not compare."""
-    resampler: Resampler = "sinc"
-    """Kernel that brings the sound to 48 kHz."""
-    round_to_int16: bool = False
-    """Whether samples are rounded to 16 bits first, as laion_clap does with files."""
 
 
 def feature_extractor(*, fused: bool) -> Any:

@@ -14,13 +14,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from syncflow.config import Config
 from syncflow.evaluation.extractors.base import DecodedMedia, Outputs, Refused
+from syncflow.evaluation.extractors.settings import I3DCheckpoint, I3DSettings
 from syncflow.evaluation.extractors.weight_files import WeightFile, load
 
-Checkpoint = Literal["i3d_pretrained_400", "rgb_imagenet"]
-
-FILES: dict[Checkpoint, WeightFile] = {
+FILES: dict[I3DCheckpoint, WeightFile] = {
     "i3d_pretrained_400": WeightFile(
         name="i3d_pretrained_400.pt",
         source="github.com/SongweiGe/TATS or VideoGPT's FVD code",
@@ -34,7 +32,7 @@ FILES: dict[Checkpoint, WeightFile] = {
         megabytes=51,
     ),
 }
-EPSILON: dict[Checkpoint, float] = {"i3d_pretrained_400": 1e-5, "rgb_imagenet": 1e-3}
+EPSILON: dict[I3DCheckpoint, float] = {"i3d_pretrained_400": 1e-5, "rgb_imagenet": 1e-3}
 SIZE = 224
 FEWEST_FRAMES = 10  # the network needs 9, and the peers' codes demand 10
 CLASSES = 400
@@ -51,15 +49,6 @@ MIXED = {
     "Mixed_5b": (256, 160, 320, 32, 128, 128),
     "Mixed_5c": (384, 192, 384, 48, 128, 128),
 }
-
-
-class I3DSettings(Config):
-    """Which I3D, and how frames reach its 224 x 224 pixels."""
-
-    checkpoint: Checkpoint = "i3d_pretrained_400"
-    """Family of weights; its epsilon goes with it."""
-    resize: Literal["short_side", "squeeze"] = "short_side"
-    """Short side to 224 and a centre crop (StyleGAN-V, VideoGPT), or both sides to 224 (cd-fvd)."""
 
 
 class Unit(nn.Module):

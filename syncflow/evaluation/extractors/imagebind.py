@@ -13,9 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from syncflow.config import Config
 from syncflow.errors import UserError
-from syncflow.evaluation.extractors.waveforms import Resampler
+from syncflow.evaluation.extractors.settings import ImageBindSettings
 from syncflow.evaluation.extractors.weight_files import WeightFile, find, read, with_weights
 from syncflow.hashing import file_sha256
 
@@ -28,15 +27,6 @@ FILE = WeightFile(
 LARGEST_SCALE = 100.0
 TEXT_LENGTH = 77
 USED = ("vision", "audio", "text")
-
-
-class ImageBindSettings(Config):
-    """Whether its licence is accepted, and how clips reach it."""
-
-    accept_noncommercial_licence: bool = False
-    """Set it to say that you use the weights under CC BY-NC-SA 4.0, which forbids commercial use."""
-    resampler: Resampler = "sinc"
-    """Kernel that brings the sound to 16 kHz."""
 
 
 @dataclass(frozen=True, kw_only=True)

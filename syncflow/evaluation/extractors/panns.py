@@ -3,19 +3,18 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from syncflow.config import Config
 from syncflow.evaluation.extractors.base import DecodedMedia, Outputs, Refused
-from syncflow.evaluation.extractors.waveforms import Resampler, mel_filters, waveform_at
+from syncflow.evaluation.extractors.settings import PannsSettings, PannsVariant
+from syncflow.evaluation.extractors.waveforms import mel_filters, waveform_at
 from syncflow.evaluation.extractors.weight_files import WeightFile, load
 
-Variant = Literal["Cnn14_16k", "Cnn14_32k"]
 MELS, CLASSES = 64, 527
 CHANNELS = (64, 128, 256, 512, 1024, 2048)
 FEWEST = 32  # frames of the spectrogram, of which five halvings leave none
@@ -34,7 +33,7 @@ class FrontEnd:
 
 
 SOURCE, LICENCE = "zenodo.org/record/3987831", "CC BY 4.0, code MIT"
-VARIANTS: dict[Variant, FrontEnd] = {
+VARIANTS: dict[PannsVariant, FrontEnd] = {
     "Cnn14_16k": FrontEnd(
         file=WeightFile(name="Cnn14_16k_mAP=0.438.pth", source=SOURCE, licence=LICENCE, megabytes=327),
         rate=16_000,
@@ -52,15 +51,6 @@ VARIANTS: dict[Variant, FrontEnd] = {
         high_hz=14_000.0,
     ),
 }
-
-
-class PannsSettings(Config):
-    """Which Cnn14, and how the sound reaches it."""
-
-    variant: Variant = "Cnn14_16k"
-    """16 kHz (AudioLDM's KL) or 32 kHz."""
-    resampler: Resampler = "sinc"
-    """Kernel that brings the sound to the variant's rate."""
 
 
 class Block(nn.Module):
@@ -102,7 +92,7 @@ class Cnn14(nn.Module):
         return embedding, self.fc_audioset(embedding)
 
 
-def log_mel(audio: Tensor, variant: Variant) -> Tensor:
+def log_mel(audio: Tensor, variant: PannsVariant) -> Tensor:
     """Waveforms `b m` at the variant's rate -> `b t 64`, dB."""
     front = VARIANTS[variant]
     window = torch.hann_window(front.window, device=audio.device)
@@ -111,7 +101,7 @@ def log_mel(audio: Tensor, variant: Variant) -> Tensor:
     return 10.0 * torch.log10((spectrum.transpose(1, 2) @ filters).clamp(min=1e-10))
 
 
-def mel_matrix(variant: Variant) -> np.ndarray:
+def mel_matrix(variant: PannsVariant) -> np.ndarray:
     """Slaney's triangles `bin mel`."""
     front = VARIANTS[variant]
     return mel_filters(

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from syncflow.config import Config
 from syncflow.evaluation.extractors.base import DecodedMedia, Outputs, Refused
-from syncflow.evaluation.extractors.waveforms import Resampler, mel_filters, waveform_at
+from syncflow.evaluation.extractors.settings import PasstSettings
+from syncflow.evaluation.extractors.waveforms import mel_filters, waveform_at
 from syncflow.evaluation.extractors.weight_files import WeightFile, load
 
 FILE = WeightFile(
@@ -29,15 +29,6 @@ HIGH_HZ = 15_000.0
 PRE_EMPHASIS = 0.97
 PATCH, STRIDE, WIDTH, HEADS, DEPTH, CLASSES = 16, 10, 768, 12, 12, 527
 SHORTEST_S, LONGEST_S = 0.2, 10.0
-
-
-class PasstSettings(Config):
-    """How the sound reaches the patches."""
-
-    resampler: Resampler = "sinc"
-    """Kernel that brings the sound to 32 kHz."""
-    pad_to_s: float = 0.0
-    """Zeros are added up to this length, seconds; audiocraft adds none, many scripts pad to 10."""
 
 
 class PasstBlock(nn.Module):

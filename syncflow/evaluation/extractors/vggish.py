@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from syncflow.config import Config
 from syncflow.evaluation.extractors.base import DecodedMedia, Outputs, Refused
-from syncflow.evaluation.extractors.waveforms import Resampler, mel_filters, waveform_at
+from syncflow.evaluation.extractors.settings import VGGishSettings
+from syncflow.evaluation.extractors.waveforms import mel_filters, waveform_at
 from syncflow.evaluation.extractors.weight_files import WeightFile, load
 
 FILE = WeightFile(
@@ -29,17 +29,6 @@ MELS, LOW_HZ, HIGH_HZ = 64, 125.0, 7500.0
 LOG_OFFSET = 0.01
 EXAMPLE = 96  # frames
 SHORTEST = WINDOW + (EXAMPLE - 1) * HOP  # 15,600 samples, 0.975 s
-
-
-class VGGishSettings(Config):
-    """Preprocessing in which the codes that compute FAD differ."""
-
-    resampler: Resampler = "sinc"
-    """Kernel that brings the sound to 16 kHz."""
-    remove_dc: bool = True
-    """Whether the waveform's mean is taken off first (audioldm_eval and av-benchmark do)."""
-    pad_to_s: float = 0.0
-    """Zeros are added up to this length, seconds (audioldm_eval: 2.0)."""
 
 
 class VGGish(nn.Module):

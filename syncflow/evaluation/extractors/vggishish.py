@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from syncflow.config import Config
 from syncflow.evaluation.extractors.base import DecodedMedia, Outputs, Refused
-from syncflow.evaluation.extractors.waveforms import Resampler, mel_filters, waveform_at
+from syncflow.evaluation.extractors.settings import VGGishishSettings
+from syncflow.evaluation.extractors.waveforms import mel_filters, waveform_at
 from syncflow.evaluation.extractors.weight_files import WeightFile, find, load, read
 from syncflow.hashing import settings_sha256
 
@@ -26,13 +26,6 @@ LOW_HZ, HIGH_HZ = 125.0, 7600.0
 FRAMES, CROPPED = 860, 848
 CLASSES = 309
 CHANNELS = (64, 64, 0, 128, 128, 0, 256, 256, 256, 0, 512, 512, 512, 0, 512, 512, 512)  # 0: a max-pool
-
-
-class VGGishishSettings(Config):
-    """How the sound reaches 22.05 kHz and 10 s."""
-
-    resampler: Resampler = "sinc"
-    """Kernel that brings the sound to 22.05 kHz."""
 
 
 class VGGishish(nn.Module):

@@ -11,9 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from syncflow.evaluation.extractors.base import DecodedMedia
-
-Resampler = Literal["sinc", "polyphase"]
-"""`sinc`: torchaudio's default (Hann window, width 6, rolloff 0.99); `polyphase`: scipy's Kaiser filter."""
+from syncflow.evaluation.extractors.settings import Resampler
 
 SINC_WIDTH = 6  # zero crossings on each side
 SINC_ROLLOFF = 0.99

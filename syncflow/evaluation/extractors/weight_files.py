@@ -14,7 +14,7 @@ from syncflow.errors import UserError
 from syncflow.hashing import file_sha256
 
 M = TypeVar("M", bound=nn.Module)
-CONVERT = "pipelines/convert_weights.py"
+CONVERT = "python pipelines/convert_weights.py"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +45,7 @@ class MissingWeightsError(UserError):
         self.file = file
         pickled = folder / file.name
         if pickled.is_file() and pickled.suffix != ".safetensors":
-            remedy = f"convert it once: {CONVERT} {pickled} {folder / file.converted}"
+            remedy = f"convert it once: {CONVERT} --source {pickled} --output {folder / file.converted}"
         elif file.name.endswith("/"):
             remedy = "download that folder there, with model.safetensors and its tokenizer"
         else:

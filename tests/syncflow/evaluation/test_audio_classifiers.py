@@ -14,7 +14,7 @@ from tests.syncflow.evaluation.golden_weights import close, golden, made_weights
 
 
 @pytest.mark.parametrize("variant", ["Cnn14_16k", "Cnn14_32k"])
-def test_cnn14s_spectrogram_equals_the_original(shared: Path, variant: panns.Variant) -> None:
+def test_cnn14s_spectrogram_equals_the_original(shared: Path, variant: panns.PannsVariant) -> None:
     arrays, _ = golden(shared, "panns_a")
     close(panns.mel_matrix(variant), arrays[f"{variant}.mel_matrix"], tolerance=1e-5)
     audio = torch.from_numpy(arrays[f"{variant}.2s.waveform"])
@@ -23,7 +23,7 @@ def test_cnn14s_spectrogram_equals_the_original(shared: Path, variant: panns.Var
 
 @pytest.mark.slow
 @pytest.mark.parametrize("variant", ["Cnn14_16k", "Cnn14_32k"])
-def test_cnn14s_logits_equal_the_original(shared: Path, variant: panns.Variant) -> None:
+def test_cnn14s_logits_equal_the_original(shared: Path, variant: panns.PannsVariant) -> None:
     arrays, keys = golden(shared, "panns_a")
     weights = panns.network_tensors(made_weights(keys[variant], gain=1.0, leave_out=("stft", "melW")))
     settings = panns.PannsSettings(variant=variant)

@@ -1,0 +1,88 @@
+"""Preprocessing of each backbone in which published codes differ; without torch, for command lines."""
+
+from typing import Literal
+
+from syncflow.config import Config
+
+Resampler = Literal["sinc", "polyphase"]
+"""`sinc`: torchaudio's default (Hann window, width 6, rolloff 0.99); `polyphase`: scipy's Kaiser filter."""
+I3DCheckpoint = Literal["i3d_pretrained_400", "rgb_imagenet"]
+PannsVariant = Literal["Cnn14_16k", "Cnn14_32k"]
+ClapCheckpoint = Literal[
+    "clap-htsat-unfused",
+    "clap-htsat-fused",
+    "630k-audioset-fusion-best",
+    "music_speech_audioset_epoch_15_esc_89.98",
+]
+
+
+class VGGishSettings(Config):
+    """Preprocessing in which the codes that compute FAD differ."""
+
+    resampler: Resampler = "sinc"
+    """Kernel that brings the sound to 16 kHz."""
+    remove_dc: bool = True
+    """Whether the waveform's mean is taken off first (audioldm_eval and av-benchmark do)."""
+    pad_to_s: float = 0.0
+    """Zeros are added up to this length, seconds (audioldm_eval: 2.0)."""
+
+
+class I3DSettings(Config):
+    """Which I3D, and how frames reach its 224 x 224 pixels."""
+
+    checkpoint: I3DCheckpoint = "i3d_pretrained_400"
+    """Family of weights; its epsilon goes with it."""
+    resize: Literal["short_side", "squeeze"] = "short_side"
+    """Short side to 224 and a centre crop (StyleGAN-V, VideoGPT), or both sides to 224 (cd-fvd)."""
+
+
+class PannsSettings(Config):
+    """Which Cnn14, and how the sound reaches it."""
+
+    variant: PannsVariant = "Cnn14_16k"
+    """16 kHz (AudioLDM's KL) or 32 kHz."""
+    resampler: Resampler = "sinc"
+    """Kernel that brings the sound to the variant's rate."""
+
+
+class VGGishishSettings(Config):
+    """How the sound reaches 22.05 kHz and 10 s."""
+
+    resampler: Resampler = "sinc"
+    """Kernel that brings the sound to 22.05 kHz."""
+
+
+class PasstSettings(Config):
+    """How the sound reaches the patches."""
+
+    resampler: Resampler = "sinc"
+    """Kernel that brings the sound to 32 kHz."""
+    pad_to_s: float = 0.0
+    """Zeros are added up to this length, seconds; audiocraft adds none, many scripts pad to 10."""
+
+
+class AstSettings(Config):
+    """How the sound reaches 16 kHz."""
+
+    resampler: Resampler = "sinc"
+    """Kernel that brings the sound to 16 kHz."""
+
+
+class ClapSettings(Config):
+    """Which CLAP, and how the sound reaches it."""
+
+    checkpoint: ClapCheckpoint = "clap-htsat-unfused"
+    """The paper does not say which; papers use different ones, and their scores do not compare."""
+    resampler: Resampler = "sinc"
+    """Kernel that brings the sound to 48 kHz."""
+    round_to_int16: bool = False
+    """Whether samples are rounded to 16 bits first, as laion_clap does with files."""
+
+
+class ImageBindSettings(Config):
+    """Whether its licence is accepted, and how clips reach it."""
+
+    accept_noncommercial_licence: bool = False
+    """Set it to say that you use the weights under CC BY-NC-SA 4.0, which forbids commercial use."""
+    resampler: Resampler = "sinc"
+    """Kernel that brings the sound to 16 kHz."""
