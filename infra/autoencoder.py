@@ -12,11 +12,10 @@ from infra.ray_windows import decode_with_ray
 from infra.run_record import Open, RunRecord
 from infra.tracking import TrackedRun, client, close_run, open_run, opened_by
 from syncflow.config import settings_of, with_absolute_paths
-from syncflow.errors import UserError
 from syncflow.hashing import settings_sha256
 from syncflow.training.autoencoder_config import AutoencoderTrainConfig
 from syncflow.training.autoencoder_data import training_windows
-from syncflow.training.decode_windows import decoded_windows
+from syncflow.training.decode_windows import check_clips, decoded_windows
 from syncflow.training.distributed import rank
 
 
@@ -53,8 +52,7 @@ def train_with_ray(config: AutoencoderTrainConfig) -> dict[str, float]:
         UserError: the clips are missing, those to be held out too, or none can be decoded.
     """
     for name, folder in (("clips", config.clips), ("held_out", config.held_out)):
-        if not folder.is_dir():  # before Ray starts, and not after the training
-            raise UserError(f"{name} {folder}: no such folder; make_demo_clips.py makes one")
+        check_clips(folder, setting=name)  # before Ray starts, and not after the training
     config = with_absolute_paths(config)
     job, status = AutoencoderJob(config=config), "FAILED"
     with cluster(num_cpus=max(os.cpu_count() or 1, config.workers)):

@@ -26,6 +26,15 @@ class AudioObjectiveConfig(Config):
     """Weight of the KL term; too much makes the latent empty."""
     segment_samples: int = 48_000
     """Length of a training segment, samples."""
+    level_db: tuple[float, float] = (-45.0, 0.0)
+    """Quietest and loudest peak of a training window, dB of full scale, between which its level is drawn.
+    Precompute encodes recordings at their own levels, so those of the dataset should lie between."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if not self.level_db[0] <= self.level_db[1] <= 0:
+            raise ValueError(f"level_db {self.level_db}: expected the quietest first, neither above 0")
+        return self
 
 
 class VideoObjectiveConfig(Config):
@@ -69,9 +78,10 @@ class AutoencoderTrainConfig(Config):
     kind: Literal["audio", "video"]
     """Which autoencoder."""
     clips: Annotated[Path, Role.WORK]
-    """Folder of training clips, in any container that ffmpeg reads; all of them are used."""
+    """Folder of training clips, in any container that ffmpeg reads; or a list of files (.txt, a path a
+    line, as list_clips.py writes it). All of them are used."""
     held_out: Annotated[Path, Role.WORK]
-    """Folder of other clips, on which the result is measured."""
+    """Folder, or list, of other clips, on which the result is measured."""
     output: Annotated[Path, Role.WORK]
     """Folder for weights, resolved.yaml, the decoded cache and the resume state."""
     initialise_from: Place = ""
@@ -94,6 +104,8 @@ class AutoencoderTrainConfig(Config):
         lr=3e-4, betas=(0.8, 0.99), weight_decay=0.0, warmup_steps=200, decay="cosine"
     )
     """AdamW."""
+    statistics_windows: int = Field(default=1024, ge=1)
+    """Training windows over which mean and deviation of the latents are measured at the end."""
     ema_decay: float = Field(default=0.999, ge=0, lt=1)
     """Decay of the averaged weights, which are what is saved."""
     bf16: Annotated[bool, Role.ROUNDING] = False

@@ -10,7 +10,11 @@ import torch
 
 from syncflow.noise import keyed_generator
 from syncflow.training.augmentation import vary
-from syncflow.training.autoencoder_config import AutoencoderTrainConfig, VideoObjectiveConfig
+from syncflow.training.autoencoder_config import (
+    AudioObjectiveConfig,
+    AutoencoderTrainConfig,
+    VideoObjectiveConfig,
+)
 from syncflow.training.autoencoder_objective import Part, Segments
 from syncflow.training.decode_windows import Windows
 from syncflow.training.window_store import WindowStore
@@ -66,9 +70,8 @@ def segments(
         ]
         posterior = keyed_generator(config.seed, "posterior", step, rank, world_size)
         if config.kind == "audio":
-            length = config.audio_objective.segment_samples
             yield Segments(
-                data=torch.stack([_audio_segment(windows, length, d) for d in draws]),
+                data=torch.stack([_audio_segment(windows, config.audio_objective, d) for d in draws]),
                 generator=posterior,
             )
         else:
@@ -82,18 +85,20 @@ def _integer(high: int, generator: torch.Generator) -> int:
     return int(torch.randint(high, (1,), generator=generator))
 
 
-def _audio_segment(windows: WindowStore, length: int, generator: torch.Generator) -> torch.Tensor:
-    """The loudest of a few segments of a window whose peak is brought to -15 to 0 dB of full scale.
+def _audio_segment(
+    windows: WindowStore, config: AudioObjectiveConfig, generator: torch.Generator
+) -> torch.Tensor:
+    """The loudest of a few segments of a window whose peak is brought to a level drawn from `level_db`.
 
-    Recordings differ in level for no reason that matters (one that is all but silent stays so), and
-    pauses would otherwise fill most of a batch.
+    Pauses would otherwise fill most of a batch. A window that is all but silent stays quieter still.
     """
-    row, total = _integer(len(windows), generator), windows.shape[0]
+    row, total, length = _integer(len(windows), generator), windows.shape[0], config.segment_samples
     sound = windows[row].astype(np.float32)
     starts = torch.randint(max(1, total - length + 1), (CANDIDATES,), generator=generator).tolist()
     first = max(starts, key=lambda start: float(np.square(sound[start : start + length]).sum()))
     peak = max(float(np.abs(sound).max()), SILENT_PEAK)
-    level = float(10.0 ** (-15.0 * torch.rand((), generator=generator) / 20.0))
+    quietest, loudest = config.level_db
+    level = float(10.0 ** ((loudest - (loudest - quietest) * torch.rand((), generator=generator)) / 20.0))
     return torch.from_numpy(sound[first : first + length] * (level / peak))
 
 

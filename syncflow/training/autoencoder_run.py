@@ -93,7 +93,7 @@ def train_autoencoder(
     if rank() == 0:
         load_average(vae, saver.last_states(1)[0])
         if not config.video_objective.decoder_only:
-            set_measured_statistics(vae, windows)
+            set_measured_statistics(vae, windows, count=config.statistics_windows)
         if bad := first_not_finite(vae.state_dict().items()):
             raise UserError(f"{config.output}: weights not written, {bad} is not finite")
         vae.to("cpu").save_pretrained(config.output)  # type: ignore[arg-type]
@@ -178,7 +178,7 @@ def load_average(vae: AudioVAE | VideoVAE, state: SavedState) -> None:
 
 
 @torch.no_grad()
-def set_measured_statistics(vae: AudioVAE | VideoVAE, windows: WindowStore, *, count: int = 64) -> None:
+def set_measured_statistics(vae: AudioVAE | VideoVAE, windows: WindowStore, *, count: int) -> None:
     """Measure mean and deviation of each latent channel over `count` windows, and store them in the VAE."""
     rows = np.linspace(0, len(windows) - 1, min(count, len(windows))).astype(int).tolist()
     found: list[Tensor] = []

@@ -36,7 +36,7 @@ FILES_PER_SHARD = 16
 
 @dataclass(frozen=True, kw_only=True)
 class Windows:
-    """What is decoded: the first `per_clip` windows of each file of `folder`, however deep."""
+    """What is decoded: the first `per_clip` windows of each file of `folder`, however deep, or of a list."""
 
     folder: Path
     kind: Kind
@@ -109,18 +109,42 @@ def plan_groups(windows: Windows) -> list[Group]:
     """Files in the order of their names, in groups; a group's name changes with its files' sizes and times.
 
     Raises:
-        UserError: no such folder.
+        UserError: no such folder, or a list of files that cannot be read.
     """
     folder = windows.folder
-    if not folder.is_dir():
-        raise UserError(f"clips {folder}: no such folder; make_demo_clips.py makes one")
-    suffixes = VIDEO_SUFFIXES | AUDIO_SUFFIXES if windows.kind == "audio" else VIDEO_SUFFIXES
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in suffixes)
-    states = [(str(path.relative_to(folder)), _state(path)) for path in paths]
+    check_clips(folder, setting="clips")
+    if folder.is_file():
+        states = [(str(path), _state(path)) for path in listed_files(folder)]
+    else:
+        suffixes = VIDEO_SUFFIXES | AUDIO_SUFFIXES if windows.kind == "audio" else VIDEO_SUFFIXES
+        paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in suffixes)
+        states = [(str(path.relative_to(folder)), _state(path)) for path in paths]
     chunks = (states[first : first + FILES_PER_SHARD] for first in range(0, len(states), FILES_PER_SHARD))
     return [
         Group(name=settings_sha256(chunk)[:16], files=tuple(file for file, _ in chunk)) for chunk in chunks
     ]
+
+
+def check_clips(folder: Path, *, setting: str) -> None:
+    """Raises UserError where `folder` is neither a folder nor a list of files."""
+    if not folder.is_dir() and not (folder.is_file() and folder.suffix == ".txt"):
+        raise UserError(
+            f"{setting} {folder}: no such folder, and no list of files (.txt); make_demo_clips.py makes a "
+            "folder, list_clips.py a list"
+        )
+
+
+def listed_files(path: Path) -> list[Path]:
+    """The files that a list names, a line each; relative ones lie under the list's own folder.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"clips {path}: cannot be read ({error}); write the list again") from None
+    return sorted({(path.parent / line).absolute() for line in lines if line.strip()})
 
 
 def decode_group(group: Group, windows: Windows) -> list[FileRow]:
@@ -137,7 +161,7 @@ def decode_group(group: Group, windows: Windows) -> list[FileRow]:
         with partial.open("wb") as stream:
             for file in group.files:
                 try:
-                    found = list(_decode(windows.folder / file, windows))
+                    found = list(_decode(windows.folder / file, windows))  # a listed file is absolute
                 except MediaError as error:
                     rows.append(FileRow(file=file, windows=0, reason=error.reason, detail=str(error)[:300]))
                     continue

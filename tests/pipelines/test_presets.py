@@ -6,6 +6,7 @@ import pytest
 
 from infra.ablation_config import AblationConfig
 from preprocessing.config import PrecomputeConfig
+from preprocessing.sources.list_config import ListConfig
 from preprocessing.synthetic_config import SyntheticClipsConfig
 from syncflow.config import Config, load_config
 from syncflow.evaluation.suite_config import EvaluateConfig
@@ -16,6 +17,7 @@ from syncflow.training.config import TrainConfig
 CONFIGS = Path(__file__).parents[2] / "pipelines" / "configs"
 MODELS: dict[str, type[Config]] = {
     "clips": SyntheticClipsConfig,
+    "list_clips": ListConfig,
     "precompute": PrecomputeConfig,
     "video": TrainConfig,
     "audio": TrainConfig,

@@ -1,0 +1,17 @@
+"""Settings of `pipelines/list_clips.py`."""
+
+from pathlib import Path
+
+from preprocessing.sources.config import SourceConfig
+from syncflow.config import Config
+
+
+class ListConfig(Config):
+    """A source's clips as lists that the other commands take."""
+
+    source: SourceConfig
+    """The clips."""
+    output: Path
+    """Folder for train.txt and test.txt (a file a line: clips and held_out of train_autoencoder.py), and,
+    of the test clips that have a caption or a label, prompts.csv (text to clip) and videos.csv (video to
+    sound): both are --prompts of generate.py."""
