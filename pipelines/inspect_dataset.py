@@ -10,7 +10,11 @@ def main() -> int:
     config = parse_arguments(InspectConfig, description=__doc__ or "")
 
     from syncflow.data.dataset_card import dataset_card
+    from syncflow.data.upgrade import upgrade_dataset
 
+    if config.upgrade:
+        upgrade_dataset(config.dataset, video_vae=config.video_vae)
+        print(f"{config.dataset}: its index is written, its manifest is that of this version")
     card = dataset_card(config.dataset)
     print(card)
     if config.card:
@@ -22,12 +26,11 @@ def main() -> int:
 
 def write_card(folder: Path, card: str) -> None:
     """The card and its picture, into the dataset."""
-    from syncflow.data.index import read_windows
-    from syncflow.data.parquet import DatasetManifest
+    from syncflow.data.index import WindowIndex
     from syncflow.data.score_picture import draw_scores
 
     (folder / "README.md").write_text(card, encoding="utf-8")
-    draw_scores(read_windows(folder, recipe=DatasetManifest.read(folder).recipe), folder / "scores.png")
+    draw_scores(WindowIndex(folder), folder / "scores.png")
 
 
 def verify(folder: Path) -> int:
@@ -53,25 +56,19 @@ def decode_sample(config: InspectConfig) -> None:
     from preprocessing.load_encoders import load_video_vae
     from syncflow.autoencoders.audio_vae import AudioVAE
     from syncflow.autoencoders.loading import load_vae
-    from syncflow.data.index import read_windows
+    from syncflow.data.index import WindowIndex
     from syncflow.data.inspect import choose_windows, decode_entry, file_name
-    from syncflow.data.parquet import DatasetManifest
     from syncflow.media import write_clip
 
-    manifest = DatasetManifest.read(config.dataset)
+    windows = WindowIndex(config.dataset)
+    manifest = windows.manifest
     video_vae = load_video_vae(manifest.video_vae.location)
     audio_vae = load_vae(AudioVAE, Path(manifest.audio_vae.location))
-    windows = read_windows(config.dataset, recipe=manifest.recipe)
     config.output.mkdir(parents=True, exist_ok=True)
     for entry in track(choose_windows(windows, count=config.sample, seed=config.seed), "decoding"):
         clip = decode_entry(entry, spec=manifest.spec, video_vae=video_vae, audio_vae=audio_vae)
-        write_clip(
-            config.output / file_name(entry),
-            frames=clip.frames,
-            audio=clip.audio,
-            fps=manifest.spec.fps,
-            sample_rate=manifest.spec.sample_rate,
-        )
+        rates = {"fps": manifest.spec.fps, "sample_rate": manifest.spec.sample_rate}
+        write_clip(config.output / file_name(entry), frames=clip.frames, audio=clip.audio, **rates)
     print(f"{min(config.sample, len(windows))} windows decoded to {config.output}")
 
 

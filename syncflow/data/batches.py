@@ -1,12 +1,14 @@
 """Batches for training: which samples, their latents and prompts, as a pure function of the step.
 
-Sample `g` of the whole run (step times global batch size, plus the place in the batch) is row
-`permutation(seed, g // N)[g % N]` of N. Its posterior sample and the dropping of its prompt are drawn
-from generators keyed by (seed, g). Nothing depends on the rank or on how many workers there are, so a
-run goes on exactly where it stopped, on other machines too.
+Sample `g` of the whole run (step times global batch size, plus the place in the batch) is a window that
+`order.py` says. Its posterior sample and the dropping of its prompt are drawn from generators keyed by
+(seed, g). Nothing depends on the rank or on how many workers there are, so a run goes on exactly where it
+stopped, on other machines too.
 """
 
-from collections import OrderedDict
+import math
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -14,16 +16,16 @@ import torch
 
 from syncflow.autoencoders.moments import Moments
 from syncflow.data.config import DataFilters
-from syncflow.data.index import WindowEntry, choose, read_text_index, read_windows
-from syncflow.data.parquet import DatasetManifest
-from syncflow.data.parquet.ledger import ledger_sha256
+from syncflow.data.index import WindowEntry, WindowIndex
+from syncflow.data.order import SampleOrder
 from syncflow.data.parquet.schema import MAX_LATENT, MOMENTS
-from syncflow.data.store import GroupCache, read_moments, read_tokens
+from syncflow.data.store import GroupCache, MomentReader, TokenReader
 from syncflow.errors import UserError
 from syncflow.noise import keyed_generator
 from syncflow.records import AVLatents, ClipSpec, FrameTimes, LatentBatch, Split, TextBatch
 
 GIB = 1 << 30
+THREADS = 4  # that read row groups and draw posterior noise
 
 
 class LatentDataset:
@@ -36,7 +38,7 @@ class LatentDataset:
         cache_gb: memory for latents and prompts read before, GiB.
 
     Raises:
-        UserError: no finished dataset, a damaged ledger or shard, or no window is left.
+        UserError: no finished dataset, a damaged index, a missing shard, or no window is left.
     """
 
     def __init__(
@@ -47,26 +49,36 @@ class LatentDataset:
         filters: DataFilters = DataFilters(),  # noqa: B008 (frozen)
         cache_gb: float = 4.0,
     ) -> None:
-        self.folder = Path(folder)
-        self.manifest = DatasetManifest.read(self.folder)
-        if ledger_sha256(self.folder / "ledger") != self.manifest.ledger_sha256:
-            raise UserError(
-                f"{self.folder / 'ledger'}: damaged, or not the one that dataset.json was written for; run "
-                "precompute_latents.py again"
-            )
-        found = read_windows(self.folder, recipe=self.manifest.recipe)
-        self.windows = choose(found, manifest=self.manifest, split=split, filters=filters)
-        self._texts = read_text_index(self.folder)
-        for window in self.windows:
-            if window.caption_key not in self._texts:
-                raise UserError(f"{self.folder}: {window.name} has no text embedding; precompute again")
-        self._moments = GroupCache(read_moments, limit_bytes=int(cache_gb * GIB * 0.8))
-        self._tokens = GroupCache(read_tokens, limit_bytes=int(cache_gb * GIB * 0.2))
+        self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="latents")
+        limit = int(cache_gb * GIB)
+        self._moments = GroupCache(MomentReader(), limit_bytes=limit * 4 // 5, threads=self._threads)
+        self._tokens = GroupCache(TokenReader(), limit_bytes=limit // 5, threads=self._threads)
+        self._choose(WindowIndex(folder), split, filters)
+
+    def _choose(self, index: WindowIndex, split: str, filters: DataFilters) -> None:
+        self.index, self.folder, self.manifest = index, index.folder, index.manifest
+        self.rows = index.choose(split, filters)  # of the index
+        self._order = SampleOrder(index.groups(self.rows))
         self._largest = float(self.manifest.config.get("encode", {}).get("max_latent", MAX_LATENT))
-        self._permutations: OrderedDict[tuple[int, int], list[int]] = OrderedDict()
+
+    def of_split(self, split: Split, *, filters: DataFilters = DataFilters()) -> "LatentDataset":  # noqa: B008
+        """Windows of another split, out of the same index, files and memory.
+
+        Raises:
+            UserError: no window is left.
+        """
+        other = LatentDataset.__new__(LatentDataset)
+        other._threads, other._moments, other._tokens = self._threads, self._moments, self._tokens
+        other._choose(self.index, split, filters)
+        return other
 
     def __len__(self) -> int:
-        return len(self.windows)
+        return len(self.rows)
+
+    @property
+    def windows(self) -> list[WindowEntry]:
+        """Every window, by dataset, clip and number: a list made anew, for looking at small datasets."""
+        return [self.index[row] for row in self.rows.tolist()]
 
     @property
     def spec(self) -> ClipSpec:
@@ -86,12 +98,22 @@ class LatentDataset:
     @property
     def text_width(self) -> int:
         """Width `e` of the prompts' tokens."""
-        return self._texts[self.windows[0].caption_key].width
+        return self.index.file.text_width
+
+    @property
+    def video_shape(self) -> tuple[int, ...]:
+        """`c t h w` of a window's video latents."""
+        return self.index.file.video_shape
+
+    @property
+    def audio_shape(self) -> tuple[int, ...]:
+        """`n d` of a window's audio latents."""
+        return self.index.file.audio_shape
 
     @property
     def mean_text_tokens(self) -> float:
         """Tokens of a prompt, on average over the samples."""
-        return sum(self._texts[window.caption_key].tokens for window in self.windows) / len(self.windows)
+        return float(self.index.text_tokens[self.rows].mean())
 
     def check_autoencoders(self, *, video_vae: str, audio_vae: str, text_encoder: str) -> None:
         """Refuse a dataset that other weights encoded.
@@ -139,78 +161,98 @@ class LatentDataset:
         everyone = range(step * batch_size, (step + 1) * batch_size)
         share = batch_size // world_size
         mine = everyone[rank * share : (rank + 1) * share]
-        return self.samples(mine, among=everyone, seed=seed, drop_probability=drop_probability)
+        return self.samples(
+            mine, among=everyone, per_step=batch_size, seed=seed, drop_probability=drop_probability
+        )
 
     def samples(
-        self, mine: range, *, among: range, seed: int = 0, drop_probability: float = 0.1
+        self, mine: range, *, among: range, per_step: int, seed: int = 0, drop_probability: float = 0.1
     ) -> LatentBatch:
         """The samples `mine` of a run; prompts are padded to the longest of the samples `among`.
+
+        Args:
+            mine, among: global sample indices.
+            per_step: samples of a step over all workers, by which the order is laid out (`order.py`).
+            seed: seed of the run.
+            drop_probability: share of prompts that the null prompt replaces.
 
         Raises:
             UserError: a row holds NaN, Inf or a huge number (it is named).
         """
-        longest = max(self._texts[self.sample(g, seed=seed).caption_key].tokens for g in among)
-        windows = [self.sample(g, seed=seed) for g in mine]
-        latents = [self._latents(window, g, seed) for window, g in zip(windows, mine, strict=True)]
-        dropped = [_draw("prompt", seed, g) < drop_probability for g in mine]
+        longest = int(self.index.text_tokens[self._rows(among, per_step, seed)].max())
+        rows = self._rows(mine, per_step, seed).tolist()
+        tokens, mask = self._prompts(rows, longest=longest)
+        dropped = torch.tensor([_draw("prompt", seed, g) < drop_probability for g in mine])
         index = torch.tensor(list(mine), dtype=torch.int64)
         return LatentBatch(
-            latents=AVLatents(
-                video=torch.cat([video for video, _ in latents]),
-                audio=torch.cat([audio for _, audio in latents]),
-            ),
-            text=self._prompts(windows, longest=longest, dropped=dropped),
+            latents=self._latents(rows, mine, seed),
+            text=TextBatch(tokens=tokens, mask=mask, dropped=dropped),
             index=index,
             noise_index=index,
         )
 
-    def sample(self, g: int, *, seed: int) -> WindowEntry:
+    def sample(self, g: int, *, per_step: int, seed: int) -> WindowEntry:
         """The window that is sample `g` of a run."""
-        epoch, place = divmod(g, len(self.windows))
-        return self.windows[self._permutation(seed, epoch)[place]]
+        return self.index[int(self._rows(range(g, g + 1), per_step, seed)[0])]
 
-    def _permutation(self, seed: int, epoch: int) -> list[int]:
-        key = seed, epoch
-        if key not in self._permutations:
-            draw = torch.randperm(len(self.windows), generator=keyed_generator("order", seed, epoch))
-            self._permutations[key] = draw.tolist()
-            while len(self._permutations) > 2:  # a batch spans two epochs at most, or is longer than many
-                self._permutations.popitem(last=False)
-        return self._permutations[key]
+    def _rows(self, samples: range, per_step: int, seed: int) -> np.ndarray:
+        return self.rows[self._order.rows(samples, per_step=per_step, seed=seed)]
 
-    def _latents(self, window: WindowEntry, g: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
-        stored = self._moments.get(window.place.group)
-        at = window.place.offset
-        rows = {name: np.asarray(stored[name][at : at + 1], np.float32) for name in MOMENTS}
-        for name, row in rows.items():
-            if fault := _fault(name, row, largest=self._largest):
-                raise UserError(
-                    f"{window.place.path}: {window.name}: {name} holds {fault}; precompute it again"
-                )
-        tensors = {name: torch.from_numpy(row) for name, row in rows.items()}
-        video = Moments(mean=tensors["video_mean"], logvar=tensors["video_logvar"])
-        audio = Moments(mean=tensors["audio_mean"], logvar=tensors["audio_logvar"])
-        return (
-            video.sample(keyed_generator("posterior", "video", seed, g)),  # 1 c t h w
-            audio.sample(keyed_generator("posterior", "audio", seed, g)),  # 1 n d
+    def _latents(self, rows: Sequence[int], samples: Sequence[int], seed: int) -> AVLatents:
+        """Draws from the posteriors, float32 `b c t h w` and `b n d`."""
+        noises = self._threads.map(lambda g: self._noise(g, seed), samples)  # while the disk is read
+        places = [self.index.place(row) for row in rows]
+        groups = self._moments.get(place.group for place in places)
+        stored = {
+            name: torch.stack([groups[place.group][name][place.offset] for place in places]).float()
+            for name in MOMENTS
+        }
+        self._check(stored, rows)
+        video, audio = (torch.stack(each) for each in zip(*noises, strict=True))
+        return AVLatents(
+            video=Moments(mean=stored["video_mean"], logvar=stored["video_logvar"]).at(video),
+            audio=Moments(mean=stored["audio_mean"], logvar=stored["audio_logvar"]).at(audio),
         )
 
-    def _prompts(self, windows: list[WindowEntry], *, longest: int, dropped: list[bool]) -> TextBatch:
-        tokens = np.zeros((len(windows), longest, self.text_width), np.float16)
-        mask = torch.zeros(len(windows), longest, dtype=torch.bool)
-        for row, window in enumerate(windows):
-            place = self._texts[window.caption_key].place
-            stored = self._tokens.get(place.group)[place.offset]  # l e
-            tokens[row, : len(stored)] = stored
-            mask[row, : len(stored)] = True
-        return TextBatch(tokens=torch.from_numpy(tokens), mask=mask, dropped=torch.tensor(dropped))
+    def _noise(self, g: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Of the posterior draws of sample `g`."""
+        return (
+            torch.randn(self.video_shape, generator=keyed_generator("posterior", "video", seed, g)),
+            torch.randn(self.audio_shape, generator=keyed_generator("posterior", "audio", seed, g)),
+        )
+
+    def _check(self, stored: dict[str, torch.Tensor], rows: Sequence[int]) -> None:
+        for name, values in stored.items():
+            limit = 2 * math.log(self._largest) if name.endswith("logvar") else self._largest
+            least, most = torch.aminmax(values)
+            above = least > -math.inf if name.endswith("logvar") else least >= -limit
+            if above and most <= limit:  # NaN compares as false
+                continue
+            for row, value in zip(rows, values, strict=True):
+                if fault := _fault(name, value, largest=self._largest):
+                    raise UserError(
+                        f"{self.index.place(row).path}: {self.index.name(row)}: {name} holds {fault}; "
+                        "precompute it again"
+                    )
+
+    def _prompts(self, rows: Sequence[int], *, longest: int) -> tuple[torch.Tensor, torch.Tensor]:
+        """Tokens float16 `b l e`, and which of them are valid, `b l`."""
+        tokens = np.zeros((len(rows), longest, self.text_width), np.float16)
+        mask = torch.zeros(len(rows), longest, dtype=torch.bool)
+        places = [self.index.text_place(row) for row in rows]
+        groups = self._tokens.get(place.group for place in places)
+        for number, place in enumerate(places):
+            stored = groups[place.group][place.offset]  # l e
+            tokens[number, : len(stored)] = stored
+            mask[number, : len(stored)] = True
+        return torch.from_numpy(tokens), mask
 
 
-def _fault(name: str, row: np.ndarray, *, largest: float) -> str:
+def _fault(name: str, row: torch.Tensor, *, largest: float) -> str:
     """What is wrong with the moments of a window, if anything."""
-    if not np.isfinite(row).all():
+    if not row.isfinite().all():
         return "NaN or Inf"
-    value = np.exp(row.max() / 2) if name.endswith("logvar") else np.abs(row).max()
+    value = float((row.max() / 2).exp() if name.endswith("logvar") else row.abs().max())
     return f"{value:.4g}, over {largest:g}" if value > largest else ""
 
 

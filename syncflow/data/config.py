@@ -29,6 +29,10 @@ class InspectConfig(Config):
     verify: bool = False
     """Read every shard, and check its checksums, hashes, columns and fingerprints; load the models that the
     dataset names, and check the hashes of their weights."""
+    upgrade: bool = False
+    """First write the dataset's index anew, and what an older version did not write; latents stay."""
+    video_vae: str = ""
+    """For `upgrade`: folder or hub name of the video VAE that made the dataset; empty: where it lay then."""
     card: bool = True
     """Write a dataset card, README.md, and a picture of the scores, scores.png, into the dataset."""
     sample: int = Field(default=0, ge=0, le=100)

@@ -1,11 +1,10 @@
 """The dataset card: what a dataset holds, in Markdown."""
 
-from collections import Counter
 from pathlib import Path
 
 import numpy as np
 
-from syncflow.data.index import WindowEntry, read_windows
+from syncflow.data.index import WindowIndex
 from syncflow.data.parquet import DatasetManifest
 
 PERCENTILES = (0, 5, 50, 95, 100)
@@ -17,8 +16,8 @@ def dataset_card(folder: Path) -> str:
     Raises:
         UserError: no finished dataset is there.
     """
-    manifest = DatasetManifest.read(folder)
-    windows = read_windows(folder, recipe=manifest.recipe)
+    windows = WindowIndex(folder)
+    manifest = windows.manifest
     spec = manifest.spec
     parts = [
         f"# Latents: {folder.name}",
@@ -32,7 +31,7 @@ def dataset_card(folder: Path) -> str:
         f"{manifest.text_bytes / 1e6:.1f} MB of embeddings.",
         "## Windows",
         _table(("split", "windows", "clips"), _splits(windows)),
-        _table(("caption source", "windows"), sorted(Counter(w.caption_source for w in windows).items())),
+        _table(("caption source", "windows"), _sources(windows)),
         "## Scores",
         _table(("score", *(f"{p} %" for p in PERCENTILES)), _scores(windows)),
         "![Histograms of the scores](scores.png)",
@@ -54,18 +53,23 @@ def _funnel(manifest: DatasetManifest) -> list[tuple[object, ...]]:
     return [*rows, ("accepted", "", manifest.accepted)]
 
 
-def _splits(windows: list[WindowEntry]) -> list[tuple[object, ...]]:
+def _splits(windows: WindowIndex) -> list[tuple[object, ...]]:
     rows: list[tuple[object, ...]] = []
-    for split in sorted({window.split for window in windows}):
-        chosen = [window for window in windows if window.split == split]
-        rows.append((split, len(chosen), len({(w.dataset, w.clip_id) for w in chosen})))
+    for number, split in sorted(enumerate(windows.split_names), key=lambda each: each[1]):
+        chosen = np.flatnonzero(windows.splits == number)
+        rows.append((split, len(chosen), windows.clips(chosen)))
     return rows
 
 
-def _scores(windows: list[WindowEntry]) -> list[tuple[object, ...]]:
+def _sources(windows: WindowIndex) -> list[tuple[object, ...]]:
+    counts = np.bincount(windows.caption_sources, minlength=len(windows.caption_source_names))
+    return sorted(zip(windows.caption_source_names, counts.tolist(), strict=True))
+
+
+def _scores(windows: WindowIndex) -> list[tuple[object, ...]]:
     rows: list[tuple[object, ...]] = []
-    for name in sorted(windows[0].scores) if windows else []:
-        values = np.percentile([window.scores[name] for window in windows], PERCENTILES)
+    for name in sorted(windows.file.scores):
+        values = np.percentile(windows.score(name), PERCENTILES)
         rows.append((name, *(f"{value:.4g}" for value in values)))
     return rows
 

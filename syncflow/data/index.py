@@ -1,30 +1,42 @@
-"""Which windows a dataset offers: the ledger's last word, a split, and filters by column."""
+"""Which windows a dataset offers: its index as columns, a split of it, and filters on them."""
 
-from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import overload
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from syncflow.data.config import DataFilters
-from syncflow.data.parquet import DatasetManifest, LedgerRow, read_ledger
-from syncflow.data.parquet.schema import SCORE, TEXT_SCHEMA
-from syncflow.data.parquet.shards import read_index, read_table
+from syncflow.data.parquet import DatasetManifest
+from syncflow.data.parquet.index_file import IndexFile, read_index
+from syncflow.data.parquet.ledger import ledger_sha256
+from syncflow.data.parquet.schema import SCORE
+from syncflow.data.parquet.shards import ROWS_PER_GROUP
 from syncflow.data.store import Place
 from syncflow.errors import UserError
+from syncflow.text import caption_key
+
+IN_MEMORY = (
+    *("dataset", "clip_id", "window", "split", "caption_source"),
+    *("shard", "row", "text_shard", "text_row", "text_tokens"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
 class WindowEntry:
-    """One window: what the filters look at, and where its tensors lie."""
+    """One window: what the filters look at, and where its latents lie."""
 
     dataset: str
     clip_id: str
     window: int
     split: str
     caption: str
-    caption_key: str
     caption_source: str
-    scores: Mapping[str, float]
+    scores: dict[str, float]
     place: Place
 
     @property
@@ -32,100 +44,155 @@ class WindowEntry:
         return f"{self.dataset}/{self.clip_id} window {self.window}"
 
 
-@dataclass(frozen=True, kw_only=True)
-class TextEntry:
-    """One caption's embedding: its length in tokens, its width, and where it lies."""
-
-    tokens: int
-    width: int
-    place: Place
-
-
-def read_windows(folder: Path, *, recipe: str) -> list[WindowEntry]:
-    """Every window that the ledger stands for, ordered by (dataset, clip, window).
-
-    The order does not depend on how the clips fell into shards, nor on how often the job was killed.
-    """
-    shards: dict[str, set[tuple[str, str]]] = defaultdict(set)
-    for key, row in read_ledger(folder / "ledger").items():
-        if counts(row, recipe=recipe):
-            shards[row.shard].add(key)
-    found = [entry for shard, keys in shards.items() for entry in _entries(folder / "latents" / shard, keys)]
-    return sorted(found, key=lambda entry: (entry.dataset, entry.clip_id, entry.window))
-
-
-def counts(row: LedgerRow, *, recipe: str) -> bool:
-    """Whether a clip's latents belong to the dataset as it is now."""
-    return row.kind == "accepted" and row.recipe == recipe
-
-
-def _entries(path: Path, keys: set[tuple[str, str]]) -> Iterator[WindowEntry]:
-    for number, row in enumerate(read_index(path).to_pylist()):
-        if (row["dataset"], row["clip_id"]) in keys:
-            yield WindowEntry(
-                dataset=row["dataset"],
-                clip_id=row["clip_id"],
-                window=row["window"],
-                split=row["split"],
-                caption=row["caption"],
-                caption_key=row["caption_key"],
-                caption_source=row["caption_source"],
-                scores={k.removeprefix(SCORE): v for k, v in row.items() if k.startswith(SCORE)},
-                place=Place(path=path, row=number),
-            )
-
-
-def read_text_index(folder: Path) -> dict[str, TextEntry]:
-    """Every caption that has an embedding, by its key."""
-    entries: dict[str, TextEntry] = {}
-    for path in sorted((folder / "text").glob("[!.]*.parquet")):
-        table = read_table(path, expected=TEXT_SCHEMA, columns=["key", "shape"])
-        for number, row in enumerate(table.to_pylist()):
-            tokens, width = row["shape"]
-            entries.setdefault(
-                row["key"], TextEntry(tokens=tokens, width=width, place=Place(path=path, row=number))
-            )
-    return entries
-
-
-def choose(
-    windows: list[WindowEntry], *, manifest: DatasetManifest, split: str, filters: DataFilters
-) -> list[WindowEntry]:
-    """The windows of a split that pass the filters.
+class WindowIndex(Sequence[WindowEntry]):
+    """All windows of a dataset as columns, sorted by (dataset, clip, window): 150 bytes a window, about.
 
     Raises:
-        UserError: the dataset is not what its manifest says, a score or a caption source is unknown, or
-            nothing is left.
+        UserError: no finished dataset, a ledger or an index that is missing, damaged or another dataset's, or
+            a shard is missing.
     """
-    if len(windows) != manifest.windows:
-        raise UserError(
-            f"dataset: {len(windows)} windows found, dataset.json says {manifest.windows}: files are missing "
-            "or foreign; run precompute_latents.py again"
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = Path(folder)
+        self.manifest = DatasetManifest.read(self.folder)
+        self.file = self._read(IN_MEMORY)
+        table = self.file.table
+        self.rows = table.column("row").to_numpy()  # in its shard
+        self.text_rows = table.column("text_row").to_numpy()
+        self.text_tokens = table.column("text_tokens").to_numpy()  # length of the caption's embedding
+        self.shards, self.shard_names = _codes(table, "shard")
+        self.text_shards, self.text_shard_names = _codes(table, "text_shard")
+        self.splits, self.split_names = _codes(table, "split")
+        self.caption_sources, self.caption_source_names = _codes(table, "caption_source")
+        self._check_files()
+
+    def __len__(self) -> int:
+        return self.file.table.num_rows
+
+    @overload
+    def __getitem__(self, row: int) -> WindowEntry: ...
+    @overload
+    def __getitem__(self, row: slice) -> Sequence[WindowEntry]: ...
+    def __getitem__(self, row: int | slice) -> WindowEntry | Sequence[WindowEntry]:
+        if isinstance(row, slice):
+            return [self[each] for each in range(*row.indices(len(self)))]
+        row = range(len(self))[row]
+        return WindowEntry(
+            dataset=self._cell("dataset", row),
+            clip_id=self._cell("clip_id", row),
+            window=self._cell("window", row),
+            split=self._cell("split", row),
+            caption=self.captions[row].as_py(),
+            caption_source=self._cell("caption_source", row),
+            scores={name: float(self.score(name)[row]) for name in self.file.scores},
+            place=self.place(row),
         )
-    valid = sorted(windows[0].scores) if windows else []
-    for name in (*filters.min_scores, *filters.max_scores):
-        if name not in valid:
-            raise UserError(f"filters: no score {name!r} in this dataset; it has {', '.join(valid)}")
-    sources = sorted({w.caption_source for w in windows})
-    for name in filters.caption_sources:
-        if name not in sources:
+
+    def __iter__(self) -> Iterator[WindowEntry]:
+        return (self[row] for row in range(len(self)))
+
+    def name(self, row: int) -> str:
+        """As messages call a window."""
+        return f"{self._cell('dataset', row)}/{self._cell('clip_id', row)} window {self._cell('window', row)}"
+
+    def score(self, name: str) -> np.ndarray:
+        """A score of every window, by its name without `score_`."""
+        return self.file.table.column(SCORE + name).to_numpy()
+
+    def place(self, row: int) -> Place:
+        """Where the latents of a window lie."""
+        return Place(
+            path=self.folder / "latents" / self.shard_names[self.shards[row]], row=int(self.rows[row])
+        )
+
+    def text_place(self, row: int) -> Place:
+        """Where the tokens of a window's caption lie."""
+        name = self.text_shard_names[self.text_shards[row]]
+        return Place(path=self.folder / "text" / name, row=int(self.text_rows[row]))
+
+    @cached_property
+    def captions(self) -> pa.ChunkedArray:
+        """The caption of every window; read when it is first asked for."""
+        return self._read(("caption",)).table.column("caption")
+
+    def clips(self, rows: np.ndarray) -> int:
+        """How many clips these windows are of."""
+        table = self.file.table.select(["dataset", "clip_id"]).take(pa.array(rows))
+        return table.group_by(["dataset", "clip_id"]).aggregate([]).num_rows
+
+    def groups(self, rows: np.ndarray) -> np.ndarray:
+        """Number of the row group of each of these windows: from 0 on, in the order in which they come."""
+        place = self.shards[rows].astype(np.int64) << 32 | self.rows[rows] // ROWS_PER_GROUP
+        _, first, group = np.unique(place, return_index=True, return_inverse=True)
+        return np.argsort(np.argsort(first))[group]
+
+    def choose(self, split: str, filters: DataFilters) -> np.ndarray:
+        """Rows of the windows of a split that pass the filters.
+
+        Raises:
+            UserError: a score or a caption source is unknown, or nothing is left.
+        """
+        valid = sorted(self.file.scores)
+        for name in (*filters.min_scores, *filters.max_scores):
+            if name not in valid:
+                raise UserError(f"filters: no score {name!r} in this dataset; it has {', '.join(valid)}")
+        sources = sorted(self.caption_source_names)
+        for name in filters.caption_sources:
+            if name not in sources:
+                raise UserError(
+                    f"filters: no caption of source {name!r} in this dataset; it has {', '.join(sources)}"
+                )
+        passes = self._is(self.splits, self.split_names, (split,))
+        for name, least in filters.min_scores.items():
+            passes &= self.score(name) >= least
+        for name, most in filters.max_scores.items():
+            passes &= self.score(name) <= most
+        if filters.require_caption:
+            keys = self._read(("caption_key",)).table.column("caption_key")
+            passes &= pc.not_equal(keys, caption_key("")).to_numpy()  # type: ignore[attr-defined]
+        if filters.caption_sources:
+            passes &= self._is(self.caption_sources, self.caption_source_names, filters.caption_sources)
+        if not passes.any():
             raise UserError(
-                f"filters: no caption of source {name!r} in this dataset; it has {', '.join(sources)}"
+                f"dataset: no window of split {split!r} passes the filters ({len(self)} windows, splits "
+                f"{', '.join(sorted(self.split_names))}); loosen them or precompute more clips"
             )
-    chosen = [w for w in windows if w.split == split and _passes(w, filters)]
-    if not chosen:
-        splits = sorted({w.split for w in windows})
-        raise UserError(
-            f"dataset: no window of split {split!r} passes the filters ({len(windows)} windows, splits "
-            f"{', '.join(splits) or 'none'}); loosen them or precompute more clips"
+        return np.flatnonzero(passes)
+
+    def _is(self, codes: np.ndarray, names: Sequence[str], wanted: Sequence[str]) -> np.ndarray:
+        return np.isin(codes, [number for number, name in enumerate(names) if name in wanted])
+
+    def _cell(self, name: str, row: int):
+        return self.file.table.column(name)[row].as_py()
+
+    def _read(self, columns: Sequence[str]) -> IndexFile:
+        manifest = self.manifest
+        return read_index(
+            self.folder,
+            files_sha256=manifest.files_sha256,
+            sha256=manifest.index_sha256,
+            windows=manifest.windows,
+            columns=columns,
         )
-    return chosen
+
+    def _check_files(self) -> None:
+        """Refuse another ledger than the manifest's, and a lack of shards before training comes to one."""
+        ledger = self.folder / "ledger"
+        if ledger_sha256(ledger) != self.manifest.ledger_sha256:
+            raise UserError(
+                f"{ledger}: damaged, or not the one that dataset.json was written for; run "
+                "precompute_latents.py again"
+            )
+        for room, names in (("latents", self.shard_names), ("text", self.text_shard_names)):
+            there = {path.name for path in (self.folder / room).glob("*.parquet")}
+            if lost := sorted(set(names) - there):
+                raise UserError(
+                    f"{self.folder / room}: {len(lost)} of {len(names)} shards are missing, first {lost[0]}; "
+                    "run precompute_latents.py again"
+                )
 
 
-def _passes(window: WindowEntry, filters: DataFilters) -> bool:
-    return (
-        all(window.scores[name] >= least for name, least in filters.min_scores.items())
-        and all(window.scores[name] <= most for name, most in filters.max_scores.items())
-        and (bool(window.caption) or not filters.require_caption)
-        and (not filters.caption_sources or window.caption_source in filters.caption_sources)
-    )
+def _codes(table: pa.Table, name: str) -> tuple[np.ndarray, list[str]]:
+    """A column of few distinct values: number of the value of each row, and the values."""
+    column = table.column(name).unify_dictionaries().combine_chunks()
+    return column.indices.to_numpy(), column.dictionary.to_pylist()

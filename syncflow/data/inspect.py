@@ -1,17 +1,16 @@
 """Windows of a dataset decoded back to mp4, for the eye and the ear."""
 
-import numpy as np
 import torch
 
 from syncflow.autoencoders.audio_vae import AudioVAE
 from syncflow.autoencoders.video_vae import VideoVAE
-from syncflow.data.index import WindowEntry
-from syncflow.data.store import read_moments
+from syncflow.data.index import WindowEntry, WindowIndex
+from syncflow.data.store import MomentReader
 from syncflow.noise import keyed_generator
 from syncflow.records import ClipSpec, GeneratedClip
 
 
-def choose_windows(windows: list[WindowEntry], *, count: int, seed: int) -> list[WindowEntry]:
+def choose_windows(windows: WindowIndex, *, count: int, seed: int) -> list[WindowEntry]:
     """`count` windows at random, without repeats."""
     order = torch.randperm(len(windows), generator=keyed_generator("inspect", seed)).tolist()
     return [windows[i] for i in order[:count]]
@@ -22,11 +21,11 @@ def decode_entry(
     entry: WindowEntry, *, spec: ClipSpec, video_vae: VideoVAE, audio_vae: AudioVAE
 ) -> GeneratedClip:
     """What the autoencoders make of a row's means: the best that a model trained on it can do."""
-    stored, _ = read_moments(entry.place.group)
+    stored, _ = MomentReader()(entry.place.group)
     at = entry.place.offset
 
     def mean(name: str) -> torch.Tensor:
-        return torch.from_numpy(stored[name][at : at + 1].astype(np.float32))
+        return stored[name][at : at + 1].float()
 
     video = video_vae.decode(mean("video_mean"), num_frames=spec.num_frames)[0]  # c f h w
     audio = audio_vae.decode(mean("audio_mean"), num_samples=spec.num_samples)[0]  # m

@@ -6,24 +6,24 @@ import numpy as np
 from matplotlib import rc_context
 from matplotlib.figure import Figure
 
-from syncflow.data.index import WindowEntry
+from syncflow.data.index import WindowIndex
 
 COLUMNS = 3
 BINS = 40
 
 
-def draw_scores(windows: list[WindowEntry], path: Path) -> None:
+def draw_scores(windows: WindowIndex, path: Path) -> None:
     """One histogram a score, windows upward, with the median marked.
 
     Args:
-        windows: of one dataset, at least one.
+        windows: of a dataset.
         path: the picture; its suffix says which kind.
     """
-    names = sorted(windows[0].scores)
+    names = sorted(windows.file.scores)
     rows = -(-len(names) // COLUMNS)
     figure = Figure(figsize=(4 * COLUMNS, 2.6 * rows), layout="constrained")
     for place, name in enumerate(names, start=1):
-        values = np.array([window.scores[name] for window in windows])
+        values = windows.score(name)
         axes = figure.add_subplot(rows, COLUMNS, place)
         axes.hist(values, bins=BINS, color="tab:blue")
         axes.axvline(float(np.median(values)), color="tab:orange", label=f"median {np.median(values):.3g}")

@@ -1,10 +1,11 @@
 """Read a whole dataset and say everything that is wrong with it."""
 
-from collections.abc import Iterator
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from syncflow.data.index import counts
 from syncflow.data.parquet import DatasetManifest, LedgerRow, read_ledger, read_rows, read_texts
+from syncflow.data.parquet.index_file import UPGRADE, build_index, read_index
 from syncflow.data.parquet.ledger import committed_files, ledger_sha256
 from syncflow.data.parquet.schema import content_sha256
 from syncflow.errors import UserError
@@ -39,6 +40,40 @@ def find_faults(folder: Path) -> Iterator[str]:
         except UserError as error:
             yield str(error)
     yield from (f"caption {key[:12]}: no embedding" for key in sorted(wanted - keys))
+    yield from _faults_of_index(folder, manifest, ledger, files)
+
+
+def _counts(row: LedgerRow, *, recipe: str) -> bool:
+    """Whether a clip's latents belong to the dataset as it is now."""
+    return row.kind == "accepted" and row.recipe == recipe
+
+
+def _faults_of_index(
+    folder: Path,
+    manifest: DatasetManifest,
+    ledger: Mapping[tuple[str, str], LedgerRow],
+    files: Mapping[str, str],
+) -> Iterator[str]:
+    """Whether the index says what the shards say."""
+    clips: dict[str, list[tuple[str, str]]] = defaultdict(list)
+    for key, row in ledger.items():
+        if _counts(row, recipe=manifest.recipe):
+            clips[row.shard].append(key)
+    try:
+        found = read_index(
+            folder,
+            files_sha256=manifest.files_sha256,
+            sha256=manifest.index_sha256,
+            windows=manifest.windows,
+        )
+        texts = [Path(name).name for name in files if name.startswith("text/")]
+        expected, _ = build_index(folder, clips=clips, texts=texts)
+    except UserError as error:
+        yield str(error)
+        return
+    plain = found.table.cast(expected.schema)
+    if not plain.equals(expected):
+        yield f"index: not what the shards say; write it again with: {UPGRADE} {folder}"
 
 
 def _faults_of_shard(
@@ -48,7 +83,7 @@ def _faults_of_shard(
     for row in read_rows(path):
         contents.setdefault((row.dataset, row.clip_id), []).append(content_sha256(row))
         wanted.add(row.caption_key)
-    expected = {k for k, r in ledger.items() if r.shard == path.name and counts(r, recipe=manifest.recipe)}
+    expected = {k for k, r in ledger.items() if r.shard == path.name and _counts(r, recipe=manifest.recipe)}
     for key in sorted(expected):
         if settings_sha256(contents.get(key, [])) != ledger[key].content_sha256:
             yield f"{path.name}: {'/'.join(key)}: its rows are not those that were committed"

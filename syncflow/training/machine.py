@@ -34,13 +34,11 @@ def peak_tflops(name: str) -> float:
 
 def sample_shape(dataset: LatentDataset) -> SampleShape:
     """The sizes of the dataset's samples; prompts as long as they are on average."""
-    one = dataset.batch(0, batch_size=1).latents
-    assert one.video is not None and one.audio is not None
-    t, h, w = one.video.shape[2:]
+    _, t, h, w = dataset.video_shape
     spec = dataset.spec
     return SampleShape(
         video_latents=(t, h, w),
-        audio_latents=one.audio.shape[1],
+        audio_latents=dataset.audio_shape[0],
         text_tokens=round(dataset.mean_text_tokens),
         fps=float(spec.fps),
         height=spec.height,

@@ -62,7 +62,13 @@ def batches_of(
     parts = shares(update, rank=rank(), workers=world_size(), passes=passes_of(config))
     return [
         dataclasses.replace(
-            dataset.samples(part.samples, among=update, seed=seed, drop_probability=drop_probability),
+            dataset.samples(
+                part.samples,
+                among=update,
+                per_step=len(update),
+                seed=seed,
+                drop_probability=drop_probability,
+            ),
             weight=part.weight,
         )
         for part in parts
@@ -84,4 +90,10 @@ def whitening_batches(dataset: LatentDataset, config: TrainConfig) -> Iterator[L
     """The run's first samples, the same for any number of workers."""
     for start in range(0, config.whitening_samples, config.batch_size):
         mine = range(start, min(start + config.batch_size, config.whitening_samples))
-        yield dataset.samples(mine, among=mine, seed=config.seed, drop_probability=config.prompt_dropout)
+        yield dataset.samples(
+            mine,
+            among=mine,
+            per_step=config.update_samples,
+            seed=config.seed,
+            drop_probability=config.prompt_dropout,
+        )

@@ -117,7 +117,7 @@ def run_stage(
             callbacks=[
                 *([] if average is None else [average]),
                 *([Progress(f"stage {stage.name}")] if rank() == 0 else []),
-                *validation_of(engine, config, callbacks, fault=objective.fault),
+                *validation_of(engine, config, dataset, callbacks, fault=objective.fault),
                 *callbacks,
                 *watch(objective),
                 saver,
@@ -156,13 +156,18 @@ def noised_batches(
 
 
 def validation_of(
-    engine: Engine[LatentBatch], config: TrainConfig, reporters: Sequence[Callback], *, fault: Fault
+    engine: Engine[LatentBatch],
+    config: TrainConfig,
+    dataset: LatentDataset,
+    reporters: Sequence[Callback],
+    *,
+    fault: Fault,
 ) -> list[Callback]:
     """Validation on the test split, where it is asked for and there is one."""
     if not config.validate_every:
         return []
     try:
-        held_out = LatentDataset(config.data, split="test", cache_gb=config.cache_gb)
+        held_out = dataset.of_split("test")
     except UserError as error:
         if rank() == 0:
             print(f"no validation: {error}", flush=True)
@@ -184,6 +189,7 @@ def compared_settings(config: TrainConfig, *, dataset: LatentDataset, frozen: st
     # older states name so the spans that their model placed the video by: they go on only if it still does
     flat["model.frame_spans"] = [list(span) for span in dataset.manifest.frame_spans]
     flat["samples_an_update"] = config.update_samples
+    flat["sample_order"] = "row groups"  # states of older versions say none: they went by windows
     if config.flow.coupling.method != "none" and config.flow.coupling.scope == "batch":
         flat["batch_size"] = config.batch_size  # the samples that exchange noise
     if config.optimizer.decay != "none":

@@ -168,19 +168,17 @@ def _video_weights(video: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _check_shapes(dataset: LatentDataset, model: DualDiTConfig) -> None:
-    sample = dataset.batch(0, batch_size=1)
-    video, audio = sample.latents.video, sample.latents.audio
-    assert video is not None and audio is not None
+    (channels, *_), (latents, width) = dataset.video_shape, dataset.audio_shape
     audio_latents = math.ceil(dataset.spec.num_samples * model.audio.latent_rate / dataset.spec.sample_rate)
-    if audio.shape[1] != audio_latents:
+    if latents != audio_latents:
         raise UserError(
-            f"data {dataset.folder}: {audio.shape[1]} audio latents in {dataset.spec.seconds:g} s, "
+            f"data {dataset.folder}: {latents} audio latents in {dataset.spec.seconds:g} s, "
             f"model.audio.latent_rate {model.audio.latent_rate:g} makes {audio_latents}; set it to the audio "
             "VAE's latents a second, by which sound is placed in time"
         )
     for name, found, expected in (
-        ("model.video.in_channels", video.shape[1], model.video.in_channels),
-        ("model.audio.latent_dim", audio.shape[2], model.audio.latent_dim),
+        ("model.video.in_channels", channels, model.video.in_channels),
+        ("model.audio.latent_dim", width, model.audio.latent_dim),
         ("model.video.text_dim", dataset.text_width, model.video.text_dim),
     ):
         if found != expected:

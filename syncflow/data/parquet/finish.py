@@ -1,10 +1,12 @@
 """The last act of a job: sweep what no ledger row names, count, and write `dataset.json`."""
 
+from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import syncflow
+from syncflow.data.parquet.index_file import ROOM, index_path, write_index
 from syncflow.data.parquet.ledger import ClipKey, committed_files, ledger_sha256, read_ledger, tally
 from syncflow.data.parquet.manifest import DatasetManifest, Weights
 from syncflow.data.parquet.schema import SCHEMA_VERSION, TEXT_SCHEMA
@@ -41,6 +43,14 @@ def finish_dataset(
     _sweep(folder, files)
     counts = tally(ledger.values())
     texts = [p for p in files if p.startswith("text/")]
+    clips: dict[str, list[ClipKey]] = defaultdict(list)
+    for key, row in ledger.items():
+        if row.kind == "accepted":
+            clips[row.shard].append(key)
+    files_sha256 = settings_sha256(files)
+    index_sha256 = write_index(
+        folder, clips=clips, texts=[Path(p).name for p in texts], files_sha256=files_sha256
+    )
     captions = {k for p in texts for k in _keys(folder / p)}
     manifest = DatasetManifest(
         schema_version=SCHEMA_VERSION,
@@ -59,11 +69,15 @@ def finish_dataset(
         captions=len(captions),
         latents_bytes=sum((folder / p).stat().st_size for p in files if p.startswith("latents/")),
         text_bytes=sum((folder / p).stat().st_size for p in texts),
-        files_sha256=settings_sha256(files),
+        files_sha256=files_sha256,
+        index_sha256=index_sha256,
         ledger_sha256=ledger_sha256(folder / "ledger"),
         config=config,
     )
     manifest.write(folder)
+    for path in (folder / ROOM).glob("*.parquet"):
+        if path != index_path(folder, files_sha256=files_sha256):
+            path.unlink()
     return manifest
 
 

@@ -8,6 +8,7 @@ import syncflow
 from syncflow.autoencoders.spans import frame_times
 from syncflow.config import Config, validate
 from syncflow.data.parquet.files import whole_file
+from syncflow.data.parquet.index_file import UPGRADE
 from syncflow.data.parquet.schema import SCHEMA_VERSION
 from syncflow.errors import UserError
 from syncflow.hashing import settings_sha256
@@ -15,6 +16,7 @@ from syncflow.records import ClipSpec, FrameTimes
 
 MANIFEST = "dataset.json"
 SELF = "sha256"  # of all the other keys
+UPGRADED = ("frame_spans", "index_sha256")  # that older versions did not write
 
 
 class Weights(Config):
@@ -64,6 +66,8 @@ class DatasetManifest(Config):
     """Size of the text table, bytes."""
     files_sha256: str
     """Hash of the names and hashes of all shards that the ledger stands for."""
+    index_sha256: str
+    """Hash of the index, `index/<first 24 signs of files_sha256>.parquet`."""
     ledger_sha256: str
     """Hash of the names and hashes of the ledger's own files."""
     config: dict[str, Any]
@@ -92,25 +96,44 @@ class DatasetManifest(Config):
         Raises:
             UserError: no finished dataset is there, or a damaged one, or one of another schema version.
         """
-        path = folder / MANIFEST
-        try:
-            values = json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError:
-            found = "a job was cut off: run it again" if (folder / "ledger").is_dir() else "precompute first"
-            raise UserError(
-                f"{path}: no finished dataset ({found}: pipelines/precompute_latents.py)"
-            ) from None
-        except (OSError, ValueError) as error:
-            raise UserError(f"{path}: cannot be read ({error})") from None
-        version = values.get("schema_version") if isinstance(values, dict) else None
-        if version != SCHEMA_VERSION:
-            raise UserError(f"{path}: schema version {version}, expected {SCHEMA_VERSION}; precompute again")
-        found = values.pop(SELF, None)
-        if found is None or (found == settings_sha256(values) and values.keys() != cls.model_fields.keys()):
-            raise UserError(
-                f"{path}: written by another version ({values.get('version', 'unknown')}; this is "
-                f"{syncflow.__version__}); run the job again: precompute_latents.py"
-            )
-        if found != settings_sha256(values):
-            raise UserError(f"{path}: damaged, or changed by hand; run precompute_latents.py again")
-        return validate(cls, values, source=str(path))
+        path, values = folder / MANIFEST, read_values(folder)
+        needed = {name for name, field in cls.model_fields.items() if field.is_required()}
+        if values.keys() <= cls.model_fields.keys() and needed - values.keys() <= set(UPGRADED):
+            if lacking := sorted(needed - values.keys()):
+                raise UserError(
+                    f"{path}: of an older version ({values['version']}), without {' and '.join(lacking)}; "
+                    f"add it with: {UPGRADE} {folder}"
+                )
+            return validate(cls, values, source=str(path))
+        raise UserError(
+            f"{path}: written by another version ({values.get('version', 'unknown')}; this is "
+            f"{syncflow.__version__}); run the job again: precompute_latents.py"
+        )
+
+
+def read_values(folder: Path) -> dict[str, Any]:
+    """What `dataset.json` says, checked against its hash; older versions say less.
+
+    Raises:
+        UserError: no finished dataset is there, or a damaged one, or one of another schema version.
+    """
+    path = folder / MANIFEST
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        found = "a job was cut off: run it again" if (folder / "ledger").is_dir() else "precompute first"
+        raise UserError(f"{path}: no finished dataset ({found}: pipelines/precompute_latents.py)") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read ({error})") from None
+    version = values.get("schema_version") if isinstance(values, dict) else None
+    if version != SCHEMA_VERSION:
+        raise UserError(f"{path}: schema version {version}, expected {SCHEMA_VERSION}; precompute again")
+    found = values.pop(SELF, None)
+    if found is None:
+        raise UserError(
+            f"{path}: written by another version ({values.get('version', 'unknown')}; this is "
+            f"{syncflow.__version__}); run the job again: precompute_latents.py"
+        )
+    if found != settings_sha256(values):
+        raise UserError(f"{path}: damaged, or changed by hand; run precompute_latents.py again")
+    return values

@@ -80,6 +80,18 @@ def open_table(path: Path, *, expected: pa.Schema | None = None) -> pq.ParquetFi
     return file
 
 
+def reopen_table(path: Path, footer: pq.FileMetaData) -> pq.ParquetFile:
+    """Open a shard that `open_table` let through before, its parsed footer in hand.
+
+    Raises:
+        UserError: it cannot be opened.
+    """
+    try:
+        return pq.ParquetFile(path, metadata=footer, page_checksum_verification=True)
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise damaged(path, error) from None
+
+
 def footer_of(file: pq.ParquetFile) -> dict[str, Any]:
     """What `write_table` was given as `footer`, and the schema version."""
     return json.loads(file.metadata.metadata[FOOTER])
@@ -129,13 +141,6 @@ def check_sizes(file: pq.ParquetFile, groups: Iterable[int], *, where: str) -> N
                     f"{where}: row group {number} claims {group.num_rows} rows and {size} bytes of {name}, "
                     "more than a shard's; precompute again"
                 )
-
-
-def read_index(path: Path) -> pa.Table:
-    """All columns of a latents shard but the moments, verified."""
-    with open_table(path) as file:
-        columns = [name for name in file.schema_arrow.names if name not in schema.MOMENTS]
-    return read_table(path, columns=columns)
 
 
 def damaged(path: Path, error: Exception) -> UserError:

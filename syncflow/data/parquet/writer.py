@@ -80,8 +80,9 @@ class DatasetWriter:
         clips = sorted(
             (o for o in outcomes if isinstance(o, EncodedClip)), key=lambda c: (c.ref.dataset, c.ref.clip_id)
         )
+        # in the order of the windows: those of a row group have their captions side by side too
         texts = {text.key: text for clip in clips for text in clip.texts if text.key not in self.known_texts}
-        files = self._write_texts(name, [texts[key] for key in sorted(texts)])
+        files = self._write_texts(name, list(texts.values()))
         if clips:
             path = self.folder / "latents" / name
             write_shard(path, [row for clip in clips for row in clip.rows], footer=self.footer)

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from syncflow.data.batches import LatentDataset
 from syncflow.data.config import DataFilters
-from syncflow.data.parquet import read_ledger
+from syncflow.data.parquet import read_ledger, read_texts
+from syncflow.data.store import MomentReader
 from syncflow.errors import UserError
 from syncflow.hashing import settings_sha256
 from syncflow.records import LatentBatch
@@ -46,29 +47,30 @@ def test_batch_does_not_depend_on_the_number_of_workers(
 @given(seed=st.integers(0, 1000), epoch=st.integers(0, 5))
 @settings(max_examples=20, deadline=None)
 def test_an_epoch_visits_every_window_once(ten: LatentDataset, seed: int, epoch: int) -> None:
-    names = [ten.sample(g, seed=seed).name for g in range(epoch * len(ten), (epoch + 1) * len(ten))]
+    samples = range(epoch * len(ten), (epoch + 1) * len(ten))
+    names = [ten.sample(g, per_step=3, seed=seed).name for g in samples]
     assert sorted(names) == sorted(window.name for window in ten.windows)
 
 
-def test_sample_does_not_depend_on_the_batch_size(ten: LatentDataset) -> None:
-    small = join([ten.batch(3, batch_size=2)])
-    large = join([ten.batch(0, batch_size=8)])
-    assert torch.equal(small[0], large[0][6:8]) and torch.equal(small[1], large[1][6:8])
-
-
 def test_posterior_is_sampled_anew_in_every_epoch(ten: LatentDataset) -> None:
-    first, again = [g for g in range(2 * len(ten)) if ten.sample(g, seed=0).name == ten.windows[0].name]
+    first, again = samples_of(ten, ten.windows[0].name, epochs=2)
     draws = [ten.batch(g, batch_size=1).latents.video for g in (first, again)]
     assert not torch.equal(*draws)
 
 
+def samples_of(dataset: LatentDataset, name: str, *, epochs: int) -> list[int]:
+    """The samples of batches of one that are this window."""
+    return [g for g in range(epochs * len(dataset)) if dataset.sample(g, per_step=1, seed=0).name == name]
+
+
 def test_posterior_sample_has_the_stored_moments(ten: LatentDataset) -> None:
-    place = ten.windows[0].place
-    stored = ten._moments.get(place.group)
-    mean = torch.from_numpy(stored["audio_mean"][place.offset].astype("float32"))
-    std = torch.exp(0.5 * torch.from_numpy(stored["audio_logvar"][place.offset].astype("float32")))
-    draws = [g for g in range(300 * len(ten)) if ten.sample(g, seed=0) is ten.windows[0]]
-    white = torch.stack([(ten.batch(g, batch_size=1).latents.audio[0] - mean) / std for g in draws])
+    window = ten.windows[0]
+    stored = MomentReader()(window.place.group)[0]
+    mean, logvar = (stored[name][window.place.offset].float() for name in ("audio_mean", "audio_logvar"))
+    draws = samples_of(ten, window.name, epochs=300)
+    white = torch.stack(
+        [(ten.batch(g, batch_size=1).latents.audio[0] - mean) / (0.5 * logvar).exp() for g in draws]
+    )
     assert white.mean().abs() < 0.02 and (white.std() - 1).abs() < 0.02
 
 
@@ -82,16 +84,28 @@ def test_share_of_dropped_prompts_is_the_probability(ten: LatentDataset) -> None
 def test_prompts_hold_their_tokens_and_nothing_after(ten: LatentDataset) -> None:
     text = ten.batch(0, batch_size=16).text
     for row, g in enumerate(range(16)):
-        length = len(ten.sample(g, seed=0).caption.split()) + 1
+        length = len(ten.sample(g, per_step=16, seed=0).caption.split()) + 1
         assert text.mask[row].tolist() == [True] * length + [False] * (text.mask.shape[1] - length)
         assert not text.tokens[row, length:].any()
 
 
-def test_order_does_not_depend_on_the_shards(tmp_path: Path, write_dataset, make_clip) -> None:
-    clips = [make_clip(i) for i in range(9)]
-    write_dataset(tmp_path / "a", clips, per_shard=2)
-    write_dataset(tmp_path / "b", clips[::-1], per_shard=5)
+def test_the_same_clips_in_the_same_groups_come_in_the_same_order(
+    tmp_path: Path, write_dataset, make_clip
+) -> None:
+    """However the job came about, which names its shards have and in which order they were written."""
+    clips = [make_clip(i) for i in range(12)]
+    write_dataset(tmp_path / "a", clips, per_shard=4)
+    write_dataset(tmp_path / "b", [*clips[8:], *clips[4:8], *clips[:4]], per_shard=4)
     one, other = (join([LatentDataset(tmp_path / x).batch(1, batch_size=5)]) for x in "ab")
+    assert all(torch.equal(x, y) for x, y in zip(one, other, strict=True))
+
+
+def test_other_splits_come_from_the_same_index_and_memory(dataset: Path) -> None:
+    train = LatentDataset(dataset)
+    held_out = train.of_split("test")
+    assert held_out.index is train.index
+    alone = LatentDataset(dataset, split="test")
+    one, other = (join([each.batch(0, batch_size=4)]) for each in (held_out, alone))
     assert all(torch.equal(x, y) for x, y in zip(one, other, strict=True))
 
 
@@ -150,6 +164,13 @@ def test_missing_ledger_file_is_noticed(dataset: Path) -> None:
         LatentDataset(dataset)
 
 
+@pytest.mark.parametrize("room", ["latents", "text"])
+def test_missing_shard_is_noticed_before_training_starts(dataset: Path, room: str) -> None:
+    next((dataset / room).glob("*.parquet")).unlink()
+    with pytest.raises(UserError, match=rf"{room}: 1 of \d shards are missing, .* precompute_latents.py"):
+        LatentDataset(dataset)
+
+
 def test_a_dataset_of_another_version_is_told_from_a_damaged_one(dataset: Path) -> None:
     path = dataset / "dataset.json"
     values = json.loads(path.read_text())
@@ -174,5 +195,4 @@ def test_manifest_counts_add_up(dataset: Path) -> None:
 
 
 def test_text_of_a_caption_is_stored_once_a_writer(dataset: Path) -> None:
-    texts = LatentDataset(dataset)._texts
-    assert len(texts) == 3
+    assert sum(len(read_texts(path)) for path in (dataset / "text").glob("*.parquet")) == 3

@@ -18,7 +18,8 @@ FLIPS = 1000
 
 def all_that_training_reads(folder: Path) -> list[object]:
     data = LatentDataset(folder)
-    batch = data.samples(range(len(data)), among=range(len(data)))
+    everyone = range(len(data))
+    batch = data.samples(everyone, among=everyone, per_step=len(data))
     tensors = (batch.latents.video, batch.latents.audio, batch.text.tokens, batch.text.mask)
     entries = [(w.name, w.caption, w.caption_source, *w.scores.items()) for w in data.windows]
     return [*(tensor.numpy().tobytes() for tensor in tensors), entries, data.fingerprint, data.manifest]

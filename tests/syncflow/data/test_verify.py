@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from syncflow.data.dataset_card import dataset_card
-from syncflow.data.index import read_windows
+from syncflow.data.index import WindowIndex
 from syncflow.data.score_picture import draw_scores
 from syncflow.data.verify import find_faults
 
@@ -37,8 +37,7 @@ def test_missing_shard_and_missing_ledger_are_found(dataset: Path) -> None:
 
 
 def test_scores_are_drawn_one_histogram_each(dataset: Path, tmp_path: Path) -> None:
-    windows = read_windows(dataset, recipe="recipe")
-    draw_scores(windows, tmp_path / "scores.svg")
+    draw_scores(WindowIndex(dataset), tmp_path / "scores.svg")
     text = (tmp_path / "scores.svg").read_text()
     assert "motion" in text and "median 0.45" in text
 
