@@ -1,7 +1,7 @@
 """Latents -> frames and sound, in the form that a caller wants."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -14,6 +14,7 @@ from syncflow.records import AVLatents, ClipSpec
 from syncflow.systems.pictures import video_to_frames
 
 OutputType = Literal["np", "pt", "latent"]
+OUTPUT_TYPES: tuple[str, ...] = get_args(OutputType)
 
 
 @dataclass

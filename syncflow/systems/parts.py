@@ -74,7 +74,7 @@ class SyncFlowParts(DiffusionPipeline):
             (saved["height"] if height is None else height),
             (saved["width"] if width is None else width),
         )
-        check_count("num_frames", frames)
+        frames = check_count("num_frames", frames)
         check_size(rows, columns, strides=self.strides)
         rate = self.audio_vae.config.sample_rate
         return ClipSpec(

@@ -1,8 +1,10 @@
 """What a caller may ask of a pipeline: every refusal is one line with the remedy."""
 
+import contextlib
 import math
+import operator
 from collections.abc import Collection, Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from syncflow.errors import UserError
 
@@ -71,10 +73,53 @@ def check_given(
         )
 
 
-def check_count(name: str, value: int) -> None:
-    """Raises UserError unless `value` is a whole number of at least 1."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise UserError(f"{name}: got {value!r}; expected a whole number of at least 1")
+def check_count(name: str, value: Any, *, least: int = 1) -> int:
+    """`value`, an integer of any library's type, as an int.
+
+    Raises:
+        UserError: it is no whole number of at least `least`.
+    """
+    whole = None
+    if not isinstance(value, bool):
+        with contextlib.suppress(TypeError):
+            whole = operator.index(value)
+    if whole is None or whole < least:
+        raise UserError(f"{name}: got {value!r}; expected a whole number of at least {least}")
+    return whole
+
+
+def check_choice(name: str, value: Any, choices: Collection[str], *, hint: str = "") -> None:
+    """Raises UserError unless `value` is one of `choices`."""
+    if not isinstance(value, str) or value not in choices:
+        raise UserError(f"{name}: got {value!r}; expected {' or '.join(map(repr, choices))}{hint}")
+
+
+def check_weight(name: str, value: Any) -> float:
+    """`value` as a float.
+
+    Raises:
+        UserError: it is no finite number of at least 0.
+    """
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        number = math.nan
+    if isinstance(value, (bool, str)) or not math.isfinite(number) or number < 0:
+        raise UserError(
+            f"{name}: got {value!r}; expected a number of at least 0 (1 follows the prompt alone)"
+        )
+    return number
+
+
+def check_interval(name: str, value: Any) -> tuple[float, float]:
+    """`value` as (start, end). Raises UserError unless 0 <= start <= end <= 1."""
+    try:
+        start, end = (float(edge) for edge in value)
+    except (TypeError, ValueError):
+        start, end = math.nan, math.nan
+    if not 0 <= start <= end <= 1:
+        raise UserError(f"{name}: got {value!r}; expected two flow times, 0 <= start <= end <= 1")
+    return start, end
 
 
 def check_latents(name: str, latents: "Tensor", *, shape: tuple[int, ...], batch: int | None) -> None:

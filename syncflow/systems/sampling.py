@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -22,20 +23,52 @@ from syncflow.systems.velocity import ClipVelocity, GivenVideo, ReusedVideo, Sou
 Callback = Callable[[Step], AVLatents | None]
 
 
+def seeds_of(generator: Any) -> int | list[int]:
+    """A seed that `generator` draws, on its own device (torch's own one if None); of several one each.
+
+    Raises:
+        UserError: it is no generator.
+    """
+    if isinstance(generator, (list, tuple)):
+        return [_seed_of(each) for each in generator]
+    return _seed_of(generator)
+
+
+def _seed_of(generator: Any) -> int:
+    if generator is not None and not isinstance(generator, torch.Generator):
+        raise UserError(
+            f"generator: got {type(generator).__name__}; expected a torch.Generator, or a list of one a clip"
+        )
+    device = "cpu" if generator is None else generator.device
+    return int(torch.randint(2**62, (), generator=generator, device=device))
+
+
 def starting_noise(
-    like: AVLatents, *, batch: int, seed: int, index: Sequence[int] | None, given: AVLatents
+    like: AVLatents, *, batch: int, seed: int | Sequence[int], index: Sequence[int] | None, given: AVLatents
 ) -> AVLatents:
     """Float32 noise of `batch` clips, each keyed by `seed` and its number in `index` (0, 1, 2 ... if None).
 
-    `like` has the modalities, shapes and device, `given` the noise that a caller brings along.
+    Args:
+        like: has the modalities, shapes and device.
+        batch: clips.
+        seed: of all clips; or one a clip, whose number is then 0.
+        index: a number a clip.
+        given: the noise that a caller brings along.
 
     Raises:
-        UserError: not one number a clip, or given noise of another shape.
+        UserError: not one number or seed a clip, or given noise of another shape.
     """
-    numbers = range(batch) if index is None else index
-    if len(numbers) != batch:
-        raise UserError(f"index: {len(numbers)} numbers for {batch} clips; give one a clip")
-    drawn = keyed_noise(like, seed=seed, index=numbers, stream="sample")
+    if isinstance(seed, int):
+        numbers = range(batch) if index is None else index
+        if len(numbers) != batch:
+            raise UserError(f"index: {len(numbers)} numbers for {batch} clips; give one a clip")
+        drawn = keyed_noise(like, seed=seed, index=numbers, stream="sample")
+    else:
+        if len(seed) != batch:
+            raise UserError(f"generator: {len(seed)} for {batch} clips; give one a clip, or one for all")
+        if index is not None:
+            raise UserError("index: with several generators each clip has a seed of its own; leave index out")
+        drawn = _joined([keyed_noise(like, seed=each, index=[0], stream="sample") for each in seed])
 
     def choose(name: str, own: Tensor | None, theirs: Tensor | None) -> Tensor | None:
         if own is None or theirs is None:
@@ -47,6 +80,16 @@ def starting_noise(
         video=choose("latents", drawn.video, given.video),
         audio=choose("audio_latents", drawn.audio, given.audio),
     )
+
+
+def _joined(clips: Sequence[AVLatents]) -> AVLatents:
+    """Clips of one shape as one batch."""
+
+    def join(parts: list[Tensor | None]) -> Tensor | None:
+        present = [part for part in parts if part is not None]
+        return torch.cat(present) if present else None
+
+    return AVLatents(video=join([c.video for c in clips]), audio=join([c.audio for c in clips]))
 
 
 def picture_first(given: Given, noise: AVLatents, *, clean_video: bool) -> bool:

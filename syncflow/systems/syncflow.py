@@ -11,11 +11,18 @@ from syncflow.flow.config import GuidanceConfig, SolverConfig
 from syncflow.flow.solver import Step, step_times
 from syncflow.records import AVLatents
 from syncflow.systems.given import Frames, GivenEncoder, check_keeps
-from syncflow.systems.output import OutputType, SyncFlowOutput
+from syncflow.systems.output import OUTPUT_TYPES, OutputType, SyncFlowOutput
 from syncflow.systems.parts import SyncFlowParts
 from syncflow.systems.prompts import Lines, PromptEncoder
-from syncflow.systems.request import Modalities, check_count, check_given
-from syncflow.systems.sampling import picture_first, sample, starting_noise
+from syncflow.systems.request import (
+    Modalities,
+    check_choice,
+    check_count,
+    check_given,
+    check_interval,
+    check_weight,
+)
+from syncflow.systems.sampling import picture_first, sample, seeds_of, starting_noise
 from syncflow.systems.spans import Keep
 from syncflow.systems.velocity import ClipVelocity
 
@@ -50,7 +57,7 @@ class SyncFlowPipeline(SyncFlowParts):
         guidance_interval: tuple[float, float] = (0.0, 1.0),
         solver: SolverConfig | None = None,
         modalities: Modalities = "both",
-        generator: torch.Generator | None = None,
+        generator: torch.Generator | Sequence[torch.Generator] | None = None,
         seed: int | None = None,
         index: Sequence[int] | None = None,
         num_videos_per_prompt: int = 1,
@@ -84,7 +91,8 @@ class SyncFlowPipeline(SyncFlowParts):
             solver: steps, method and spacing; Euler with equal steps by default.
             modalities: `video` alone is text to picture. `audio` alone hands out the sound: the picture is
                 solved for too, unless the audio tower reads text alone.
-            generator: draws the seed; or give `seed`, and `index`, a number a clip. The noise of a clip
+            generator: draws the seed, on whatever device it is; or a list of them, one a clip, each of which
+                draws its clip's seed. Or give `seed`, and `index`, a number a clip. The noise of a clip
                 depends on its (seed, index) alone: not on its batch, the other modality or the device.
             latents, audio_latents: noise to start from, in place of drawn noise.
             video_steps_per_batch: with a video that is kept whole, flow times whose video features are
@@ -104,10 +112,18 @@ class SyncFlowPipeline(SyncFlowParts):
         Raises:
             UserError: a request that cannot be met: one line, with the remedy.
         """
-        check_count("num_inference_steps", num_inference_steps)
-        check_count("num_videos_per_prompt", num_videos_per_prompt)
-        check_count("video_steps_per_batch", video_steps_per_batch)
-        check_count("video_every", video_every)
+        num_inference_steps = check_count("num_inference_steps", num_inference_steps)
+        num_videos_per_prompt = check_count("num_videos_per_prompt", num_videos_per_prompt)
+        video_steps_per_batch = check_count("video_steps_per_batch", video_steps_per_batch)
+        video_every = check_count("video_every", video_every)
+        guidance_scale = check_weight("guidance_scale", guidance_scale)
+        if audio_guidance_scale is not None:
+            audio_guidance_scale = check_weight("audio_guidance_scale", audio_guidance_scale)
+        start, end = check_interval("guidance_interval", guidance_interval)
+        check_choice("modalities", modalities, MAKES)
+        check_choice(
+            "output_type", output_type, OUTPUT_TYPES, hint="; PIL.Image.fromarray takes a frame of 'np'"
+        )
         makes = MAKES[modalities]
         # a sound that is made from the picture needs one
         solved = makes | {"video"} if self.dual_dit.audio_tower.reads_video else makes
@@ -138,11 +154,10 @@ class SyncFlowPipeline(SyncFlowParts):
                 audio=self._empty(self.audio_vae.latent_shape(spec)) if "audio" in makes else None,
             ),
             batch=prompts.batch,
-            seed=int(torch.randint(2**62, (), generator=generator)) if seed is None else seed,
-            index=index,
+            seed=seeds_of(generator) if seed is None else check_count("seed", seed, least=0),
+            index=None if index is None else [check_count("index", number, least=0) for number in index],
             given=AVLatents(video=latents, audio=audio_latents),
         )
-        start, end = guidance_interval
         # without a prompt both passes of equation (3) are the same one
         scales = (1.0, None) if prompts.same else (guidance_scale, audio_guidance_scale)
         self._wake(self.dual_dit)

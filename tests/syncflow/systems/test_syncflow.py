@@ -210,3 +210,43 @@ def test_a_request_that_cannot_be_met_gets_one_clear_line(
     with pytest.raises(UserError, match=message) as caught:
         make(pipeline, **request_)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("request_", "told"),
+    [
+        ({"modalities": "sound"}, "modalities: got 'sound'; expected 'both' or 'video' or 'audio'"),
+        ({"output_type": "pil"}, "output_type: got 'pil'; expected 'np' or 'pt' or 'latent'"),
+        ({"guidance_scale": float("nan")}, "guidance_scale: got nan; expected a number of at least 0"),
+        ({"guidance_scale": -1.0}, "guidance_scale: got -1.0"),
+        ({"audio_guidance_scale": float("inf")}, "audio_guidance_scale: got inf"),
+        ({"guidance_interval": (0.8, 0.2)}, "guidance_interval: got .0.8, 0.2.; expected two flow times"),
+        ({"seed": 1.5}, "seed: got 1.5; expected a whole number of at least 0"),
+        ({"seed": -1}, "seed: got -1"),
+        ({"num_inference_steps": True}, "num_inference_steps: got True"),
+        ({"seed": None, "generator": "cuda"}, "generator: got str; expected a torch.Generator"),
+        ({"seed": None, "generator": [torch.Generator()] * 2}, "generator: 2 for 1 clips"),
+    ],
+)
+def test_an_argument_that_cannot_be_met_is_one_line(
+    pipeline: SyncFlowPipeline, request_: dict, told: str
+) -> None:
+    with pytest.raises(UserError, match=told):
+        make(pipeline, PROMPTS[0], **request_)
+
+
+def test_integers_of_numpy_are_integers(pipeline: SyncFlowPipeline) -> None:
+    plain = make(pipeline, PROMPTS[0], seed=3, index=[2], num_inference_steps=2)
+    numpy = make(pipeline, PROMPTS[0], seed=np.int64(3), index=np.array([2]), num_inference_steps=np.int32(2))
+    assert torch.equal(plain.frames, numpy.frames) and torch.equal(plain.audio, numpy.audio)
+
+
+def test_a_generator_a_clip_makes_each_clip_as_it_makes_it_alone(pipeline: SyncFlowPipeline) -> None:
+    def generators() -> list[torch.Generator]:
+        return [torch.Generator().manual_seed(number) for number in (7, 8)]
+
+    together = make(pipeline, PROMPTS[:2], seed=None, generator=generators())
+    for row, generator in enumerate(generators()):
+        alone = make(pipeline, PROMPTS[row], seed=None, generator=generator)
+        close(alone.frames[0], together.frames[row])
+        close(alone.audio[0], together.audio[row])
