@@ -82,9 +82,9 @@ class SolverConfig(Config):
 class GuidanceConfig(Config):
     """Classifier-free guidance, equation (3): u + w (u_s - u)."""
 
-    scale: float = Field(default=6.0, ge=0)
+    scale: float = Field(default=6.0, ge=0, allow_inf_nan=False)
     """w of the video, and of the audio unless it has its own."""
-    audio_scale: float | None = Field(default=None, ge=0)
+    audio_scale: float | None = Field(default=None, ge=0, allow_inf_nan=False)
     """w of the audio; None takes `scale`."""
     start: float = Field(default=0.0, ge=0, le=1)
     """Guidance acts from this flow time on; before it the plain conditional velocity is followed."""

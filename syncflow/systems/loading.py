@@ -140,6 +140,8 @@ def _from_checkpoint(folder: Path, config: GenerateConfig) -> SyncFlowPipeline:
         num_frames=trained.spec.num_frames,
         fps=trained.spec.fps,
         max_text_tokens=text_config.max_tokens,
+        trained_clean_video=trained.clean_video,
+        trained_prompt_dropout=trained.prompt_dropout,
     )
 
 

@@ -1,5 +1,8 @@
 """The parts of a pipeline: what they are, which clips they can make, and their decoders."""
 
+import logging
+from collections.abc import Iterable
+
 import torch
 from diffusers import DiffusionPipeline
 from torch import Tensor
@@ -20,6 +23,8 @@ from syncflow.systems.output import (
 )
 from syncflow.systems.pictures import frames_to_video
 from syncflow.systems.request import check_count, check_size
+
+LOG = logging.getLogger(__name__)
 
 
 class SyncFlowParts(DiffusionPipeline):
@@ -42,8 +47,14 @@ class SyncFlowParts(DiffusionPipeline):
         num_frames: int = 32,
         fps: int = 16,
         max_text_tokens: int = 300,
+        trained_clean_video: float | None = None,
+        trained_prompt_dropout: float | None = None,
     ) -> None:
-        """The numbers are the defaults of `__call__`, saved with the parts: pixels, frames, Hz, tokens."""
+        """The numbers are the defaults of `__call__`, saved with the parts: pixels, frames, Hz, tokens.
+
+        `trained_clean_video` and `trained_prompt_dropout` are settings of the training (None: unknown); a
+        request that differs from them is done with a warning.
+        """
         super().__init__()
         self.register_modules(
             dual_dit=dual_dit,
@@ -53,8 +64,15 @@ class SyncFlowParts(DiffusionPipeline):
             tokenizer=tokenizer,
         )
         self.register_to_config(
-            height=height, width=width, num_frames=num_frames, fps=fps, max_text_tokens=max_text_tokens
+            height=height,
+            width=width,
+            num_frames=num_frames,
+            fps=fps,
+            max_text_tokens=max_text_tokens,
+            trained_clean_video=trained_clean_video,
+            trained_prompt_dropout=trained_prompt_dropout,
         )
+        self._told: set[str] = set()
 
     @property
     def strides(self) -> tuple[int, int]:
@@ -93,6 +111,13 @@ class SyncFlowParts(DiffusionPipeline):
     def _empty(self, shape: tuple[int, ...]) -> Tensor:
         """No clips, in the shape of one."""
         return torch.empty(0, *shape, device=self._execution_device)
+
+    def _tell(self, lines: Iterable[str]) -> None:
+        """Log each line, once in the life of the pipeline."""
+        for line in lines:
+            if line not in self._told:
+                self._told.add(line)
+                LOG.warning("%s", line)
 
     @torch.no_grad()
     def decode(self, x_1: AVLatents, spec: ClipSpec, *, output_type: OutputType = "np") -> SyncFlowOutput:

@@ -24,6 +24,7 @@ from syncflow.systems.request import (
 )
 from syncflow.systems.sampling import picture_first, sample, seeds_of, starting_noise
 from syncflow.systems.spans import Keep
+from syncflow.systems.unlike_training import unlike_training
 from syncflow.systems.velocity import ClipVelocity
 
 Callback = Callable[[Any, int, float, dict[str, Tensor | None]], dict[str, Tensor | None] | None]
@@ -160,6 +161,16 @@ class SyncFlowPipeline(SyncFlowParts):
         )
         # without a prompt both passes of equation (3) are the same one
         scales = (1.0, None) if prompts.same else (guidance_scale, audio_guidance_scale)
+        self._tell(
+            unlike_training(
+                trained_clean_video=self.config["trained_clean_video"],
+                trained_prompt_dropout=self.config["trained_prompt_dropout"],
+                clean_video=clean_video,
+                guided=prompts.negative is None and set(scales) - {1.0, None} != set(),
+                without_prompt=prompts.same,
+                hears_video="audio" in makes and self.dual_dit.audio_tower.reads_video,
+            )
+        )
         self._wake(self.dual_dit)
         config = solver or SolverConfig(steps=num_inference_steps)
         passes = 2 if picture_first(given, noise, clean_video=clean_video) else 1

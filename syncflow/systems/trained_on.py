@@ -8,6 +8,7 @@ from typing import Any
 
 from syncflow.config import validate
 from syncflow.errors import UserError
+from syncflow.preset import read_preset
 from syncflow.records import ClipSpec
 
 
@@ -23,13 +24,15 @@ class TrainedOn:
     text_encoder: dict[str, str]
     dataset_config: dict[str, Any]
     frame_spans: list[list[int]] = field(default_factory=list)  # empty: an older checkpoint does not say
+    clean_video: float | None = None  # share of samples with finished video; None: it does not say
+    prompt_dropout: float | None = None  # share of prompts that the null prompt replaced, likewise
 
     @classmethod
     def read(cls, folder: Path) -> "TrainedOn":
         """Raises UserError where there is no manifest, or one that lacks what sampling needs."""
         path = folder / "manifest.json"
         values = read_json(path)
-        values.setdefault("frame_spans", [])
+        values = {"frame_spans": [], **_training_settings(folder), **values}
         names = [name for name in cls.__dataclass_fields__ if name not in values]
         if names:
             raise UserError(f"{path}: has no {names[0]!r}; give the folder `checkpoint` of a trained stage")
@@ -54,6 +57,14 @@ class TrainedOn:
                 f"checkpoint {folder}: trained on latent frames {self.frame_spans}, this video VAE makes "
                 f"{[list(span) for span in spans]}; put its config.json back, or give --video-vae"
             )
+
+
+def _training_settings(folder: Path) -> dict[str, float | None]:
+    """What older manifests do not say of the training; resolved.yaml beside them does."""
+    path = folder / "resolved.yaml"
+    values = read_preset(path) if path.is_file() else {}
+    time = values.get("flow", {}).get("time", {})
+    return {"clean_video": time.get("clean_video"), "prompt_dropout": values.get("prompt_dropout")}
 
 
 def checked_folder(folder: Path) -> Path:

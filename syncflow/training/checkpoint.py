@@ -71,6 +71,10 @@ class CheckpointManifest(Config):
     """Where the first weights came from; empty for random ones."""
     initialised_from_sha256: str = ""
     """Content hash of the tensors there; empty for random ones."""
+    clean_video: float | None = None
+    """Share of the samples whose video was finished (`flow.time.clean_video`); None in older checkpoints."""
+    prompt_dropout: float | None = None
+    """Share of the prompts that the null prompt replaced; None in older checkpoints."""
 
     @classmethod
     def read(cls, folder: Path) -> "CheckpointManifest":
@@ -196,6 +200,8 @@ def write_checkpoint(
         dataset_config=dataset.config,
         initialised_from=initialised_from,
         initialised_from_sha256=initialised_from_sha256,
+        clean_video=config.flow.time.clean_video,
+        prompt_dropout=config.prompt_dropout,
     )
     temporary = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(temporary, ignore_errors=True)

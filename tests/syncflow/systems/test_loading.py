@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from syncflow.errors import UserError
+from syncflow.flow.config import GuidanceConfig, SolverConfig
 from syncflow.hashing import tensors_sha256
 from syncflow.systems.config import SpeedConfig
 from syncflow.systems.loading import load_pipeline
@@ -48,6 +49,31 @@ def test_a_training_checkpoint_makes_what_the_saved_pipeline_makes(
     for folder, name in ((saved, "saved"), (checkpoint, "trained")):
         make(settings(folder, tmp_path / name, prompt=PROMPTS[:1]))
     assert latents(tmp_path / "saved") == latents(tmp_path / "trained")
+
+
+@pytest.mark.parametrize("said_by", ["manifest.json", "resolved.yaml"])
+def test_sampling_unlike_the_training_is_said_once(
+    said_by: str,
+    pipeline: SyncFlowPipeline,
+    text_config: TextConfig,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    checkpoint = handed_over(pipeline, text_config, tmp_path, stage="audio")
+    if said_by == "manifest.json":
+        path = checkpoint / said_by
+        told = json.loads(path.read_text()) | {"clean_video": 1.0, "prompt_dropout": 0.0}
+        path.write_text(json.dumps(told))
+    else:  # of an older checkpoint
+        (checkpoint / said_by).write_text("flow: {time: {clean_video: 1.0}}\nprompt_dropout: 0.0\n")
+    one = {"prompt": PROMPTS[:1], "solver": SolverConfig(steps=1)}
+    make(settings(checkpoint, tmp_path / "unlike", **one | {"batch_size": 1, "per_prompt": 2}))
+    told = [record.message for record in caplog.records]
+    assert sum("clean_video: off" in line and "--clean-video" in line for line in told) == 1
+    assert sum("--guidance.scale 1" in line for line in told) == 1
+    caplog.clear()
+    make(settings(checkpoint, tmp_path / "like", **one, clean_video=True, guidance=GuidanceConfig(scale=1.0)))
+    assert not caplog.records
 
 
 def test_a_wrong_checkpoint_gets_one_line(

@@ -77,6 +77,15 @@ def test_each_stage_changes_the_parts_that_it_trains_and_no_other(three_stages) 
     assert changed_parts(audio, joint) == {"video_tower", "adaptors", "audio_tower"}
 
 
+def test_a_hand_over_says_how_prompts_and_video_were_shown(three_stages) -> None:
+    for config, _ in three_stages.values():
+        said = manifest(config)
+        assert (said.clean_video, said.prompt_dropout) == (
+            config.flow.time.clean_video,
+            config.prompt_dropout,
+        )
+
+
 def test_each_stage_reports_the_losses_that_it_scores(three_stages) -> None:
     scored = {
         stage: {name for name in ("loss_video", "loss_audio") if name in losses.named}
