@@ -1,4 +1,4 @@
-"""Write the KubeRay manifests: one RayJob for the precompute step and for each training stage."""
+"""Write the KubeRay manifests: a RayJob for each step from raw datasets to scores."""
 
 from infra.cluster.config import ClusterConfig
 from syncflow.command_line import parse_arguments, run

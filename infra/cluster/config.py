@@ -1,22 +1,85 @@
 """Settings of the KubeRay manifests (`pipelines/render_cluster.py`)."""
 
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from syncflow.config import Config
+from syncflow.places import FolderOrUrl, Place, sqlite_file
+from syncflow.storage import is_url
 
-Step = Literal["precompute", "video", "audio", "joint"]
+System = Literal["video", "audio", "joint", "audio_no_adaptor", "audio_text", "single_stage"]
+"""A model that is trained: the name of its training preset."""
+
+
+class WeightsConfig(Config):
+    """Public weights: hub ids, or folders that all nodes see. The first step converts or copies them."""
+
+    text_encoder: Place = "DeepFloyd/t5-v1_1-xxl"
+    """T5 of the prompts."""
+    captioner: Place = "microsoft/git-base-vatex"
+    """GIT that writes captions."""
+    video_tower: Place = "hpcai-tech/OpenSora-STDiT-v3"
+    """Open-Sora v1.2's diffusion transformer."""
+    video_vae: Place = "hpcai-tech/OpenSora-VAE-v1.2"
+    """Open-Sora v1.2's video VAE."""
+
+
+class DatasetConfig(Config):
+    """One dataset: where its raw files lie, what is trained on it, and with how many workers."""
+
+    enabled: bool = True
+    """Whether jobs are written for it."""
+    preset: str = ""
+    """Folder of its presets: a name under pipelines/configs, or an absolute path; empty: its own."""
+    root: FolderOrUrl = ""
+    """Folder of the clips."""
+    index: Path | None = None
+    """Its csv (`source.index`)."""
+    captions: Path | None = None
+    """Captions that exist already (`source.captions`)."""
+    known_bad: Path | None = None
+    """Clips that are not to be used (`source.known_bad`)."""
+    audio_vae: Place = ""
+    """Folder of a trained audio VAE, for a dataset that trains none of its own; empty: it trains one."""
+    systems: tuple[System, ...] = ("audio", "joint")
+    """What is trained, in this order."""
+    workers: int = Field(default=32, ge=1)
+    """Workers of a training stage, one GPU each."""
+    audio_vae_workers: int = Field(default=8, ge=1)
+    """Workers that train the audio VAE, one GPU each."""
+    precompute_gpus: int = Field(default=8, ge=0)
+    """GPUs of the precompute job; 0: its models run on CPUs."""
+    generate_gpus: int = Field(default=8, ge=0)
+    """GPUs that make clips, one worker each; 0: CPUs."""
 
 
 class ClusterConfig(Config):
-    """Where the jobs run; what they do is their presets'."""
+    """Where the jobs run, and where what they read and write lies; what they do is their presets'."""
 
-    output: Path = Path("infra/cluster/rayjobs")
+    output: Path = Path("jobs")
     """Folder for one manifest a step."""
-    preset: str = "vggsound"
-    """Folder of presets under pipelines/configs."""
+    vggsound: DatasetConfig = DatasetConfig(
+        root="/data/raw/vggsound/video", index=Path("/data/raw/vggsound/vggsound.csv")
+    )
+    """VGGSound."""
+    greatest_hits: DatasetConfig = DatasetConfig(
+        root="/data/raw/greatest_hits",
+        audio_vae="/data/vggsound/audio_vae",
+        systems=("audio", "audio_no_adaptor", "audio_text"),
+        workers=8,
+    )
+    """Greatest Hits; the three systems are the rows of the paper's Table 4."""
+    weights: WeightsConfig = WeightsConfig()
+    """Public weights."""
+    offline: bool = False
+    """The first step, too, takes nothing from the hub but what its cache under the storage holds."""
+    code: str = Field(default="/opt/syncflow", pattern=r"^/[^\s']*$")
+    """Where the code lies on the nodes (in the image)."""
+    python: str = Field(default="python", pattern=r"^[^\s']+$")
+    """The Python on the nodes."""
     namespace: str = "syncflow"
     """Kubernetes namespace."""
     image: str = "syncflow:cuda"
@@ -29,8 +92,6 @@ class ClusterConfig(Config):
     """Where it is mounted; clips, latents, runs and checkpoints lie under it."""
     tracking_uri: str = "http://mlflow:5000"
     """MLflow's server (infra/cluster/mlflow.yaml)."""
-    gpus: int = Field(default=32, ge=1)
-    """GPUs of a training step, one worker each."""
     gpus_per_node: int = Field(default=8, ge=1)
     """GPUs of a node; a pod takes all of one."""
     gpu_product: str = "NVIDIA-H100-80GB-HBM3"
@@ -40,10 +101,40 @@ class ClusterConfig(Config):
     gpu_node_memory: str = "512Gi"
     """Memory of a GPU pod."""
     cpu_nodes: int = Field(default=8, ge=0)
-    """CPU pods of the precompute step, which decode; training may use up to one."""
+    """CPU pods of the precompute and audio VAE steps, which decode; other steps have up to one."""
     cpu_node_cpus: int = Field(default=32, ge=1)
     """CPU cores of a CPU pod."""
     cpu_node_memory: str = "128Gi"
     """Memory of a CPU pod."""
     retries: int = Field(default=3, ge=0)
     """How often a job that failed is submitted again; it goes on from its last state."""
+
+    @property
+    def datasets(self) -> dict[str, DatasetConfig]:
+        """Those that jobs are written for."""
+        return {name: each for name in DATASETS if (each := getattr(self, name)).enabled}
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        for name, value in self._places():
+            if value and not (Path(value).is_absolute() or is_url(value)):
+                raise ValueError(
+                    f"{name} {value}: relative; pods share only {self.storage_path}, so give an absolute path"
+                )
+        for name, dataset in self.datasets.items():
+            if not dataset.root:
+                raise ValueError(
+                    f"{name}.root: not set; give the folder of its clips, or {name}.enabled false"
+                )
+        return self
+
+    def _places(self) -> Iterator[tuple[str, str]]:
+        """What must be absolute: hub ids may stand under `weights` alone."""
+        for name, dataset in self.datasets.items():
+            for field in ("root", "index", "captions", "known_bad", "audio_vae"):
+                yield f"{name}.{field}", str(getattr(dataset, field) or "")
+        if (file := sqlite_file(self.tracking_uri)) is not None:
+            yield "tracking_uri", str(file)
+
+
+DATASETS = ("vggsound", "greatest_hits")

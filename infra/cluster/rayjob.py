@@ -1,18 +1,16 @@
 """A KubeRay RayJob a step: a head without work, CPU and GPU worker groups, token authentication."""
 
+import shlex
 from typing import Any
 
 import ray
 import yaml
 
-from infra.cluster.config import ClusterConfig, Step
+from infra.cluster.config import ClusterConfig
+from infra.cluster.steps import Step, steps
 
-STEPS: tuple[Step, ...] = ("precompute", "video", "audio", "joint")
-CODE = "/opt/syncflow"  # in the image
 RUNTIME_ENV = {
     "env_vars": {
-        "HF_HUB_OFFLINE": "1",
-        "HF_HOME": "/data/huggingface",
         "OMP_NUM_THREADS": "1",
         "RAY_USAGE_STATS_ENABLED": "0",
         "NCCL_ASYNC_ERROR_HANDLING": "1",
@@ -24,52 +22,39 @@ RUNTIME_ENV = {
 
 def ray_job(step: Step, config: ClusterConfig) -> dict[str, Any]:
     """The manifest of a step. The cluster lives as long as the job; a failed job is submitted again."""
-    training = step != "precompute"
-    gpu_nodes = -(-config.gpus // config.gpus_per_node) if training else 1
+    gpu_nodes = -(-step.gpus // config.gpus_per_node)
+    groups = [_workers("cpu", config, least=0 if gpu_nodes else 1, most=max(1, step.cpu_nodes))]
+    if gpu_nodes:  # all of them from the beginning: the job starts when they are there
+        groups.append(_workers("gpu", config, least=gpu_nodes, most=gpu_nodes))
     return {
         "apiVersion": "ray.io/v1",
         "kind": "RayJob",
         "metadata": {
-            "name": f"syncflow-{step}",
+            "name": f"syncflow-{step.name}",
             "namespace": config.namespace,
-            "labels": {"app.kubernetes.io/part-of": "syncflow", "app.kubernetes.io/component": step},
+            "labels": {"app.kubernetes.io/part-of": "syncflow", "app.kubernetes.io/component": step.name},
         },
         "spec": {
-            "entrypoint": " ".join(command(step, config)),
+            "entrypoint": shlex.join(step.command),
             "submissionMode": "K8sJobMode",
             "backoffLimit": config.retries,
             "shutdownAfterJobFinishes": True,
             "ttlSecondsAfterFinished": 600,
-            "runtimeEnvYAML": yaml.safe_dump(runtime_env(config), sort_keys=True),
+            "runtimeEnvYAML": yaml.safe_dump(runtime_env(step, config), sort_keys=True),
             "rayClusterSpec": {
                 "rayVersion": ray.__version__,
                 "authOptions": {"mode": "token"},
                 "headGroupSpec": _head(config),
-                "workerGroupSpecs": [
-                    _workers("cpu", config, least=0, most=1 if training else config.cpu_nodes),
-                    _workers("gpu", config, least=gpu_nodes, most=gpu_nodes),
-                ],
+                "workerGroupSpecs": groups,
             },
         },
     }
 
 
-def command(step: Step, config: ClusterConfig) -> list[str]:
-    """What the job runs: the command of the README with absolute paths."""
-    presets, place = f"{CODE}/pipelines/configs/{config.preset}", f"{config.storage_path}/{config.preset}"
-    if step == "precompute":
-        pipeline = ["precompute_latents.py", "--config", f"{presets}/precompute.yaml"]
-        return ["python", f"{CODE}/pipelines/{pipeline[0]}", *pipeline[1:], "--output", f"{place}/latents"]
-    return [
-        *("python", f"{CODE}/pipelines/train_stage.py", "--config", f"{presets}/{step}.yaml"),
-        *("--data", f"{place}/latents", "--output", f"{place}/runs", "--workers", str(config.gpus)),
-        *("--tracking-uri", config.tracking_uri),
-    ]
-
-
-def runtime_env(config: ClusterConfig) -> dict[str, Any]:
-    """Environment of driver and workers; the code is the image's own."""
-    return {"env_vars": RUNTIME_ENV["env_vars"] | {"HF_HOME": f"{config.storage_path}/huggingface"}}
+def runtime_env(step: Step, config: ClusterConfig) -> dict[str, Any]:
+    """Environment of driver and workers; the code is the nodes' own."""
+    hub = {"HF_HUB_OFFLINE": str(int(step.offline)), "HF_HOME": f"{config.storage_path}/huggingface"}
+    return {"env_vars": RUNTIME_ENV["env_vars"] | hub | {"PYTHONPATH": config.code}}
 
 
 def _head(config: ClusterConfig) -> dict[str, Any]:
@@ -132,12 +117,12 @@ def _pod(container: dict[str, Any], config: ClusterConfig) -> dict[str, Any]:
 
 
 def write_jobs(config: ClusterConfig) -> list[str]:
-    """One YAML file a step in `config.output`; their paths."""
-    config.output.mkdir(parents=True, exist_ok=True)
+    """One YAML file a step under `config.output`; their paths, in the order of the steps."""
     written = []
-    for step in STEPS:
-        path = config.output / f"{step}.yaml"
-        head = f"# {step} of {config.preset}; made by: python pipelines/render_cluster.py --help\n"
+    for step in steps(config):
+        path = config.output / step.file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        head = f"# {step.name}; made by: python pipelines/render_cluster.py --help\n"
         path.write_text(
             head + yaml.safe_dump(ray_job(step, config), sort_keys=False, width=100), encoding="utf-8"
         )

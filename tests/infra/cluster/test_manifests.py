@@ -1,6 +1,7 @@
 """Manifests hold what KubeRay's schema asks for, and what keeps a cluster safe."""
 
 import gzip
+import shlex
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,34 @@ import jsonschema
 import pytest
 import yaml
 
-from infra.cluster.config import ClusterConfig
-from infra.cluster.rayjob import STEPS, ray_job, write_jobs
+from infra.cluster.config import ClusterConfig, DatasetConfig
+from infra.cluster.rayjob import ray_job
+from infra.cluster.steps import Step, steps
+from infra.compare_config import CompareConfig
+from preprocessing.config import PrecomputeConfig
+from preprocessing.sources.list_config import ListConfig
+from syncflow.command_line import parse_arguments
+from syncflow.config import load_config, validate
+from syncflow.conversion.config import ConvertConfig
+from syncflow.errors import UserError
+from syncflow.evaluation.suite_config import EvaluateConfig
+from syncflow.job_places import IN_A_JOB
+from syncflow.systems.config import GenerateConfig
+from syncflow.training.autoencoder_config import AutoencoderTrainConfig
+from syncflow.training.config import TrainConfig
 
+CONFIGS = {
+    "convert_weights": ConvertConfig,
+    "list_clips": ListConfig,
+    "train_autoencoder": AutoencoderTrainConfig,
+    "precompute_latents": PrecomputeConfig,
+    "train_stage": TrainConfig,
+    "generate": GenerateConfig,
+    "evaluate": EvaluateConfig,
+    "compare_runs": CompareConfig,
+}
 CLUSTER = Path("infra/cluster")
+STEPS = steps(ClusterConfig())
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -44,59 +69,75 @@ def strict(schema: Any) -> Any:
     return result
 
 
+def step(name: str, config: ClusterConfig | None = None) -> Step:
+    return next(each for each in steps(config or ClusterConfig()) if each.name == name)
+
+
 def documents(path: Path) -> list[dict[str, Any]]:
     return [part for part in yaml.load_all(path.read_text(), LOADER) if part]
 
 
-@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("step", STEPS, ids=lambda step: step.name)
 def test_a_job_fits_the_schema_of_kuberay(step, repository: Path) -> None:
     jsonschema.validate(ray_job(step, ClusterConfig()), rayjob_schema(repository))
 
 
 def test_the_schema_finds_what_is_misspelt(repository: Path) -> None:
-    job = ray_job("video", ClusterConfig())
+    job = ray_job(step("vggsound-train-audio"), ClusterConfig())
     job["spec"]["rayClusterSpec"]["headGroupSpec"]["rayStartParam"] = {}
     with pytest.raises(jsonschema.ValidationError, match="rayStartParam"):
         jsonschema.validate(job, rayjob_schema(repository))
 
 
-@pytest.mark.parametrize("step", STEPS)
-def test_the_committed_jobs_are_those_of_the_defaults(step, repository: Path, tmp_path: Path) -> None:
-    write_jobs(ClusterConfig(output=tmp_path))
-    assert (repository / CLUSTER / "rayjobs" / f"{step}.yaml").read_text() == (
-        tmp_path / f"{step}.yaml"
-    ).read_text()
-
-
-@pytest.mark.parametrize("step", STEPS)
+@pytest.mark.parametrize("step", STEPS, ids=lambda step: step.name)
 def test_a_job_asks_for_tokens_and_its_head_takes_no_work(step) -> None:
     spec = ray_job(step, ClusterConfig())["spec"]["rayClusterSpec"]
     assert spec["authOptions"] == {"mode": "token"}
     assert spec["headGroupSpec"]["rayStartParams"]["num-cpus"] == "0"
     assert spec["headGroupSpec"]["serviceType"] == "ClusterIP"
-    assert {group["groupName"] for group in spec["workerGroupSpecs"]} == {"cpu", "gpu"}
+    groups = {group["groupName"]: group for group in spec["workerGroupSpecs"]}
+    assert groups.keys() == ({"cpu", "gpu"} if step.gpus else {"cpu"})
+    if step.gpus:
+        assert groups["gpu"]["minReplicas"] * 8 >= step.gpus, "a GPU preset never starts without its GPUs"
 
 
-def test_gpu_pods_give_each_training_worker_a_gpu() -> None:
-    config = ClusterConfig(gpus=20, gpus_per_node=8)
-    group = ray_job("joint", config)["spec"]["rayClusterSpec"]["workerGroupSpecs"][1]
-    limits = group["template"]["spec"]["containers"][0]["resources"]["limits"]
-    assert group["replicas"] * int(limits["nvidia.com/gpu"]) >= 20 and group["replicas"] == 3
-    assert "--workers 20" in ray_job("joint", config)["spec"]["entrypoint"]
+def test_each_dataset_has_its_own_workers_and_gpu_pods_for_all_of_them(repository: Path) -> None:
+    config = load_config(ClusterConfig, repository / CLUSTER / "values.yaml", {"vggsound": {"workers": 20}})
+    for name, workers, pods in (("vggsound", 20, 3), ("greatest-hits", 8, 1)):
+        job = ray_job(step(f"{name}-train-audio", config), config)
+        group = job["spec"]["rayClusterSpec"]["workerGroupSpecs"][1]
+        limits = group["template"]["spec"]["containers"][0]["resources"]["limits"]
+        assert group["replicas"] == pods and pods * int(limits["nvidia.com/gpu"]) >= workers
+        assert f"--workers {workers} " in job["spec"]["entrypoint"]
 
 
-def test_the_flags_of_a_job_are_those_of_its_pipeline(repository: Path) -> None:
-    from preprocessing.config import PrecomputeConfig
-    from syncflow.command_line import parse_arguments
-    from syncflow.training.config import TrainConfig
-
-    for step in STEPS:
-        words = ray_job(step, ClusterConfig())["spec"]["entrypoint"].split()
-        assert (repository / Path(words[1]).relative_to("/opt/syncflow")).is_file()
+def test_the_flags_of_a_job_are_those_of_its_pipeline_and_all_paths_are_absolute(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(IN_A_JOB, "{}")  # relative ones are refused, those of presets too
+    for each in STEPS:
+        words = shlex.split(ray_job(each, ClusterConfig())["spec"]["entrypoint"])
+        pipeline = repository / Path(words[1]).relative_to("/opt/syncflow")
         arguments = [word.replace("/opt/syncflow", str(repository)) for word in words[2:]]
-        parse_arguments(
-            PrecomputeConfig if step == "precompute" else TrainConfig, description="", argv=arguments
-        )
+        parse_arguments(CONFIGS[pipeline.stem], description="", argv=arguments)
+
+
+def test_relative_paths_in_the_values_are_refused() -> None:
+    for values, name in (
+        ({"vggsound": {"root": "data/vggsound", "index": "/i"}}, r"vggsound.root data/vggsound"),
+        ({"vggsound": {"root": "/v", "index": "vggsound.csv"}}, r"vggsound.index vggsound.csv"),
+        ({"greatest_hits": {"root": "/g", "audio_vae": "out/vae"}}, r"greatest_hits.audio_vae out/vae"),
+    ):
+        with pytest.raises(UserError, match=rf"{name}: relative; .* absolute path"):
+            validate(ClusterConfig, values, source="values")
+
+
+def test_stage_1_is_optional_and_stage_2_then_starts_from_it() -> None:
+    without = step("vggsound-train-audio")
+    assert "--initialise-from /data/weights/video_tower" in " ".join(without.command)
+    dataset = DatasetConfig(root="/v", systems=("video", "audio"))
+    trained = step("vggsound-train-audio", ClusterConfig(vggsound=dataset))
+    assert "--initialise-from /data/vggsound/runs/video/checkpoint" in " ".join(trained.command)
 
 
 def test_mlflow_is_reached_within_the_cluster_only_by_names_that_it_allows(repository: Path) -> None:
