@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from preprocessing.decode_config import DecodeConfig, WindowConfig
-from preprocessing.filters import score_window
+from preprocessing.filters import media_scores, score_window
 from preprocessing.windows import window_starts
 from syncflow.hashing import file_sha256
 from syncflow.media import Limits, MediaError, MediaInfo, decode_frames_at, decode_windows, probe
@@ -14,7 +14,7 @@ from syncflow.records import ClipRef, ClipSpec, DecodedClip, DecodedWindow, Drop
 from syncflow.storage import local_copy
 
 # what is true of a sound file, and no fault: such clips are rejected, and do not count as failures
-REJECTED = frozenset(("no_video", "no_audio", "too_short"))
+REJECTED = frozenset(("no_video", "no_audio", "too_short", "hdr", "edit_list"))
 
 
 class DecodeStep:
@@ -105,8 +105,8 @@ class DecodeStep:
             info=info,
         )
         windows = tuple(
-            DecodedWindow(index=k, start_s=start_s, frames=frames, audio=audio)
-            for k, (start_s, (frames, audio)) in enumerate(zip(starts, decoded, strict=True))
+            DecodedWindow(index=k, start_s=start_s, frames=each.frames, audio=each.audio)
+            for k, (start_s, each) in enumerate(zip(starts, decoded, strict=True))
         )
         begin_s = max(first, ref.start_s)
         end_s = last if ref.duration_s is None else min(last, ref.start_s + ref.duration_s)
@@ -115,7 +115,8 @@ class DecodeStep:
             source_sha256=file_sha256(path),
             windows=windows,
             scores=tuple(
-                score_window(window, spec=spec) | {"clip_seconds": end_s - begin_s} for window in windows
+                score_window(window, spec=spec) | media_scores(each) | {"clip_seconds": end_s - begin_s}
+                for window, each in zip(windows, decoded, strict=True)
             ),
             overview=self._overview(path, info, begin_s, end_s) if self.overview_frames else None,
         )

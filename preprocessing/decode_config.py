@@ -44,8 +44,18 @@ class DecodeConfig(Config):
 
 
 class FilterConfig(Config):
-    """Windows to leave out. A clip of which no window is left is rejected. 0 or 1 here is off."""
+    """Windows to leave out. A clip of which no window is left is rejected. By default only those that could
+    not be decoded whole."""
 
+    min_video_decoded: float = Field(default=0.95, ge=0, le=1)
+    """Least of a window's frames that must have been decoded; the others repeat the one before, where packets
+    are damaged or gone. Fraction; 0 is off."""
+    min_audio_decoded: float = Field(default=0.95, ge=0, le=1)
+    """Least of a window's samples that must have been decoded; the others are silence, where packets are
+    damaged or gone, or the file has a pause. Fraction; 0 is off."""
+    max_phase_cancellation: float = Field(default=1.0, ge=0, le=1)
+    """Most of the power of left and right that may be lost in their average: 0.5 for channels that have
+    nothing in common, 1 for opposite ones, of which nothing is left. Fraction; 1 is off."""
     min_motion: float = Field(default=0.0, ge=0)
     """Least mean absolute difference of successive frames, of 255."""
     max_static_fraction: float = Field(default=1.0, ge=0, le=1)

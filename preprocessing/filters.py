@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 
 from preprocessing.decode_config import FilterConfig
+from syncflow.media import MediaWindow
 from syncflow.onsets import TOLERANCE_S, audio_onsets, match_events, motion_peaks
 from syncflow.records import ClipSpec, DecodedClip, DecodedWindow, Dropped
 
@@ -17,6 +18,9 @@ SCORE_NAMES = (
     "audio_onsets",
     "motion_peaks",
     "onset_correspondence",
+    "video_decoded",
+    "audio_decoded",
+    "phase_cancellation",
     "clip_seconds",
 )
 _ROWS = 128  # a picture is looked at in every so many-th pixel, so that about this many rows are left
@@ -28,7 +32,7 @@ _FLOOR_DBFS = -120.0
 
 
 def score_window(window: DecodedWindow, *, spec: ClipSpec) -> dict[str, float]:
-    """All scores of one window, by the names of `SCORE_NAMES`, but for the clip's own `clip_seconds`.
+    """The scores of a window's frames and samples; `media_scores` and the clip's `clip_seconds` join them.
 
     motion: mean absolute difference of successive frames, 0 to 255. static_fraction: of frame pairs that are
     all but equal. loudness_dbfs: root mean square level, -120 (digital silence) to 0. silence_fraction: of
@@ -56,6 +60,19 @@ def score_window(window: DecodedWindow, *, spec: ClipSpec) -> dict[str, float]:
     }
 
 
+def media_scores(window: MediaWindow) -> dict[str, float]:
+    """What the decoder tells of a window: fractions of 0 to 1.
+
+    video_decoded, audio_decoded: of the frames and samples that were decoded, and not filled in.
+    phase_cancellation: of the power of left and right that their average loses.
+    """
+    return {
+        "video_decoded": window.video_decoded,
+        "audio_decoded": window.audio_decoded,
+        "phase_cancellation": window.phase_cancellation,
+    }
+
+
 def _frame_differences(frames: np.ndarray) -> np.ndarray:
     """Mean absolute difference of each successive pair, of 255; [0] for a single frame."""
     if len(frames) < 2:
@@ -71,12 +88,15 @@ def _dbfs(pieces: np.ndarray) -> np.ndarray:
 def broken_rule(scores: dict[str, float], config: FilterConfig) -> str | None:
     """The first rule of `config` that these scores break, if any: the reason of a rejection."""
     rules = {
+        "partly_decoded": scores["video_decoded"] < config.min_video_decoded
+        or scores["audio_decoded"] < config.min_audio_decoded,
         "short_clip": scores["clip_seconds"] < config.min_clip_seconds,
         "static": scores["motion"] < config.min_motion
         or scores["static_fraction"] > config.max_static_fraction,
         "silent": scores["silence_fraction"] > config.max_silence_fraction
         or scores["loudness_dbfs"] < config.min_loudness_dbfs,
         "clipped": scores["clipping_fraction"] > config.max_clipping_fraction,
+        "out_of_phase": scores["phase_cancellation"] > config.max_phase_cancellation,
         "no_correspondence": scores["onset_correspondence"] < config.min_onset_correspondence,
     }
     return next((name for name, broken in rules.items() if broken), None)

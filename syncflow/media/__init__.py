@@ -2,6 +2,7 @@
 
 from syncflow.media.decode import (
     Backend,
+    MediaWindow,
     decode_audio,
     decode_frames_at,
     decode_picture,
@@ -17,6 +18,7 @@ __all__ = [
     "Limits",
     "MediaError",
     "MediaInfo",
+    "MediaWindow",
     "Reason",
     "decode_audio",
     "decode_frames_at",

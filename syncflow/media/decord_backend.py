@@ -70,7 +70,9 @@ def _require_plain(path: Path, info: MediaInfo) -> None:
         problem = "frames before time 0 (a cut without re-encoding)"
     elif len(set(info.frame_times_s)) != len(info.frame_times_s):
         problem = "two frames at one time"
-    elif info.rotation or info.pixel_aspect != 1.0:
-        problem = "rotated picture or oblong pixels"
+    elif info.display_matrix or info.pixel_aspect != 1.0:
+        problem = "rotated or mirrored picture, or oblong pixels"
+    elif info.interlaced or info.untagged_hd or info.lacks_times:
+        problem = "interlaced picture, colours without a tag, or frames without times"
     if problem:
         raise MediaError("unsupported", f"{path}: decord backend: {problem}; use ffmpeg")

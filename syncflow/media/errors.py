@@ -12,6 +12,9 @@ Reason = Literal[
     "no_audio",
     "too_short",  # the window reaches past the end of the picture or the sound
     "too_large",  # more pixels, seconds or bytes than the caps allow
+    "hdr",  # high dynamic range: PQ, HLG
+    "edit_list",  # an edit list that joins several parts of the media
+    "partly_decoded",  # too much of the video would be filled in: packets damaged or gone
     "not_finite",  # NaN or Inf among the samples
     "timeout",  # the wall-clock limit
     "out_of_memory",  # the memory limit

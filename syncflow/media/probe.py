@@ -6,22 +6,32 @@ sound stream, undecoded, to its `framecrc` writer, which prints one line of time
 
 import re
 import stat
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from itertools import pairwise
 from pathlib import Path
 
 import ffmpeg
 
+from syncflow.media.edit_list import edit_parts
 from syncflow.media.errors import MediaError
 from syncflow.media.process import Finished, ffmpeg_binary, last_line, run_command
+from syncflow.media.stream_text import StreamText, read_stream_text
 
 DEMUXERS = "mov,matroska,avi,mpegts,mpeg,flv,ogg,asf,mxf,wav,mp3,flac"  # that we open; no playlists
 _LINE_BYTES = 64 << 20
 _HEADER = re.compile(r"^#(\w+) (\d+): (.*)$")
-_PACKET = re.compile(r"^(\d+),\s*(?:-?\d+|NOPTS),\s*(-?\d+|NOPTS),\s*(-?\d+),(?:.*, F=0x([0-9A-F]+))?")
+_PACKET = re.compile(
+    r"^(?P<stream>\d+),\s*(?P<dts>-?\d+|NOPTS),\s*(?P<pts>-?\d+|NOPTS),\s*(?P<length>-?\d+),"
+    r"\s*(?P<size>\d+),\s*0x(?P<checksum>[0-9a-f]+)(?:, F=0x(?P<flags>[0-9A-F]+))?"
+)
+_NO_LIMIT = ("-max_error_rate", "1")  # damaged packets are counted here
 _KEY = 1  # of a packet's flags, which are printed when they are not just this
-_ROTATION = re.compile(r"display ?matrix: rotation of (-?[\d.]+) degrees", re.IGNORECASE)
-_CHANNELS = {"mono": 1, "stereo": 2, "downmix": 2, "quad": 4, "hexagonal": 6, "octagonal": 8}
+_NO_TIME = ("NOPTS", str(-(1 << 63)))
+_LEAST_HOLE = 32  # bytes of a packet of zeros that count as a hole
+_UNCODED = ("pcm", "adpcm", "rawvideo")  # codecs in which zeros are silence or black
+_HD_ROWS = 720  # from here on a video that does not say otherwise is BT.709, as players take it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,15 +55,22 @@ class MediaInfo:
     height: int
     fps: float  # mean rate of the frames; 0 without video
     rotation: float  # degrees
+    display_matrix: bool  # the frames are to be turned, mirrored or both
+    interlaced: bool
+    untagged_hd: bool  # at least 720 rows, and no word of the colour matrix
     pixel_aspect: float  # width of a pixel over its height
     sample_rate: int  # Hz; 0 without audio
-    channels: int
+    ambisonic: bool  # the first channel is the omnidirectional one, and the mix
+    mono: bool
     video_start_s: float
     video_end_s: float
     audio_start_s: float
     audio_end_s: float
+    lacks_times: bool  # the frames have decoding times alone (H.264 or MPEG-4 in AVI), which serve as theirs
     frame_times_s: tuple[float, ...]  # of every coded frame, in order of showing; some may be before 0
     keyframe_times_s: tuple[float, ...]  # of those at which decoding can begin
+    lost_frame_times_s: tuple[float, ...]  # of those whose packets are nothing but zeros
+    audio_packets_s: tuple[tuple[float, float], ...]  # start and length of each that is not all zeros
 
     @property
     def common_span_s(self) -> tuple[float, float]:
@@ -95,7 +112,16 @@ def input_options(limits: Limits) -> dict[str, object]:
 
 def ffmpeg_command(*, loglevel: str = "error") -> list[str]:
     """Program and global options."""
-    return [ffmpeg_binary(), "-hide_banner", "-loglevel", loglevel, "-nostdin", "-filter_threads", "1"]
+    return [
+        ffmpeg_binary(),
+        "-hide_banner",
+        "-loglevel",
+        loglevel,
+        "-nostdin",
+        "-filter_threads",
+        "1",
+        *_NO_LIMIT,
+    ]
 
 
 def refusal(path: Path, done: Finished) -> MediaError:
@@ -109,7 +135,8 @@ def probe(path: Path, *, timeout_s: float = 30.0, limits: Limits | None = None) 
     """Read what `path` holds, without decoding it.
 
     Raises:
-        MediaError: not_a_file, unreadable, empty, unknown_format, undecodable, too_large, timeout.
+        MediaError: not_a_file, unreadable, empty, unknown_format, undecodable, too_large, hdr, edit_list,
+            timeout.
     """
     limits = limits or Limits()
     real = checked_path(path)
@@ -126,67 +153,127 @@ def probe(path: Path, *, timeout_s: float = 30.0, limits: Limits | None = None) 
         if "does not contain any stream" in done.messages:
             raise MediaError("no_video", f"{path}: neither picture nor sound")
         raise refusal(path, done)
-    return _read(path, lines, done.messages, limits)
+    info = _read(path, lines, done.messages, limits)
+    if info.container.startswith("mov") and (parts := edit_parts(real)) > 1:
+        raise MediaError("edit_list", f"{path}: an edit list of {parts} parts; write the cut out anew first")
+    return info
 
 
 def _read(path: Path, lines: list[str], messages: str, limits: Limits) -> MediaInfo:
     headers: dict[str, dict[str, str]] = {}
-    spans: dict[str, list[tuple[int, int]]] = {}
-    keys: dict[str, list[int]] = {}
+    packets: dict[str, list[re.Match[str]]] = {}
     for line in lines:
         if header := _HEADER.match(line):
             headers.setdefault(header[2], {})[header[1]] = header[3]
-        elif (packet := _PACKET.match(line)) and packet[2] != "NOPTS":
-            spans.setdefault(packet[1], []).append((int(packet[2]), int(packet[3])))
-            if int(packet[4] or "1", 16) & _KEY:
-                keys.setdefault(packet[1], []).append(int(packet[2]))
-    times: dict[str, list[tuple[float, float]]] = {"video": [], "audio": []}
-    facts: dict[str, dict[str, str]] = {"video": {}, "audio": {}}
-    keyframes: list[float] = []
+        elif packet := _PACKET.match(line):
+            packets.setdefault(packet["stream"], []).append(packet)
+    video, audio = _Packets(), _Packets()
+    text = StreamText()
     for index, header in headers.items():
-        kind = header.get("media_type", "")
-        if kind in times:
-            tick = float(Fraction(header["tb"]))
-            times[kind] = sorted((a * tick, d * tick) for a, d in spans.get(index, []))
-            facts[kind] = header
-            if kind == "video":
-                keyframes = sorted(a * tick for a in keys.get(index, []))
-    if not times["video"] and not times["audio"]:
+        if header.get("media_type") == "video":
+            avi = _container(messages) == "avi"
+            video = _Packets(packets.get(index, []), header, avi=avi)
+            text = read_stream_text(messages, output=int(index))
+        elif header.get("media_type") == "audio":
+            audio = _Packets(packets.get(index, []), header)
+    if not video.spans and not audio.spans:
         raise MediaError("undecodable", f"{path}: no packets of picture or sound")
-    width, height = (int(n) for n in facts["video"].get("dimensions", "0x0").split("x"))
-    if times["video"] and not width * height:  # the decoder was kept from opening
+    width, height = (int(n) for n in video.header.get("dimensions", "0x0").split("x"))
+    if video.spans and not width * height:  # the decoder was kept from opening
         bomb = "pixel count" in messages
         told = f"a picture of over {limits.max_pixels} pixels" if bomb else "a picture of unknown size"
         raise MediaError("too_large" if bomb else "undecodable", f"{path}: {told}")
-    turned = _ROTATION.search(messages.split("Stream mapping")[0])
-    rotation = float(turned[1]) if turned else 0.0
-    if round(rotation / 90) % 2:
+    if video.spans and text.hdr:
+        raise MediaError("hdr", f"{path}: high dynamic range ({text.hdr}); convert it to BT.709 first")
+    untagged_hd = text.untagged and height >= _HD_ROWS
+    if round(text.rotation / 90) % 2:
         width, height = height, width
-    (video_start, video_end), (audio_start, audio_end) = _ends(times["video"]), _ends(times["audio"])
+    (video_start, video_end), (audio_start, audio_end) = _ends(video.spans), _ends(audio.spans)
+    layout = audio.header.get("channel_layout_name", "")
     info = MediaInfo(
         container=_container(messages),
         duration_s=max(video_end, audio_end),
-        has_video=bool(times["video"]),
-        has_audio=bool(times["audio"]),
+        has_video=bool(video.spans),
+        has_audio=bool(audio.spans),
         width=width,
         height=height,
-        fps=len(times["video"]) / max(video_end - video_start, 1e-6),
-        rotation=rotation,
-        pixel_aspect=float(Fraction(facts["video"].get("sar", "1/1").replace("/0", "/1"))) or 1.0,
-        sample_rate=int(facts["audio"].get("sample_rate", 0)),
-        channels=_channels(facts["audio"].get("channel_layout_name", "")),
+        fps=len(video.spans) / max(video_end - video_start, 1e-6),
+        rotation=text.rotation,
+        display_matrix=text.display_matrix,
+        interlaced=text.interlaced,
+        untagged_hd=untagged_hd,
+        pixel_aspect=float(Fraction(video.header.get("sar", "1/1").replace("/0", "/1"))) or 1.0,
+        sample_rate=int(audio.header.get("sample_rate", 0)),
+        ambisonic=layout.startswith("ambisonic"),
+        mono=layout in ("mono", "1 channels"),
         video_start_s=video_start,
         video_end_s=video_end,
         audio_start_s=audio_start,
         audio_end_s=audio_end,
-        frame_times_s=tuple(start for start, _ in times["video"]),
-        keyframe_times_s=tuple(keyframes),
+        lacks_times=video.lacks_times,
+        frame_times_s=tuple(start for start, _ in video.spans),
+        keyframe_times_s=tuple(sorted(video.keys)),
+        lost_frame_times_s=tuple(sorted(video.lost)),
+        audio_packets_s=tuple(span for span in audio.spans if span[0] not in audio.lost),
     )
     if width * height > limits.max_pixels:
         raise MediaError("too_large", f"{path}: {width} x {height} pixels, over {limits.max_pixels}")
     if info.duration_s > limits.max_seconds:
         raise MediaError("too_large", f"{path}: {info.duration_s:.0f} s, over {limits.max_seconds:g}")
     return info
+
+
+class _Packets:
+    """The packets of one stream, in order of time: seconds from the container's start.
+
+    A packet without a time of its own has its decoding time, moved by what the others are moved by: as many
+    frames are shown at these times, whatever their order. Empty packets repeat a frame, and are left out.
+    """
+
+    def __init__(
+        self,
+        packets: Sequence[re.Match[str]] = (),
+        header: dict[str, str] | None = None,
+        *,
+        avi: bool = False,
+    ) -> None:
+        self.header = header or {}
+        tick = float(Fraction(self.header.get("tb", "1/1")))
+        packets = [packet for packet in packets if int(packet["size"])]
+        timed = [packet for packet in packets if packet["pts"] not in _NO_TIME]
+        # avi has none of the frames that others refer to: the rest would be out of order
+        self.lacks_times = len(timed) < len(packets) and (avi or not timed)
+        timed = [] if self.lacks_times else timed
+        moved = sorted(int(p["pts"]) - int(p["dts"]) for p in timed if p["dts"] not in _NO_TIME)
+        delay = moved[len(moved) // 2] if moved else 0
+        coded = not self.header.get("codec_id", "").startswith(_UNCODED)
+        self.spans: list[tuple[float, float]] = []
+        self.keys: list[float] = []
+        self.lost: set[float] = set()
+        for packet in packets:
+            pts, dts = packet["pts"], packet["dts"]
+            if dts in _NO_TIME and (pts in _NO_TIME or self.lacks_times):
+                continue
+            given = pts not in _NO_TIME and not self.lacks_times
+            start_s = tick * (int(pts) if given else int(dts) + delay)
+            self.spans.append((start_s, tick * int(packet["length"])))
+            if int(packet["flags"] or "1", 16) & _KEY:
+                self.keys.append(start_s)
+            if coded and int(packet["size"]) >= _LEAST_HOLE and int(packet["checksum"], 16) == 0:
+                self.lost.add(start_s)
+        self.spans.sort()
+        if any(length <= 0 for _, length in self.spans):  # the container tells starts alone
+            self.spans = _with_lengths(self.spans)
+
+
+def _with_lengths(spans: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Packets without a length last until the next one, but no longer than is usual."""
+    pauses = [later - start for (start, _), (later, _) in pairwise(spans)]
+    usual = sorted(pauses)[len(pauses) // 2] if pauses else 0.0
+    return [
+        (start, length if length > 0 else min(pause, usual))
+        for (start, length), pause in zip(spans, [*pauses, usual], strict=True)
+    ]
 
 
 def _ends(times: list[tuple[float, float]]) -> tuple[float, float]:
@@ -198,15 +285,3 @@ def _ends(times: list[tuple[float, float]]) -> tuple[float, float]:
 def _container(messages: str) -> str:
     found = re.search(r"^Input #0, (.+?), from ", messages, re.MULTILINE)
     return found[1] if found else ""
-
-
-def _channels(layout: str) -> int:
-    """Number of channels of a layout by ffmpeg's name; 0 when the name is unknown."""
-    name = layout.split("(")[0].strip()
-    if name in _CHANNELS:
-        return _CHANNELS[name]
-    numbers = re.fullmatch(r"(\d+)\.(\d+)(?:\.(\d+))?", name)
-    if numbers:
-        return sum(int(n) for n in numbers.groups() if n)
-    counted = re.fullmatch(r"(\d+) channels", name)
-    return int(counted[1]) if counted else 0

@@ -49,7 +49,7 @@ def decoder_version(backend: str) -> str:
 class Finished:
     returncode: int
     outputs: tuple[bytearray, ...]  # standard output, then one an extra pipe
-    messages: str  # the first MiB of standard error
+    messages: str  # the first part of standard error
 
 
 class _Reader(threading.Thread):
@@ -102,6 +102,7 @@ def run_command(
     extra_write_fds: Sequence[int] = (),
     extra_read_fds: Sequence[int] = (),
     stdin: memoryview | None = None,
+    message_bytes: int = _STDERR_BYTES,
 ) -> Finished:
     """Run `command` to its end.
 
@@ -113,6 +114,7 @@ def run_command(
         extra_write_fds: ends of `os.pipe()` that the child writes to, by the same numbers.
         extra_read_fds: our ends of the same pipes.
         stdin: bytes to feed, if any.
+        message_bytes: how much of standard error to keep.
 
     Raises:
         MediaError: timeout, too_large (more output than accepted), out_of_memory.
@@ -135,7 +137,7 @@ def run_command(
     assert child.stdout is not None and child.stderr is not None
     streams = [child.stdout, *(os.fdopen(fd, "rb") for fd in extra_read_fds)]
     readers = [_Reader(s, limit=n) for s, n in zip(streams, output_bytes, strict=True)]
-    errors = _Reader(child.stderr, limit=_STDERR_BYTES)
+    errors = _Reader(child.stderr, limit=message_bytes)
     if stdin is not None:
         assert child.stdin is not None
         threading.Thread(target=_feed, args=(child.stdin, stdin), daemon=True).start()
@@ -168,6 +170,7 @@ def run_command(
 
 def last_line(messages: str) -> str:
     """The last line of ffmpeg's messages that says what is wrong, for a person."""
-    lines = [re.sub(r"^(\[[^]]*\] )+", "", line.strip()) for line in messages.split("\n")]
+    said = [line for line in messages.split("\n") if "[warning]" not in line]
+    lines = [re.sub(r"^(\[[^]]*\] )+", "", line.strip()) for line in said]
     telling = [line for line in lines if line and not line.startswith(("Error opening", "Last message"))]
     return (telling or lines or ["no message"])[-1][:300]

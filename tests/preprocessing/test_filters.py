@@ -11,6 +11,7 @@ from syncflow.records import ClipRef, ClipSpec, DecodedClip, DecodedWindow, Drop
 
 RATE = 48_000
 SPEC = ClipSpec(height=8, width=8)
+WHOLE = {"video_decoded": 1.0, "audio_decoded": 1.0, "phase_cancellation": 0.0, "clip_seconds": 10.0}
 REF = ClipRef(dataset="d", clip_id="a", path=Path("/a.mp4"))
 
 
@@ -22,13 +23,13 @@ def window(*, moving: bool = True, gain: float = 0.5, index: int = 0) -> Decoded
 
 
 def clip(*windows: DecodedWindow) -> DecodedClip:
-    scores = tuple(score_window(w, spec=SPEC) | {"clip_seconds": 10.0} for w in windows)
+    scores = tuple(score_window(w, spec=SPEC) | WHOLE for w in windows)
     return DecodedClip(ref=REF, source_sha256="0", windows=windows, scores=scores)
 
 
 def test_a_plain_window_has_the_scores_it_must_have() -> None:
     scores = score_window(window(), spec=SPEC)
-    assert {*scores, "clip_seconds"} == {*SCORE_NAMES}
+    assert {*scores, *WHOLE} == {*SCORE_NAMES}
     assert scores["motion"] == pytest.approx(4) and scores["static_fraction"] == 0
     assert scores["loudness_dbfs"] == pytest.approx(20 * np.log10(0.5 / np.sqrt(2)), abs=0.01)
     assert scores["silence_fraction"] == 0 and scores["clipping_fraction"] == 0
@@ -59,7 +60,7 @@ def test_a_good_window_survives_a_bad_one_and_keeps_its_index() -> None:
     assert [w.index for w in result.windows] == [1] and len(result.scores) == 1
 
 
-def test_by_default_nothing_is_left_out() -> None:
+def test_by_default_all_that_was_decoded_whole_is_kept() -> None:
     bad = clip(window(moving=False, gain=0), window(gain=2, index=1))
     (result,) = FilterStep(FilterConfig())([bad])
     assert isinstance(result, DecodedClip) and len(result.windows) == 2

@@ -55,7 +55,7 @@ def test_decord_shows_the_same_frames(shared: Path, name: str) -> None:
     assert np.array_equal(sound, same)
 
 
-@pytest.mark.parametrize("name", ["ts_start10s_60fps.ts", "vfr_rot180_mono48k.mp4", "nasa_multistream.mp4"])
+@pytest.mark.parametrize("name", ["vfr_rot180_mono48k.mp4", "nasa_multistream.mp4"])
 def test_decord_refuses_what_it_cannot_honour(shared: Path, name: str) -> None:
     with pytest.raises(MediaError) as caught:
         decode_window(shared / "data" / "clips" / name, start_s=0.1, spec=SPEC, backend="decord")
@@ -125,9 +125,9 @@ def test_picture_of_a_silent_film_is_decoded(shared: Path) -> None:
 def test_a_window_does_not_depend_on_the_others(shared: Path, name: str) -> None:
     path, starts = shared / "data" / "clips" / name, [3.5, 0.0, 2.5625]
     together = decode_windows(path, starts_s=starts, spec=SPEC)
-    for start_s, (frames, audio) in zip(starts, together, strict=True):
+    for start_s, window in zip(starts, together, strict=True):
         alone = decode_window(path, start_s=start_s, spec=SPEC)
-        assert np.array_equal(frames, alone[0]) and np.array_equal(audio, alone[1])
+        assert np.array_equal(window.frames, alone[0]) and np.array_equal(window.audio, alone[1])
 
 
 @pytest.fixture(scope="module", params=["mp4", "mkv"])
@@ -144,7 +144,7 @@ def test_a_window_deep_in_a_file_is_that_of_a_decode_from_the_start(film: Path) 
     without_index = dataclasses.replace(info, container="mpegts")
     ours = decode_windows(film, starts_s=[63.25, 66.0], spec=SPEC, info=info)
     theirs = decode_windows(film, starts_s=[63.25, 66.0], spec=SPEC, info=without_index)
-    for (frames, audio), (slow_frames, slow_audio) in zip(ours, theirs, strict=True):
-        assert np.array_equal(frames, slow_frames)
-        starts = [int(np.flatnonzero(np.abs(sound) > 0.05)[0]) for sound in (audio, slow_audio)]
+    for window, slow in zip(ours, theirs, strict=True):
+        assert np.array_equal(window.frames, slow.frames)
+        starts = [int(np.flatnonzero(np.abs(sound) > 0.05)[0]) for sound in (window.audio, slow.audio)]
         assert abs(starts[0] - starts[1]) <= 0.002 * SPEC.sample_rate

@@ -22,15 +22,22 @@ def info(*, seconds: float = 600.0, gop: int = 250, container: str = "mov,mp4") 
         height=360,
         fps=25.0,
         rotation=0.0,
+        display_matrix=False,
+        interlaced=False,
+        untagged_hd=False,
         pixel_aspect=1.0,
         sample_rate=44_100,
-        channels=2,
+        ambisonic=False,
+        mono=False,
         video_start_s=0.0,
         video_end_s=seconds,
         audio_start_s=0.0,
         audio_end_s=seconds,
+        lacks_times=False,
         frame_times_s=times,
         keyframe_times_s=times[::gop],
+        lost_frame_times_s=(),
+        audio_packets_s=((0.0, seconds),),
     )
 
 
