@@ -20,8 +20,7 @@ from infra.ablation_config import AblationConfig
 from infra.ablation_report import Result, write_ablation
 from infra.sound_for_clips import Picture, make_sound, read_pictures, score_sounds
 from infra.stage_tracking import log_figures
-from infra.stage_worker import StageJob, train_stage, train_worker
-from infra.tracking import close_run, opened_by
+from infra.stage_worker import train_stage
 from syncflow.config import dump_config, load_config
 from syncflow.data.batches import LatentDataset
 from syncflow.errors import UserError
@@ -32,7 +31,6 @@ from syncflow.training.checkpoint import load_checkpoint
 from syncflow.training.config import TrainConfig
 from syncflow.training.objective import FlowObjective
 from syncflow.training.stages import STAGES
-from syncflow.training.start import check_start
 from syncflow.training.validation import average
 
 FIGURES = ("loss_audio", "loss_audio_mismatched", "f1", "chance_f1", "offset_ms", "onsets_per_clip")
@@ -145,17 +143,7 @@ def held_out_loss(checkpoint: Path, data: Path, *, passes: int) -> dict[str, flo
 
 def train(settings: TrainConfig) -> None:
     """In this process where one worker and plain torch are asked for, else under Ray Train."""
-    if settings.workers > 1 or settings.engine.kind != "torch":
-        train_stage(settings)
-        return
-    check_start(settings)
-    job, status = StageJob(config=settings), "FAILED"
-    try:
-        train_worker(job)
-        status = "FINISHED"
-    finally:
-        run = opened_by(job.attempt, settings.folder)
-        close_run(run, status=status, artifacts=settings.folder / "checkpoint")
+    train_stage(settings, in_this_process=settings.workers == 1 and settings.engine.kind == "torch")
 
 
 def _settings(config: AblationConfig, preset: Path, *, stage: str, variant: str, seed: int) -> TrainConfig:

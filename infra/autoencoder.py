@@ -10,13 +10,16 @@ from infra.local_cluster import cluster
 from infra.ray_train import run_workers
 from infra.ray_windows import decode_with_ray
 from infra.run_record import Open, RunRecord
+from infra.supervisor import raise_if_stopped
 from infra.tracking import TrackedRun, client, close_run, open_run, opened_by
 from syncflow.config import settings_of, with_absolute_paths
+from syncflow.data.parquet.lock import writer_lock
 from syncflow.hashing import settings_sha256
 from syncflow.training.autoencoder_config import AutoencoderTrainConfig
 from syncflow.training.autoencoder_data import training_windows
 from syncflow.training.decode_windows import check_clips, decoded_windows
 from syncflow.training.distributed import rank
+from syncflow.training.resume import saved_steps
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,6 +28,7 @@ class AutoencoderJob:
 
     config: AutoencoderTrainConfig
     attempt: str = field(default_factory=lambda: uuid.uuid4().hex)  # names the call in the run's note
+    lock: str = ""  # of the output folder: the owner's id
 
 
 def train_worker(job: AutoencoderJob) -> None:
@@ -39,7 +43,7 @@ def train_worker(job: AutoencoderJob) -> None:
         if config.validate_every:
             windows = decoded_windows(training_windows(config, held_out=True))
             after_save.append(HeldOutWindows(config, windows, record=record))
-    train_autoencoder(config, callbacks=callbacks, after_save=after_save)
+    train_autoencoder(config, callbacks=callbacks, after_save=after_save, lock=job.lock)
 
 
 def train_with_ray(config: AutoencoderTrainConfig) -> dict[str, float]:
@@ -49,12 +53,21 @@ def train_with_ray(config: AutoencoderTrainConfig) -> dict[str, float]:
         Reconstruction of the held-out clips by name; also in `reconstruction.json`.
 
     Raises:
-        UserError: the clips are missing, those to be held out too, or none can be decoded.
+        UserError: the clips are missing, those to be held out too, or none can be decoded; another process
+            trains in the folder.
+        Interrupted: a signal asked to end, and the workers did after the running step, with a state.
     """
     for name, folder in (("clips", config.clips), ("held_out", config.held_out)):
         check_clips(folder, setting=name)  # before Ray starts, and not after the training
     config = with_absolute_paths(config)
-    job, status = AutoencoderJob(config=config), "FAILED"
+    config.output.mkdir(parents=True, exist_ok=True)
+    with writer_lock(config.output) as lock:
+        return _train(config, lock)
+
+
+def _train(config: AutoencoderTrainConfig, lock: str) -> dict[str, float]:
+    job, status, stop = AutoencoderJob(config=config, lock=lock), "FAILED", config.output / "stop"
+    stop.unlink(missing_ok=True)
     with cluster(num_cpus=max(os.cpu_count() or 1, config.workers)):
         for held_out in (False, True):
             decoded_windows(training_windows(config, held_out=held_out), execute=decode_with_ray)
@@ -64,11 +77,18 @@ def train_with_ray(config: AutoencoderTrainConfig) -> dict[str, float]:
                 job,
                 workers=config.workers,
                 storage=config.output / "ray",
+                stop=stop,
                 max_failures=config.max_failures,
             )
+            last = saved_steps(config.output / "engine")[0]
+            if last.name != f"step_{config.steps:08}":
+                raise_if_stopped(stop, f"stopped; the same command goes on from {last}")
             figures = measure(config)
             _send(opened_by(job.attempt, config.output), figures, step=config.steps)
             status = "FINISHED"
+        except KeyboardInterrupt:
+            status = "KILLED"
+            raise
         finally:
             run = opened_by(job.attempt, config.output)
             close_run(run, status=status, artifacts=config.output)

@@ -7,15 +7,19 @@ worker that dies is started again with all the others, up to `max_failures` time
 is to find its own last checkpoint.
 """
 
+import contextlib
 import logging
 import os
 import shutil
+import signal
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import FrameType
 from typing import Any, TypeVar
 
 from infra.local_cluster import cluster
+from infra.supervisor import ask_to_stop, stopping
 from syncflow.errors import UserError
 
 C = TypeVar("C")
@@ -29,6 +33,7 @@ def run_workers(
     *,
     workers: int,
     storage: Path,
+    stop: Path | None = None,
     min_workers: int = 0,
     use_gpu: bool | None = None,
     max_failures: int = 0,
@@ -44,6 +49,8 @@ def run_workers(
         config: anything that pickles.
         storage: a folder of Ray's own, on storage that all nodes share; it is emptied first, and removed
             after success.
+        stop: a file that a SIGTERM or Ctrl-C writes, at the driver or a worker; the worker function looks for
+            it, and ends by itself.
         use_gpu: one GPU a worker; None: if the cluster has any.
         max_failures: how often the workers may be restarted after one of them failed. A `UserError` is
             not retried.
@@ -64,7 +71,8 @@ def run_workers(
                 f"workers {workers}: the cluster has {gpus:g} GPUs; set workers to {gpus:g} or less"
             )
         scale = (min_workers, workers) if min_workers else workers
-        _fit(worker_fn, config, scale, storage, gpus > 0, max_failures, cpus_per_worker)
+        with contextlib.nullcontext() if stop is None else stopping(stop):
+            _fit(worker_fn, config, scale, storage, stop, gpus > 0, max_failures, cpus_per_worker)
     shutil.rmtree(storage, ignore_errors=True)
 
 
@@ -73,6 +81,7 @@ def _fit(
     config: C,
     workers: int | tuple[int, int],
     storage: Path,
+    stop: Path | None,
     use_gpu: bool,
     max_failures: int,
     cpus_per_worker: int,
@@ -85,6 +94,7 @@ def _fit(
         logging.getLogger(name).setLevel(logging.ERROR)
     trainer = TorchTrainer(
         _worker,
+        torch_config=_heeding_signals(stop) if stop else None,
         train_loop_config={"function": worker_fn, "config": config, "storage": storage.resolve()},
         scaling_config=ScalingConfig(
             num_workers=workers,
@@ -107,6 +117,35 @@ def _fit(
         raise RuntimeError(f"training failed: {error}") from error
     if (storage / ERROR_FILE).exists():
         raise UserError((storage / ERROR_FILE).read_text(encoding="utf-8"))
+
+
+def _heeding_signals(stop: Path) -> Any:
+    """Ray's torch setup, after which a SIGTERM or SIGINT to a worker writes `stop`.
+
+    Python lets only a process's main thread set handlers, and the worker function has another.
+    """
+    from ray.train.torch import TorchConfig
+
+    class Backend(TorchConfig().backend_cls):
+        def on_start(self, worker_group: Any, backend_config: Any) -> None:
+            super().on_start(worker_group, backend_config)
+            worker_group.execute(_heed_signals, stop)
+
+    class Config(TorchConfig):
+        @property
+        def backend_cls(self) -> type:
+            return Backend
+
+    return Config()
+
+
+def _heed_signals(stop: Path) -> None:
+    def ask(number: int, frame: FrameType | None) -> None:
+        del frame
+        ask_to_stop(stop, signal.Signals(number))
+
+    for kind in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(kind, ask)
 
 
 def _worker(settings: dict[str, Any]) -> None:

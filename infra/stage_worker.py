@@ -1,17 +1,16 @@
 """A training stage under Ray Train: what the driver does, and what each worker does."""
 
-import signal
 import uuid
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 
 from infra.ray_train import run_workers
 from infra.run_record import RunRecord
 from infra.stage_tracking import open_stage
+from infra.supervisor import raise_if_stopped, stopping
 from infra.tracking import TrackedRun, close_run, opened_by
 from syncflow.config import with_absolute_paths
+from syncflow.data.parquet.lock import writer_lock
 from syncflow.training.config import TrainConfig
 from syncflow.training.distributed import rank
 from syncflow.training.loop import Callback
@@ -26,34 +25,51 @@ class StageJob:
 
     config: TrainConfig
     attempt: str = field(default_factory=lambda: uuid.uuid4().hex)  # names the call in the run's note
+    lock: str = ""  # of the stage's folder: the owner's id
 
 
-def train_stage(config: TrainConfig) -> Path | None:
-    """Train a stage with Ray workers; the checkpoint's folder, or None when it was asked to stop before.
+def train_stage(config: TrainConfig, *, in_this_process: bool = False) -> Path:
+    """Train a stage; the checkpoint's folder.
 
-    On SIGTERM the workers end after the running step with a state from which the same command goes on.
+    Args:
+        in_this_process: without Ray, where one worker and plain torch are asked for.
 
     Raises:
-        UserError: data, first weights or settings do not fit.
+        UserError: data, first weights or settings do not fit, or another process trains in the folder.
+        Interrupted: a signal asked to end; the workers did after the running step, with a state.
     """
     check_start(config)
     config = with_absolute_paths(config)
     config.folder.mkdir(parents=True, exist_ok=True)
+    with writer_lock(config.folder) as lock:
+        _train(config, lock, in_this_process=in_this_process)
+    return config.folder / "checkpoint"
+
+
+def _train(config: TrainConfig, lock: str, *, in_this_process: bool) -> None:
     stop = config.folder / "stop"
     stop.unlink(missing_ok=True)
-    job, status = StageJob(config=config), "FAILED"
+    job, status = StageJob(config=config, lock=lock), "FAILED"
     try:
-        with _stop_on_sigterm(stop):
+        if in_this_process:
+            assert config.workers == 1 and config.engine.kind == "torch", "one worker, plain torch"
+            with stopping(stop):
+                train_worker(job)
+        else:
             run_workers(
                 train_worker,
                 job,
                 workers=config.workers,
                 min_workers=config.min_workers,
                 storage=config.folder / "ray",
+                stop=stop,
                 max_failures=config.max_failures,
                 cpus_per_worker=config.cpus_per_worker,
             )
         status = "KILLED" if stop.exists() else "FINISHED"
+    except KeyboardInterrupt:
+        status = "KILLED"
+        raise
     finally:
         close_run(
             opened_by(job.attempt, config.folder),
@@ -61,11 +77,9 @@ def train_stage(config: TrainConfig) -> Path | None:
             artifacts=config.folder / "checkpoint",
             samples=config.folder / "samples",
         )
-    if stop.exists():
-        last = saved_steps(config.folder / "engine")[0].name
-        print(f"stopped; the same command goes on from {last}", flush=True)
-        return None
-    return config.folder / "checkpoint"
+    last = saved_steps(config.folder / "engine")[0]
+    if last.name != f"step_{config.steps:08}":
+        raise_if_stopped(stop, f"stopped; the same command goes on from {last}")
 
 
 def record_of(job: StageJob) -> RunRecord:
@@ -96,19 +110,4 @@ def train_worker(job: StageJob) -> None:
     make_engine = torch_engine
     if config.engine.kind == "deepspeed":
         from infra.zero import zero_engine as make_engine  # seconds to import
-    run_stage(config, make_engine=make_engine, callbacks=callbacks, watch=watch)
-
-
-@contextmanager
-def _stop_on_sigterm(stop: Path):
-    """A SIGTERM writes the stop file; workers look for it after each step."""
-
-    def ask(number: int, frame: FrameType | None) -> None:
-        stop.touch()
-        print("SIGTERM: ending after the running step", flush=True)
-
-    before = signal.signal(signal.SIGTERM, ask)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    run_stage(config, make_engine=make_engine, callbacks=callbacks, watch=watch, lock=job.lock)

@@ -7,9 +7,14 @@ from syncflow.command_line import parse_arguments, run
 def main() -> int:
     config = parse_arguments(AblationConfig, description=__doc__ or "")
 
-    from infra.ablation import ablate
+    from infra.supervisor import supervised
 
-    return ablate(config)
+    def work() -> int:
+        from infra.ablation import ablate
+
+        return ablate(config)
+
+    return supervised(work)
 
 
 if __name__ == "__main__":

@@ -4,14 +4,21 @@ from syncflow.command_line import parse_arguments, run
 from syncflow.training.autoencoder_config import AutoencoderTrainConfig
 
 
-def main() -> None:
+def main() -> int:
     config = parse_arguments(AutoencoderTrainConfig, description=__doc__ or "")
 
+    from infra.supervisor import supervised
+
+    return supervised(lambda: train(config))
+
+
+def train(config: AutoencoderTrainConfig) -> int:
     from infra.autoencoder import train_with_ray
 
     for name, value in train_with_ray(config).items():
         print(f"{name}: {value:.4g}")
     print(f"weights: {config.output}")
+    return 0
 
 
 if __name__ == "__main__":

@@ -19,9 +19,9 @@ def main() -> int:
         return 0
     print(f"stage {config.stage}: data {config.data}, output {config.folder}", flush=True)
     from infra.stage_worker import train_stage
+    from infra.supervisor import supervised
 
-    train_stage(config)
-    return 0
+    return supervised(lambda: 0 if train_stage(config) else 1)
 
 
 if __name__ == "__main__":

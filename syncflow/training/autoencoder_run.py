@@ -36,13 +36,20 @@ from syncflow.training.window_store import MANIFEST, WindowStore
 
 
 def train_autoencoder(
-    config: AutoencoderTrainConfig, callbacks: Sequence[Callback] = (), after_save: Sequence[Callback] = ()
-) -> None:
-    """Train on this worker, with those beside it; the first one saves to `config.output`.
+    config: AutoencoderTrainConfig,
+    callbacks: Sequence[Callback] = (),
+    after_save: Sequence[Callback] = (),
+    *,
+    lock: str = "",
+) -> int:
+    """Train on this worker, with those beside it; the first one saves to `config.output`. Updates done.
+
+    A file `stop` in the folder ends training after the running step, with a state and no weights.
 
     Args:
         callbacks: called before the state of a step is saved.
         after_save: called after it.
+        lock: id of the owner of the folder's lock, if it is locked.
 
     Raises:
         UserError: no clips, or a state of other settings.
@@ -73,9 +80,10 @@ def train_autoencoder(
         settings=settings,
         resumed=state,
         wait_every=config.validate_every,  # which reads the state
+        lock=lock,
     )
     with saver.naming_last_state():
-        train(
+        done = train(
             engine,
             _on_device(segments(windows, config, start_step=start, rank=rank(), world_size=world_size())),
             steps=config.steps,
@@ -88,9 +96,10 @@ def train_autoencoder(
                 saver,
                 *after_save,
             ],
+            should_stop=(config.output / "stop").exists,
             rates=lambda steps: {"samples_per_second": config.batch_size * world_size() * steps},
         )
-    if rank() == 0:
+    if rank() == 0 and done == config.steps:
         load_average(vae, saver.last_states(1)[0])
         if not config.video_objective.decoder_only:
             set_measured_statistics(vae, windows, count=config.statistics_windows)
@@ -99,6 +108,7 @@ def train_autoencoder(
         vae.to("cpu").save_pretrained(config.output)  # type: ignore[arg-type]
         dump_config(config, config.output / "resolved.yaml")
     barrier()
+    return done
 
 
 def build_vae(config: AutoencoderTrainConfig) -> AudioVAE | VideoVAE:

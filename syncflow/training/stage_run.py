@@ -56,12 +56,13 @@ def run_stage(
     make_engine: EngineFactory = torch_engine,
     callbacks: Sequence[Callback] = (),
     watch: Callable[[FlowObjective], Sequence[Callback]] = lambda _: (),
+    lock: str = "",
 ) -> int:
     """Train the stage from its beginning or its last state, and write its checkpoint; updates done.
 
     Called by every worker; `watch` makes further callbacks, which look at the model in training. A file
     `stop` in the stage's folder ends training after the running step, with a state to go on from and no
-    checkpoint.
+    checkpoint. `lock` is the id of the owner of the folder's lock, if it is locked.
 
     Raises:
         UserError: data, first weights or settings do not fit; a loss that is not finite.
@@ -105,7 +106,9 @@ def run_stage(
 
     stop = folder / "stop"
     keep, every = config.checkpoint.keep, config.checkpoint.every
-    saver = Saver(folder / "engine", parts, every=every, keep=keep, settings=settings, resumed=state)
+    saver = Saver(
+        folder / "engine", parts, every=every, keep=keep, settings=settings, resumed=state, lock=lock
+    )
     with saver.naming_last_state():
         done = train(
             engine,

@@ -1,4 +1,4 @@
-"""One writer a dataset: a lock file that names its owner."""
+"""One writer per dataset or training folder: a lock file that names its owner."""
 
 import contextlib
 import json
@@ -18,7 +18,7 @@ LOCK = "writer.lock"
 
 @contextlib.contextmanager
 def writer_lock(folder: Path) -> Iterator[str]:
-    """Hold the dataset's lock while the block runs; gives the owner's id, for `check_lock`.
+    """Hold the folder's lock while the block runs; gives the owner's id, for `check_lock`.
 
     The lock of a process that is no more on this machine (a job that was killed) is taken over.
 
@@ -48,13 +48,13 @@ def writer_lock(folder: Path) -> Iterator[str]:
 
 
 def check_lock(folder: Path, *, owner: str) -> None:
-    """Refuse to write for a job that no longer holds the dataset (its driver died and another began).
+    """Refuse to write for a job that no longer holds the folder (its driver died and another began).
 
     Raises:
         UserError: the lock is gone, or another job's.
     """
     if owner and _owner(folder / LOCK) != owner:
-        raise UserError(f"{folder / LOCK}: this job no longer holds the dataset; nothing more is written")
+        raise UserError(f"{folder / LOCK}: this job no longer holds the folder; nothing more is written")
 
 
 def _take(path: Path, ready: Path) -> None:
@@ -71,7 +71,7 @@ def _take(path: Path, ready: Path) -> None:
                 f"{path}: held by process {holder['pid']} on {holder['host']} (job {holder['job'] or '-'}); "
                 "wait for it, or delete this file if that job is surely gone"
             ) from None
-    raise UserError(f"{path}: other jobs are taking this dataset at the same moment; try again")
+    raise UserError(f"{path}: other jobs are taking this folder at the same moment; try again")
 
 
 def _read(path: Path) -> dict | None:
