@@ -4,13 +4,14 @@
     <output>/<variant>/seed_0/audio/checkpoint      one audio stage a variant and seed
     <output>/<variant>/seed_0/result.json           what was measured on held-out clips
 
-A run whose result is there is not done again; one that was cut off goes on from its last state.
+What is there is used again if its settings, data and first weights are those asked for, and else refused; a
+run that was cut off goes on from its last state.
 """
 
 import dataclasses
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +26,17 @@ from syncflow.config import dump_config, load_config
 from syncflow.data.batches import LatentDataset
 from syncflow.errors import UserError
 from syncflow.evaluation.suite import ClipScore, summarise
+from syncflow.hashing import settings_sha256
 from syncflow.systems.config import GenerateConfig
 from syncflow.systems.loading import load_pipeline
-from syncflow.training.checkpoint import load_checkpoint
+from syncflow.training.checkpoint import CheckpointManifest, load_checkpoint
 from syncflow.training.config import TrainConfig
+from syncflow.training.identity import is_finished
 from syncflow.training.objective import FlowObjective
 from syncflow.training.stages import STAGES
 from syncflow.training.validation import average
 
+MEASURING = ("limit", "draws", "solver", "guidance", "clean_video", "validation_passes", "tolerance_s")
 FIGURES = ("loss_audio", "loss_audio_mismatched", "f1", "chance_f1", "offset_ms", "onsets_per_clip")
 
 
@@ -51,20 +55,23 @@ def ablate(config: AblationConfig) -> int:
             video = _settings(config, config.video, stage="video", variant="video", seed=seed)
         for number, (variant, preset) in enumerate(config.variants.items()):
             settings = _settings(config, preset, stage="audio", variant=variant, seed=seed)
-            written = settings.output / "result.json"
-            if not written.is_file():
-                if video is not None:
-                    if not (video.folder / "checkpoint").is_dir():
-                        train(video)
-                    start = str(video.folder / "checkpoint")
-                    settings = settings.model_copy(update={"initialise_from": start})
-                if not (settings.folder / "checkpoint").is_dir():
-                    train(settings)
+            if video is not None:
+                if not is_finished(video):
+                    train(video)
+                start = str(video.folder / "checkpoint")
+                settings = settings.model_copy(update={"initialise_from": start})
+            if not is_finished(settings):
+                train(settings)
+            written, made_by = settings.output / "result.json", measured_by(config, settings)
+            if config.measure_again or not is_measured(written, made_by):
                 spec = LatentDataset(config.data).spec
                 pictures = pictures or read_pictures(config.clips, spec=spec, limit=config.limit)
                 result = measure(config, settings, variant=variant, pictures=pictures)
-                written.write_text(json.dumps(dataclasses.asdict(result), indent=1), encoding="utf-8")
-            results.append(Result(**json.loads(written.read_text(encoding="utf-8"))))
+                values = dataclasses.asdict(result) | {"made_by": made_by}
+                written.write_text(json.dumps(values, indent=1), encoding="utf-8")
+            values = json.loads(written.read_text(encoding="utf-8"))
+            del values["made_by"]
+            results.append(Result(**values))
             print(
                 f"seed {seed}, {variant} ({number + 1} of {len(config.variants)}): {results[-1]}", flush=True
             )
@@ -76,6 +83,36 @@ def ablate(config: AblationConfig) -> int:
             f"--output {config.output / 'comparison'} --group-by model.adaptor.kind model.audio.context"
         )
     return 0
+
+
+def measured_by(config: AblationConfig, settings: TrainConfig) -> dict[str, Any]:
+    """What decides a variant's figures: its weights, the clips, and how they are measured."""
+    clips = [[path.name, path.stat().st_size] for path in sorted(config.clips.iterdir()) if path.is_file()]
+    values = config.model_dump(mode="json", include=set(MEASURING))
+    return values | {
+        "checkpoint": CheckpointManifest.read(settings.folder / "checkpoint").model_sha256,
+        "data": LatentDataset(config.data, split="test").fingerprint,
+        "clips": settings_sha256(clips),
+    }
+
+
+def is_measured(written: Path, made_by: Mapping[str, Any]) -> bool:
+    """Whether a result is there that was measured so.
+
+    Raises:
+        UserError: there is one that was measured otherwise; it names the difference.
+    """
+    if not written.is_file():
+        return False
+    found = json.loads(written.read_text(encoding="utf-8")).get("made_by", {})
+    differing = [name for name in made_by if found.get(name) != made_by[name]]
+    if differing:
+        told = ", ".join(f"{n} was {found.get(n)!r}, now {made_by[n]!r}" for n in differing[:3])
+        raise UserError(
+            f"{written}: measured otherwise: {told}; choose another output, or measure again with "
+            "--measure-again"
+        )
+    return True
 
 
 def measure(

@@ -39,6 +39,8 @@ class AblationConfig(Config):
     """Times that the held-out windows are gone through for the loss, each with noise and times of its own."""
     tolerance_s: float = Field(default=0.1, gt=0, le=1)
     """Largest distance at which a sound and a motion peak match, seconds."""
+    measure_again: bool = False
+    """Measure all variants anew, also where results are there."""
     tracking_uri: StoreUri = ""
     """MLflow's store or server; empty takes mlflow.db under `output`, `none` tracks nothing."""
     experiment: str = "syncflow"

@@ -10,9 +10,10 @@ from infra.stage_tracking import open_stage
 from infra.supervisor import raise_if_stopped, stopping
 from infra.tracking import TrackedRun, close_run, opened_by
 from syncflow.config import with_absolute_paths
-from syncflow.data.parquet.lock import writer_lock
+from syncflow.data.parquet.lock import LOCK, writer_lock
 from syncflow.training.config import TrainConfig
 from syncflow.training.distributed import rank
+from syncflow.training.identity import set_aside
 from syncflow.training.loop import Callback
 from syncflow.training.objective import FlowObjective
 from syncflow.training.resume import saved_steps
@@ -47,6 +48,8 @@ def train_stage(config: TrainConfig, *, in_this_process: bool = False) -> Path:
 
 
 def _train(config: TrainConfig, lock: str, *, in_this_process: bool) -> None:
+    if config.begin_again and (place := set_aside(config.folder, keep=LOCK)):
+        print(f"beginning again; what was there is in {place}", flush=True)
     stop = config.folder / "stop"
     stop.unlink(missing_ok=True)
     job, status = StageJob(config=config, lock=lock), "FAILED"

@@ -18,7 +18,7 @@ from syncflow.systems.config import GenerateConfig
 from syncflow.systems.sidecar import Clip, essence
 from syncflow.training.autoencoder_config import AutoencoderTrainConfig
 from syncflow.training.config import TrainConfig
-from syncflow.training.stage_run import compared_settings
+from syncflow.training.identity import compared_settings
 
 pytestmark = pytest.mark.filterwarnings("ignore:Pydantic serializer")
 ROOTS: dict[type[Config], dict[str, Any]] = {
@@ -96,7 +96,7 @@ def test_a_training_goes_on_when_and_only_when_what_decides_its_state_is_the_sam
     config = validate(TrainConfig, base, source="test")
 
     def key(config: TrainConfig) -> dict[str, Any]:
-        return compared_settings(config, dataset="d", frozen="f")
+        return compared_settings(config, dataset="d", first_weights="w")
 
     products = {"workers", "batch_size", "accumulate"}  # compared as samples_an_update
     for name, role, _ in setting_roles(config):

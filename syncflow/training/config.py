@@ -180,6 +180,8 @@ class TrainConfig(Config):
     """Memory a worker for latents read before, GiB."""
     cpus_per_worker: Annotated[int, Role.WORK] = Field(default=1, ge=1)
     """CPU cores that a worker takes."""
+    begin_again: Annotated[bool, Role.WORK] = False
+    """Set aside what an earlier run has left in the stage's folder (as `before_1` there), and begin again."""
     allow_change: Annotated[tuple[str, ...], Role.WORK] = ()
     """Settings, by dotted name, in which a resumed run may differ from its beginning."""
 

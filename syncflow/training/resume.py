@@ -118,9 +118,19 @@ def _not_finite_in(part: Path) -> str:
 
 
 def check_settings(
-    saved: Mapping[str, Any], current: Mapping[str, Any], *, allowed: Sequence[str], source: str
+    saved: Mapping[str, Any],
+    current: Mapping[str, Any],
+    *,
+    allowed: Sequence[str],
+    source: str,
+    anew: str = "",
 ) -> None:
     """Refuse to go on with other settings than those of the beginning.
+
+    Args:
+        allowed: names that may differ.
+        source: what was begun with `saved`.
+        anew: a flag that begins again.
 
     Raises:
         UserError: it names the first differences and the flag to insist.
@@ -131,9 +141,18 @@ def check_settings(
         if saved.get(name) != current.get(name) and name not in allowed
     ]
     if differing:
-        shown = ", ".join(f"{n} was {saved.get(n)!r}, now {current.get(n)!r}" for n in differing[:3])
+        shown = ", ".join(
+            f"{n} was {_short(saved.get(n))}, now {_short(current.get(n))}" for n in differing[:3]
+        )
         more = f" and {len(differing) - 3} more" if len(differing) > 3 else ""
         raise UserError(
             f"{source}: begun with other settings: {shown}{more}; restore them, choose another output, "
+            f"{f'begin again with {anew}, ' if anew else ''}"
             f"or insist with --allow-change {' '.join(differing)}"
         )
+
+
+def _short(value: Any) -> str:
+    """As it is printed; of a hash, the beginning."""
+    is_hash = isinstance(value, str) and len(value) == 64
+    return repr(value[:12] if is_hash else value)

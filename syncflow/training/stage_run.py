@@ -1,11 +1,9 @@
 """One worker's part in a stage: data, model, engine, loop and hand-over put together."""
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 from torch import Tensor
 
-from syncflow.config import settings_of
 from syncflow.data.batches import LatentDataset
 from syncflow.errors import UserError
 from syncflow.hashing import tensors_sha256
@@ -18,6 +16,7 @@ from syncflow.training.distributed import barrier, device, rank
 from syncflow.training.ema import MovingAverage
 from syncflow.training.engine import Engine, TorchEngine
 from syncflow.training.finite import Fault, UpdateGuard
+from syncflow.training.identity import compared_settings
 from syncflow.training.loop import Callback, train
 from syncflow.training.machine import throughput_of
 from syncflow.training.moments import carried_moments, with_moments
@@ -92,10 +91,15 @@ def run_stage(
     average = MovingAverage(engine, decay=config.ema_decay) if config.ema_decay else None
     parts = [engine] if average is None else [engine, average]
 
-    settings = compared_settings(config, dataset=dataset, frozen=frozen)
+    settings = compared_settings(config, dataset=dataset.fingerprint, first_weights=first.sha256)
+    settings["frozen_weights"] = frozen
+    # older states name so the spans that their model placed the video by: they go on only if it still does
+    settings["model.frame_spans"] = [list(span) for span in dataset.manifest.frame_spans]
+    settings["sample_order"] = "row groups"  # states of older versions say none: they went by windows
     if state is not None:
-        source = str(state.folder)
-        check_settings(state.manifest["settings"], settings, allowed=config.allow_change, source=source)
+        saved = {"first_weights": first.sha256, **state.manifest["settings"]}  # early states do not have it
+        allowed, source = config.allow_change, str(state.folder)
+        check_settings(saved, settings, allowed=allowed, source=source, anew="--begin-again")
         for part in parts:
             part.restore(state)
     elif config.carry_moments:
@@ -184,20 +188,6 @@ def validation_of(
         )
     ]
     return [Validation(engine, batches, every=config.validate_every, reporters=reporters, fault=fault)]
-
-
-def compared_settings(config: TrainConfig, *, dataset: LatentDataset, frozen: str) -> dict[str, Any]:
-    """What must be the same when a run goes on, by dotted name."""
-    flat: dict[str, Any] = {"dataset": dataset.fingerprint, "frozen_weights": frozen, **settings_of(config)}
-    # older states name so the spans that their model placed the video by: they go on only if it still does
-    flat["model.frame_spans"] = [list(span) for span in dataset.manifest.frame_spans]
-    flat["samples_an_update"] = config.update_samples
-    flat["sample_order"] = "row groups"  # states of older versions say none: they went by windows
-    if config.flow.coupling.method != "none" and config.flow.coupling.scope == "batch":
-        flat["batch_size"] = config.batch_size  # the samples that exchange noise
-    if config.optimizer.decay != "none":
-        flat["steps"] = config.steps  # the end of the schedule
-    return flat
 
 
 def _untrained(model: DualDiT, trains: Sequence[str]) -> dict[str, Tensor]:

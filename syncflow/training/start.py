@@ -116,6 +116,16 @@ def starting_model(config: TrainConfig) -> tuple[DualDiT, FirstWeights]:
     return model, FirstWeights(source=start, sha256=tensors_sha256(tensors))
 
 
+def first_weights_sha256(config: TrainConfig) -> str:
+    """Content hash of the weights that the stage starts from, as `FirstWeights` has it."""
+    start = start_of(config)
+    if start == "none":
+        return ""
+    if is_checkpoint(start):
+        return CheckpointManifest.read(Path(start)).model_sha256
+    return tensors_sha256(read_open_sora_tensors(checkpoint_folder(start)))
+
+
 def _new_model(config: TrainConfig) -> DualDiT:
     return DualDiT.random(config.model, generator=keyed_generator("initialise", config.seed))
 

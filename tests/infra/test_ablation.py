@@ -84,6 +84,13 @@ def test_variants_of_a_seed_start_from_one_video_stage_and_what_is_done_is_left(
     ]
     assert tower[0] == tower[1] == tower[2] != tower[3] == tower[4] == tower[5]
 
+    with pytest.raises(UserError, match=r"measured otherwise: tolerance_s was 0\.1, now 0\.02; .*--measure"):
+        ablate(config.model_copy(update={"tolerance_s": 0.02}))
+    preset = yaml.safe_load(config.video.read_text())
+    config.video.write_text(yaml.safe_dump(preset | {"ema_decay": 0.5}))
+    with pytest.raises(UserError, match=r"video/checkpoint: begun with other settings: ema_decay was 0\.9"):
+        ablate(config)
+    config.video.write_text(yaml.safe_dump(preset))
     (config.output / "text alone" / "seed_1" / "result.json").unlink()
     ablate(config)
     assert len(trained) == 2 * 3 and measured[4:] == [("text alone", 1)]

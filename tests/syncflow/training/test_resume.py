@@ -1,6 +1,8 @@
 """Saved states: whatever is wrong with one is found before use, and the one before it is taken."""
 
+import errno
 import json
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -8,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from syncflow.data.parquet.lock import writer_lock
 from syncflow.errors import UserError
 from syncflow.training.resume import MANIFEST, SavedState, find_fault, latest_state, saved_steps
 from syncflow.training.saver import Saver
@@ -114,3 +117,42 @@ def test_the_last_ones_are_kept_and_half_written_ones_go(folder: Path) -> None:
     save(folder, 6, resumed=latest_state(folder))
     assert [path.name for path in saved_steps(folder)] == ["step_00000006", "step_00000004"]
     assert not half.exists()
+
+
+def test_rotation_never_takes_the_state_just_saved_nor_those_of_others(folder: Path) -> None:
+    """Fewer are kept than before, beside a damaged state of a later step."""
+    save(folder, 6, resumed=latest_state(folder))
+    cut(folder / "step_00000006" / PART, 0.5)
+    resumed = latest_state(folder)
+    assert resumed is not None and resumed.step == 4
+    saver = save(folder, 5, keep=1, resumed=resumed)
+    assert [path.name for path in saved_steps(folder)] == ["step_00000006", "step_00000005"]
+    assert [state.step for state in saver.last_states(3)] == [5]
+
+
+def test_a_hand_over_takes_the_states_of_its_own_run(folder: Path) -> None:
+    other = save(folder, 8)  # another run, which found none of the two
+    mine = save(folder, 5, keep=9, resumed=SavedState(folder / "step_00000004"))
+    assert [state.step for state in mine.last_states(9)] == [5, 4, 2]
+    assert [state.step for state in other.last_states(9)] == [8]
+
+
+def test_a_full_disk_is_one_line_and_the_last_state_stays(folder: Path, monkeypatch) -> None:
+    def full(tensors: object, path: Path) -> None:
+        path.write_bytes(b"half")
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("syncflow.training.saver.save_file", full)
+    with pytest.raises(UserError, match=r"of step 6 cannot be saved: No space left on device; .*00000004"):
+        save(folder, 6, resumed=latest_state(folder))
+    state = latest_state(folder)
+    assert state is not None and state.step == 4
+
+
+def test_a_worker_whose_job_lost_the_folder_saves_nothing(tmp_path: Path) -> None:
+    with writer_lock(tmp_path) as lock:
+        pass
+    saver = Saver(tmp_path / "engine", [Numbers(1)], every=1, keep=1, settings={}, lock=lock)
+    with pytest.raises(UserError, match="no longer holds the folder; nothing more is written"):
+        saver.save(1, wait=True)
+    assert not saved_steps(tmp_path / "engine")
