@@ -180,7 +180,7 @@ def held_out_loss(checkpoint: Path, data: Path, *, passes: int) -> dict[str, flo
 
 def train(settings: TrainConfig) -> None:
     """In this process where one worker and plain torch are asked for, else under Ray Train."""
-    train_stage(settings, in_this_process=settings.workers == 1 and settings.engine.kind == "torch")
+    train_stage(settings, in_this_process=settings.workers == 1 and not settings.uses_zero)
 
 
 def _settings(config: AblationConfig, preset: Path, *, stage: str, variant: str, seed: int) -> TrainConfig:

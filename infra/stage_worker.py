@@ -55,7 +55,7 @@ def _train(config: TrainConfig, lock: str, *, in_this_process: bool) -> None:
     job, status = StageJob(config=config, lock=lock), "FAILED"
     try:
         if in_this_process:
-            assert config.workers == 1 and config.engine.kind == "torch", "one worker, plain torch"
+            assert config.workers == 1 and not config.uses_zero, "one worker, plain torch"
             with stopping(stop):
                 train_worker(job)
         else:
@@ -111,6 +111,6 @@ def train_worker(job: StageJob) -> None:
         return [StageSamples(config, objective, reporters=callbacks)]
 
     make_engine = torch_engine
-    if config.engine.kind == "deepspeed":
+    if config.uses_zero:
         from infra.zero import zero_engine as make_engine  # seconds to import
     run_stage(config, make_engine=make_engine, callbacks=callbacks, watch=watch, lock=job.lock)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from syncflow.model.attention import EPS, Rotation, SelfAttention
+from syncflow.model.attention import EPS, Rotation, SelfAttention, as_they_are
 from syncflow.model.linear import Linear
 
 
@@ -41,8 +41,7 @@ class Whitening(nn.Module):
         return made
 
     def forward(self, features: Tensor) -> Tensor:
-        kind = "cpu" if features.is_meta else features.device.type  # autocast knows no meta device
-        with torch.autocast(kind, enabled=False):
+        with as_they_are(features):
             return (features.float() - self.mean) @ self.matrix
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "Whitening":

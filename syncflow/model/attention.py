@@ -43,6 +43,14 @@ def rotate(x: Tensor, by: Rotation) -> Tensor:
     return torch.stack((even * cos - odd * sin, odd * cos + even * sin), dim=-1).flatten(-2)
 
 
+def as_they_are(x: Tensor) -> torch.autocast:
+    """A context in which autocast leaves types alone. Norms run in it: kernels add up in float32 anyway, and
+    autocast would make their input and output float32 too, in twice the memory and a pass more each way."""
+    return torch.autocast(
+        "cpu" if x.is_meta else x.device.type, enabled=False
+    )  # autocast knows no meta device
+
+
 class HeadNorm(nn.Module):
     """RMS norm of each head's channels."""
 
@@ -55,7 +63,8 @@ class HeadNorm(nn.Module):
         nn.init.ones_(self.weight)
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.rms_norm(x, self.weight.shape, self.weight.to(x.dtype), EPS)  # of one type it is one kernel
+        with as_they_are(x):
+            return F.rms_norm(x, self.weight.shape, self.weight.to(x.dtype), EPS)  # of one type: one kernel
 
 
 class SelfAttention(nn.Module):

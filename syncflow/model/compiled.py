@@ -6,15 +6,33 @@ import shutil
 from syncflow.errors import UserError
 from syncflow.model.dual_dit import DualDiT
 
+LIMIT = 64  # graphs of a block: lengths of prompts, batch sizes, with and without gradients
 
-def compile_blocks(model: DualDiT, *, setting: str) -> None:
-    """Compile each kind of block once, when it is first called.
+
+def no_compiler() -> str:
+    """Why torch.compile cannot work here; empty where it can."""
+    names = [name for name in (os.environ.get("CXX"), "g++", "clang++", "c++") if name]
+    if any(shutil.which(name) for name in names):
+        return ""
+    return f"no C++ compiler on PATH ({', '.join(names)}); install g++"
+
+
+def compile_blocks(model: DualDiT, *, setting: str, memory_budget: float = 1.0) -> None:
+    """Compile each kind of block and the adaptors, for each shape that they are called with.
+
+    Args:
+        setting: name of the setting that asks for it, for the error.
+        memory_budget: share of a block's activations that is kept for the backward pass; the rest is
+            computed again, what is cheapest first. 1 keeps what is faster to keep.
 
     Raises:
         UserError: no C++ compiler, for which torch.compile would write; it names `setting`.
     """
-    names = [name for name in (os.environ.get("CXX"), "g++", "clang++", "c++") if name]
-    if not any(shutil.which(name) for name in names):
-        looked_for = ", ".join(names)
-        raise UserError(f"{setting}: no C++ compiler on PATH ({looked_for}); install g++, or leave it off")
-    model.compile_repeated_blocks()
+    if reason := no_compiler():
+        raise UserError(f"{setting}: {reason}, or leave it off")
+    import torch._dynamo.config
+    import torch._functorch.config
+
+    torch._dynamo.config.recompile_limit = max(LIMIT, torch._dynamo.config.recompile_limit)
+    torch._functorch.config.activation_memory_budget = memory_budget
+    model.compile_repeated_blocks(dynamic=False)

@@ -39,7 +39,7 @@ class DualDiT(ModelMixin, ConfigMixin):
     """`u(z_t^V, z_t^A, t, s)` of Equation 3. Fields: `DualDiTConfig`, its groups as plain mappings."""
 
     _supports_gradient_checkpointing = True
-    _repeated_blocks = ["SpatialBlock", "TemporalBlock", "AudioBlock"]  # noqa: RUF012
+    _repeated_blocks = ["SpatialBlock", "TemporalBlock", "AudioBlock", "AttentionAdaptor"]  # noqa: RUF012
     _no_split_modules = ["SpatialBlock", "TemporalBlock", "AudioBlock"]  # noqa: RUF012
 
     @register_to_config
@@ -53,6 +53,7 @@ class DualDiT(ModelMixin, ConfigMixin):
         super().__init__()
         settings = DualDiTConfig(video=video, audio=audio, adaptor=adaptor)  # type: ignore[arg-type]
         self.settings = settings
+        self.gradient_checkpointing = False
         self._known_places: dict[Hashable, tuple[Rotation, Tensor]] = {}
         self.video_tower = VideoTower(**settings.video.model_dump())
         self.adaptors = nn.ModuleList(_adaptor(settings) for _ in range(settings.audio.depth))
@@ -164,9 +165,20 @@ class DualDiT(ModelMixin, ConfigMixin):
             tuple((start, end) for start, end in frame_times), each, features[0].device
         )
         layers = tuple(
-            adaptor(layer.flatten(1, 2), turn) for adaptor, layer in zip(self.adaptors, features, strict=True)
+            self._adapt(adaptor, layer.flatten(1, 2), turn)
+            for adaptor, layer in zip(self.adaptors, features, strict=True)
         )
         return AdaptedFeatures(layers, positions)
+
+    def _adapt(self, adaptor: nn.Module, features: Tensor, turn: Rotation) -> Tensor:
+        if self.gradient_checkpointing and torch.is_grad_enabled() and self.trains_adaptors:
+            return self._gradient_checkpointing_func(adaptor, features, turn)  # type: ignore[misc]
+        return adaptor(features, turn)
+
+    @property
+    def trains_adaptors(self) -> bool:
+        """Whether the adaptors have weights that train."""
+        return any(parameter.requires_grad for parameter in self.adaptors.parameters())
 
     def _places(
         self, frame_times: tuple[tuple[float, float], ...], each: int, device: torch.device

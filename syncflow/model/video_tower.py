@@ -16,6 +16,7 @@ from syncflow.model.attention import (
     FeedForward,
     Rotation,
     SelfAttention,
+    as_they_are,
     rotary_frequencies,
     rotation,
 )
@@ -56,9 +57,8 @@ class VideoBlock(nn.Module, ABC):
         self, x: Tensor, modulation: Tensor, text: Tensor, mask: Tensor | None, rotation: Rotation
     ) -> tuple[Tensor, Tensor]:
         """`x` `b t s e`, `modulation` `b 6 e`, `text` `b l e` -> output, and x after self-attention."""
-        shift_a, scale_a, gate_a, shift_f, scale_f, gate_f = (self.modulation + modulation)[
-            :, :, None, None
-        ].unbind(1)  # each b 1 1 e
+        table = (self.modulation + modulation).to(x.dtype)  # of another type they would make x theirs
+        shift_a, scale_a, gate_a, shift_f, scale_f, gate_f = table[:, :, None, None].unbind(1)  # b 1 1 e
         x = torch.addcmul(x, gate_a, self.attend(modulated_norm(x, shift_a, scale_a), rotation))
         attended = x
         x = x + self.cross_attention(x.flatten(1, 2), text, mask=mask).view_as(x)
@@ -89,7 +89,7 @@ class VideoHead(nn.Module):
         self.linear = nn.Linear(width, out)
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
-        shift, scale = (self.modulation + time[:, None])[:, :, None, None].unbind(1)
+        shift, scale = (self.modulation + time[:, None]).to(x.dtype)[:, :, None, None].unbind(1)
         return self.linear(modulated_norm(x, shift, scale))
 
 
@@ -229,4 +229,5 @@ class VideoTower(ModelMixin, ConfigMixin):
 
 def modulated_norm(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
     """`LN(x) * (1 + scale) + shift`, the norm without weights of its own."""
-    return torch.addcmul(shift, F.layer_norm(x, x.shape[-1:], eps=EPS), 1 + scale)
+    with as_they_are(x):
+        return torch.addcmul(shift, F.layer_norm(x, x.shape[-1:], eps=EPS), 1 + scale)

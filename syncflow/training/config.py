@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from syncflow.config import Config, Role
 from syncflow.data.config import DataFilters
@@ -38,23 +38,39 @@ class OptimizerConfig(Config):
 class EngineConfig(Config):
     """How a step is computed; none of it changes what is learnt, but for the rounding of bf16."""
 
-    kind: Annotated[Literal["deepspeed", "torch"], Role.WORK] = "deepspeed"
-    """`deepspeed`: ZeRO; `torch`: plain, every worker holds all."""
+    kind: Annotated[Literal["auto", "deepspeed", "torch"], Role.WORK] = "auto"
+    """`deepspeed`: ZeRO; `torch`: plain, every worker holds all; `auto`: ZeRO where there are several
+    workers."""
     zero_stage: Annotated[Literal[0, 1, 2, 3], Role.WORK] = 1
     """What ZeRO shards over the workers: 1 optimizer states, 2 gradients too, 3 weights too."""
     bf16: Annotated[bool, Role.ROUNDING] = True
     """Matrix products in bfloat16 (autocast); weights, moments and losses stay float32."""
     gradient_checkpointing: Annotated[bool, Role.WORK] = False
     """Compute activations again in the backward pass: less memory, a third more time."""
-    compile: Annotated[bool, Role.WORK] = False
-    """Compile each kind of block once with torch.compile; the first steps take minutes longer."""
+    compile: Annotated[Literal["auto", "always", "never"], Role.WORK] = "auto"
+    """Compile each kind of block with torch.compile, so that the first steps take a minute or more.
+    `auto`: on a GPU, where it can be done."""
+    activation_memory_budget: Annotated[float, Role.WORK] = Field(default=1.0, ge=0, le=1)
+    """Compiled blocks: share of the activations that is kept for the backward pass; the rest is computed
+    again, the cheapest first. 1 keeps all that is faster to keep."""
+
+    @field_validator("compile", mode="before")
+    @classmethod
+    def _as_it_was(cls, value: object) -> object:
+        """Settings of earlier runs say true or false."""
+        return {True: "always", False: "never"}.get(value, value) if isinstance(value, bool) else value
+
+    @property
+    def not_compiled(self) -> str:
+        """Why blocks cannot be compiled under this engine; empty where they can."""
+        if self.kind != "torch" and self.zero_stage == 3:
+            return "compile with zero_stage 3: they do not go together; set zero_stage to 2 or less"
+        return ""
 
     @model_validator(mode="after")
     def _check(self) -> "EngineConfig":
-        if self.compile and self.kind == "deepspeed" and self.zero_stage == 3:
-            raise ValueError(
-                "compile with zero_stage 3: they do not go together; set zero_stage to 2 or less"
-            )
+        if self.compile == "always" and self.not_compiled:
+            raise ValueError(self.not_compiled)
         return self
 
 
@@ -205,7 +221,7 @@ class TrainConfig(Config):
             )
         if self.carry_moments and self.stage != "joint":
             raise ValueError(f"carry_moments: stage {self.stage} continues no part; set it for joint only")
-        if self.samples.every and self.engine.kind == "deepspeed" and self.engine.zero_stage == 3:
+        if self.samples.every and self.uses_zero and self.engine.zero_stage == 3:
             raise ValueError(
                 f"samples.every {self.samples.every} with zero_stage 3: no worker holds all weights; "
                 "set zero_stage to 2 or less, or samples.every to 0"
@@ -218,6 +234,11 @@ class TrainConfig(Config):
                 "number of workers; set flow.coupling.scope to update"
             )
         return self
+
+    @property
+    def uses_zero(self) -> bool:
+        """Whether the engine is DeepSpeed's ZeRO: where there is nothing to share, plain torch does less."""
+        return self.engine.kind == "deepspeed" or (self.engine.kind == "auto" and self.workers > 1)
 
     @property
     def folder(self) -> Path:

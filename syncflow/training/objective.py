@@ -1,6 +1,7 @@
 """What is minimised: the flow-matching loss of a stage (equation 1) over the parts that it trains."""
 
 import math
+from contextlib import nullcontext
 from typing import Self
 
 import torch
@@ -12,6 +13,7 @@ from syncflow.flow.loss import FlowLoss, bucket_means, flow_loss
 from syncflow.flow.noise import keyed_noise, keyed_uniform
 from syncflow.flow.path import sample_path
 from syncflow.flow.time_sampling import sample_times, shift_ratio, video_times
+from syncflow.model.attention import as_they_are
 from syncflow.model.dual_dit import DualDiT
 from syncflow.model.video_tower import VideoOutput
 from syncflow.records import AVLatents, ClipSpec, FrameTimes, LatentBatch, PathSample, TextBatch
@@ -152,7 +154,10 @@ class FlowObjective(nn.Module):
 
     def _see(self, x_t: Tensor, t: Tensor, text: TextBatch) -> VideoOutput:
         size = {"height": self.spec.height, "width": self.spec.width}
-        with torch.set_grad_enabled(torch.is_grad_enabled() and "video_tower" in self.stage.trains):
+        trains, held = "video_tower" in self.stage.trains, self.model.video_tower.dtype == torch.bfloat16
+        # a frozen tower that is held in bfloat16 computes without autocast, as in sampling
+        as_it_is = as_they_are(x_t) if held else nullcontext()
+        with torch.set_grad_enabled(torch.is_grad_enabled() and trains), as_it_is:
             return self.model.video(x_t, t, text, fps=float(self.spec.fps), **size)
 
     def _mismatched(self, path: PathSample, batch: LatentBatch) -> Metrics:

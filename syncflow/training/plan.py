@@ -132,9 +132,7 @@ def show(plan: Plan, config: TrainConfig, console: Console) -> None:
     console.print(table)
     memory = Table("ZeRO", "states", "activations, about", "of", title="Memory of a worker, GiB")
     for zero, states in plan.states.items():
-        chosen = (engine.kind == "deepspeed" and zero == engine.zero_stage) or (
-            engine.kind == "torch" and not zero
-        )
+        chosen = zero == (engine.zero_stage if config.uses_zero else 0)
         total = states + plan.activations
         fits = "" if total < machine.memory_gib * GIB else "  too much"
         memory.add_row(

@@ -1,13 +1,14 @@
 """One worker's part in a stage: data, model, engine, loop and hand-over put together."""
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 from torch import Tensor
 
 from syncflow.data.batches import LatentDataset
 from syncflow.errors import UserError
 from syncflow.hashing import tensors_sha256
-from syncflow.model.compiled import compile_blocks
+from syncflow.model.compiled import compile_blocks, no_compiler
 from syncflow.model.dual_dit import DualDiT
 from syncflow.records import LatentBatch
 from syncflow.training.checkpoint import part_hashes, write_checkpoint
@@ -28,9 +29,9 @@ from syncflow.training.resume import check_settings, latest_state
 from syncflow.training.saver import Saver
 from syncflow.training.schedule import learning_rate, stage_adamw
 from syncflow.training.shares import batches_of, passes_of, training_batches, whitening_batches
-from syncflow.training.stages import STAGES
+from syncflow.training.stages import STAGES, hold_in_bf16
 from syncflow.training.start import starting_model
-from syncflow.training.transfer import pin
+from syncflow.training.transfer import few_lengths, pin
 from syncflow.training.validation import Validation
 from syncflow.training.whitening import whiten
 
@@ -70,10 +71,12 @@ def run_stage(
     dataset = LatentDataset(config.data, filters=config.filters, cache_gb=config.cache_gb)
     model, first = starting_model(config)
     model.to(device())  # type: ignore[arg-type]
+    exact: dict[str, Tensor] = {}
+    if config.engine.bf16 and "video_tower" not in stage.trains:
+        exact = hold_in_bf16(model.video_tower, "video_tower")
     if config.engine.gradient_checkpointing:
         model.enable_gradient_checkpointing()
-    if config.engine.compile:
-        compile_blocks(model, setting="engine.compile")
+    compiled = compile_where_asked(model, config)
     objective = FlowObjective(
         model,
         stage=stage,
@@ -85,8 +88,10 @@ def run_stage(
     state = latest_state(folder / "engine")
     if config.model.adaptor.whiten and stage.name == "audio" and model.audio_tower.reads_video:
         whiten(objective, whitening_batches(dataset, config), folder=folder, resumed=state is not None)
-    untrained = _untrained(model, stage.trains)
-    frozen = tensors_sha256(untrained)
+    untrained = _untrained(model, stage.trains) | exact
+    frozen, held = tensors_sha256(untrained), tensors_sha256(_untrained(model, stage.trains))
+    if rank():
+        untrained = exact = {}  # the first worker writes them
     engine = make_engine(objective, config)
     average = MovingAverage(engine, decay=config.ema_decay) if config.ema_decay else None
     parts = [engine] if average is None else [engine, average]
@@ -116,7 +121,7 @@ def run_stage(
     with saver.naming_last_state():
         done = train(
             engine,
-            noised_batches(dataset, config, objective, start_step=start_step),
+            noised_batches(dataset, config, objective, start_step=start_step, compiled=compiled),
             steps=config.steps,
             start_step=start_step,
             accumulate=passes_of(config),
@@ -124,7 +129,9 @@ def run_stage(
             callbacks=[
                 *([] if average is None else [average]),
                 *([Progress(f"stage {stage.name}")] if rank() == 0 else []),
-                *validation_of(engine, config, dataset, callbacks, fault=objective.fault),
+                *validation_of(
+                    engine, config, dataset, callbacks, fault=objective.fault, compiled=compiled
+                ),
                 *callbacks,
                 *watch(objective),
                 saver,
@@ -132,7 +139,7 @@ def run_stage(
             should_stop=stop.exists,
             rates=throughput_of(config, dataset),
         )
-    if tensors_sha256(_untrained(model, stage.trains)) != frozen:
+    if tensors_sha256(_untrained(model, stage.trains)) != held:
         raise AssertionError(f"stage {stage.name} changed weights that it does not train")
     if rank() == 0 and done == config.steps:
         manifest = write_checkpoint(
@@ -152,11 +159,40 @@ def run_stage(
     return done
 
 
+def compile_where_asked(model: DualDiT, config: TrainConfig) -> bool:
+    """Compile the model's blocks, if the settings ask for it or leave it to what is there; whether they are.
+
+    Raises:
+        UserError: they ask for it, and there is no C++ compiler.
+    """
+    asked = config.engine.compile
+    if asked == "never" or (asked == "auto" and device().type != "cuda"):
+        return False
+    if asked == "auto" and (reason := no_compiler() or config.engine.not_compiled):
+        if rank() == 0:
+            print(f"blocks run uncompiled, slower: {reason}", flush=True)
+        return False
+    compile_blocks(model, setting="engine.compile", memory_budget=config.engine.activation_memory_budget)
+    if rank() == 0:
+        print("blocks are compiled as they are called: the first steps take a minute or more", flush=True)
+    return True
+
+
 def noised_batches(
-    dataset: LatentDataset, config: TrainConfig, objective: FlowObjective, *, start_step: int
+    dataset: LatentDataset,
+    config: TrainConfig,
+    objective: FlowObjective,
+    *,
+    start_step: int,
+    compiled: bool = False,
 ) -> Iterator[LatentBatch]:
-    """This worker's batches, read ahead and coupled with noise; what needs no other worker is done ahead."""
+    """This worker's batches, read ahead and coupled with noise; what needs no other worker is done ahead.
+
+    For `compiled` blocks prompts are padded to a few lengths.
+    """
     batches, passes = training_batches(dataset, config, start_step=start_step), passes_of(config)
+    if compiled:
+        batches = map(partial(few_lengths, longest=config.model.video.max_text_tokens), batches)
     if config.flow.coupling.scope == "batch":
         return prefetch(map(pin, paired(batches, objective=objective, passes=passes)))
     return paired(prefetch(map(pin, batches)), objective=objective, passes=passes)
@@ -169,6 +205,7 @@ def validation_of(
     reporters: Sequence[Callback],
     *,
     fault: Fault,
+    compiled: bool = False,
 ) -> list[Callback]:
     """Validation on the test split, where it is asked for and there is one."""
     if not config.validate_every:
@@ -187,6 +224,8 @@ def validation_of(
             held_out, config, update=range(number * each, (number + 1) * each), drop_probability=0.0
         )
     ]
+    if compiled:
+        batches = [few_lengths(each, longest=config.model.video.max_text_tokens) for each in batches]
     return [Validation(engine, batches, every=config.validate_every, reporters=reporters, fault=fault)]
 
 

@@ -199,7 +199,7 @@ def test_compiling_without_a_compiler_is_one_line(
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.delenv("CXX", raising=False)
     with pytest.raises(UserError, match=r"engine\.compile: no C\+\+ compiler on PATH .*install g\+\+"):
-        run_stage(settings("video", engine={"kind": "torch", "bf16": False, "compile": True}))
+        run_stage(settings("video", engine={"kind": "torch", "bf16": False, "compile": "always"}))
 
 
 def test_the_wrong_stage_is_refused(settings, three_stages) -> None:
@@ -252,3 +252,30 @@ def test_damaged_weights_are_refused(settings, three_stages, tmp_path: Path) -> 
     path.write_bytes(content)
     with pytest.raises(UserError, match="its weights are not those of its manifest"):
         load_checkpoint(folder)
+
+
+def test_a_frozen_tower_is_held_in_bfloat16_and_handed_on_exactly(settings) -> None:
+    run_stage(settings("video", steps=1))
+    before = CheckpointManifest.read(settings("video").folder / "checkpoint")
+    config = settings("audio", steps=2, engine={"kind": "torch", "bf16": True})
+    dtypes: set[torch.dtype] = set()
+
+    def watch(objective):
+        dtypes.update(p.dtype for p in objective.model.video_tower.parameters())
+        return []
+
+    run_stage(config, watch=watch)
+    after = CheckpointManifest.read(config.folder / "checkpoint")
+    assert dtypes == {torch.bfloat16}
+    assert after.parts["video_tower"] == before.parts["video_tower"]
+    saved = load_file(config.folder / "checkpoint" / "diffusion_pytorch_model.safetensors")
+    assert {tensor.dtype for name, tensor in saved.items() if tensor.is_floating_point()} == {torch.float32}
+
+
+def test_settings_of_earlier_runs_say_true_or_false_and_one_worker_needs_no_zero(settings) -> None:
+    found = [settings("video", engine={"compile": value}).engine.compile for value in (True, False)]
+    assert found == ["always", "never"]
+    kinds = {"auto": (False, True), "torch": (False, False), "deepspeed": (True, True)}
+    for kind, expected in kinds.items():
+        uses = [settings("video", engine={"kind": kind}, workers=n).uses_zero for n in (1, 2)]
+        assert tuple(uses) == expected
