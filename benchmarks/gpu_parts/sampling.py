@@ -7,8 +7,10 @@ import torch
 from gpu_parts.runner import Found
 from gpu_parts.setting import Setting
 from syncflow.flow.config import GuidanceConfig, SolverConfig
+from syncflow.model.dual_dit import DualDiT
 from syncflow.records import AVLatents, ClipSpec
 from syncflow.systems.given import Given
+from syncflow.systems.graphed import Graphs
 from syncflow.systems.prompts import Prompts
 from syncflow.systems.sampling import sample
 from syncflow.systems.velocity import ClipVelocity
@@ -24,20 +26,26 @@ def sampling(setting: Setting, found: Found) -> None:
     model = setting.random_model(dtype=dtype).eval()
     steps = setting.of(16, 2)
     floors = {1: setting.predicted(660, 660), 4: setting.predicted(2640, 2640)}
-    foretold = {"eager": setting.predicted(4600), "compiled": None}
-    for way in ("eager", "compiled") if setting.on_gpu else ("eager",):
+    foretold = {"eager": 4600, "graph": 2700, "compiled, graph": 1500}
+    ways = ("eager", "graph", "compiled", "compiled, graph") if setting.on_gpu else ("eager", "graph")
+    for way in ways:
         if way == "compiled":
             compile_blocks(model, setting="speed.compile")
+        graphs = Graphs() if way.endswith("graph") else None
         for clips in (1, setting.of(4, 2)):
             seconds = setting.seconds(
-                partial(_text_to_clip, setting, model, clips=clips, steps=steps), repeats=2, warm=1
+                partial(_text_to_clip, setting, model, clips=clips, steps=steps, graphs=graphs),
+                repeats=2,
+                warm=1,
             )
-            predicted = foretold[way] if clips == 1 else None
+            predicted = setting.predicted(foretold[way]) if clips == 1 and way in foretold else None
             found.add(f"{clips} clips, {WHOLE} steps, {way}", 1e3 * seconds * WHOLE / steps, "ms",
                       predicted=predicted, floor=floors.get(clips))  # fmt: skip
 
 
-def _text_to_clip(setting: Setting, model, *, clips: int, steps: int) -> AVLatents:
+def _text_to_clip(
+    setting: Setting, model: DualDiT, *, clips: int, steps: int, graphs: Graphs | None
+) -> AVLatents:
     spec = ClipSpec(height=setting.pixels, width=setting.pixels)
     text = setting.text(
         clips, tokens=setting.of(300, 12), device=setting.device, dtype=torch.float32, whole=True
@@ -52,4 +60,5 @@ def _text_to_clip(setting: Setting, model, *, clips: int, steps: int) -> AVLaten
         strength=1.0,
         video_steps_per_batch=1,
         callback=lambda step: None,
+        graphs=graphs,
     )

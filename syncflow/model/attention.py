@@ -46,9 +46,8 @@ def rotate(x: Tensor, by: Rotation) -> Tensor:
 def as_they_are(x: Tensor) -> torch.autocast:
     """A context in which autocast leaves types alone. Norms run in it: kernels add up in float32 anyway, and
     autocast would make their input and output float32 too, in twice the memory and a pass more each way."""
-    return torch.autocast(
-        "cpu" if x.is_meta else x.device.type, enabled=False
-    )  # autocast knows no meta device
+    kind = "cpu" if x.is_meta else x.device.type  # autocast knows no meta device
+    return torch.autocast(kind, enabled=False)
 
 
 class HeadNorm(nn.Module):

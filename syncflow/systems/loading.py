@@ -15,6 +15,7 @@ from syncflow.hashing import tensors_sha256
 from syncflow.model.compiled import compile_blocks
 from syncflow.model.dual_dit import DualDiT
 from syncflow.systems.config import GenerateConfig
+from syncflow.systems.graphed import Graphs
 from syncflow.systems.syncflow import SyncFlowPipeline
 from syncflow.systems.trained_on import TrainedOn, checked_folder, read_json
 from syncflow.text import TextEncoder
@@ -77,6 +78,9 @@ def _place(pipeline: SyncFlowPipeline, config: GenerateConfig) -> None:
             pipeline.enable_model_cpu_offload(device=device)
         except ImportError:
             raise UserError("offload: needs accelerate; pip install syncflow[t5]") from None
+    if config.speed.cuda_graphs and config.offload:
+        raise UserError("speed.cuda_graphs with offload: graphs need weights that stay; leave one out")
+    pipeline.graphs = Graphs() if config.speed.cuda_graphs else None
     if config.speed.compile:
         compile_blocks(pipeline.dual_dit, setting="speed.compile")
 

@@ -16,6 +16,7 @@ from syncflow.flow.path import interpolate
 from syncflow.flow.solver import Step, evaluation_times, solve
 from syncflow.records import AVLatents
 from syncflow.systems.given import Given
+from syncflow.systems.graphed import Graphs
 from syncflow.systems.prompts import Prompts
 from syncflow.systems.request import check_latents
 from syncflow.systems.velocity import ClipVelocity, GivenVideo, ReusedVideo, SoundVelocity
@@ -111,12 +112,14 @@ def sample(
     callback: Callback,
     video_every: int = 1,
     clean_video: bool = False,
+    graphs: Graphs | None = None,
 ) -> AVLatents:
     """Latents at t = 1 of every clip, the given ones in their places.
 
     What is kept of either modality is held on its noised path. A video that is kept whole leaves the
     sound alone to be solved for, and a sound that is kept whole the picture, which never depends on it.
-    With `clean_video` the picture is solved for first and alone; then it is kept.
+    With `clean_video` the picture is solved for first and alone; then it is kept. With `graphs` the towers
+    run as CUDA graphs, where nothing of them is reused and the video is not given whole.
     """
     given = given.repeated(prompts.batch)
     start = 1.0 - strength
@@ -135,7 +138,9 @@ def sample(
         known = KnownLatents(x_0=noise, x_1=given.latents, mask=given.keep)
         return known.finish(solve(known.wrap(guided), x, config=solver, start=start, callback=callback))
 
-    towers: TextVelocity = clip if video_every == 1 else ReusedVideo(clip, every=video_every)
+    towers: TextVelocity = clip if graphs is None else graphs.velocity(clip)
+    if video_every > 1:
+        towers = ReusedVideo(clip, every=video_every)
     if given.holds_audio:
         found = follow(towers, AVLatents(video=noise.video, audio=None))
         return AVLatents(video=found.video, audio=given.latents.audio)

@@ -11,6 +11,7 @@ from syncflow.flow.config import GuidanceConfig, SolverConfig
 from syncflow.flow.solver import Step, step_times
 from syncflow.records import AVLatents
 from syncflow.systems.given import Frames, GivenEncoder, check_keeps
+from syncflow.systems.graphed import Graphs
 from syncflow.systems.output import OUTPUT_TYPES, OutputType, SyncFlowOutput
 from syncflow.systems.parts import SyncFlowParts
 from syncflow.systems.prompts import Lines, PromptEncoder
@@ -37,6 +38,8 @@ MAKES: dict[Modalities, frozenset[str]] = {
 
 class SyncFlowPipeline(SyncFlowParts):
     """Two-tower rectified flow over video and audio latents, solved from noise to data."""
+
+    graphs: Graphs | None = None  # on a GPU: `Graphs()` runs the towers as CUDA graphs
 
     @torch.no_grad()
     def __call__(
@@ -193,6 +196,7 @@ class SyncFlowPipeline(SyncFlowParts):
                 video_every=video_every,
                 clean_video=clean_video,
                 callback=after,
+                graphs=self.graphs,
             )
         made = AVLatents(video=x_1.video if "video" in makes else None, audio=x_1.audio)
         output = self.decode(made, spec, output_type=output_type)

@@ -129,9 +129,7 @@ def run_stage(
             callbacks=[
                 *([] if average is None else [average]),
                 *([Progress(f"stage {stage.name}")] if rank() == 0 else []),
-                *validation_of(
-                    engine, config, dataset, callbacks, fault=objective.fault, compiled=compiled
-                ),
+                *validation_of(engine, config, dataset, callbacks, fault=objective.fault, compiled=compiled),
                 *callbacks,
                 *watch(objective),
                 saver,

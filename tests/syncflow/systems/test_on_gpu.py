@@ -8,6 +8,7 @@ import torch
 
 from syncflow.flow.config import SolverConfig
 from syncflow.model.compiled import compile_blocks
+from syncflow.systems.graphed import Graphs
 from syncflow.systems.syncflow import SyncFlowPipeline
 from tests.syncflow.systems.conftest import tiny_pipeline
 
@@ -92,6 +93,18 @@ def test_offload_makes_the_same_and_leaves_the_gpu_empty(on_gpu: SyncFlowPipelin
     assert apart(expected, made(offloaded, prompt="rain", video=PICTURE)) < 1e-6
     parts = [getattr(offloaded, name) for name in offloaded.model_cpu_offload_seq.split("->")]
     assert {parameter.device.type for part in parts for parameter in part.parameters()} == {"cpu"}
+
+
+@pytest.mark.parametrize("way", ["text to clip", "text to picture", "negative prompt, guidance in a part"])
+def test_graphs_make_the_same_and_are_recorded_once(on_gpu: SyncFlowPipeline, way: str) -> None:
+    expected = made(on_gpu, **WAYS[way])
+    on_gpu.graphs = Graphs()
+    for _ in range(2):
+        assert apart(expected, made(on_gpu, **WAYS[way])) < 1e-6
+        recorded = list(on_gpu.graphs.recorded)
+    assert 1 <= len(recorded) <= 2  # with guidance and without
+    made(on_gpu, **(WAYS[way] | {"seed": 4}))
+    assert list(on_gpu.graphs.recorded) == recorded
 
 
 @pytest.mark.slow
