@@ -17,13 +17,17 @@ def no_compiler() -> str:
     return f"no C++ compiler on PATH ({', '.join(names)}); install g++"
 
 
-def compile_blocks(model: DualDiT, *, setting: str, memory_budget: float = 1.0) -> None:
+def compile_blocks(
+    model: DualDiT, *, setting: str, memory_budget: float = 1.0, or_eager: bool = False
+) -> None:
     """Compile each kind of block and the adaptors, for each shape that they are called with.
 
     Args:
         setting: name of the setting that asks for it, for the error.
         memory_budget: share of a block's activations that is kept for the backward pass; the rest is
             computed again, what is cheapest first. 1 keeps what is faster to keep.
+        or_eager: a block that torch cannot compile runs as it is, and torch's log says which and why; else
+            its error is raised.
 
     Raises:
         UserError: no C++ compiler, for which torch.compile would write; it names `setting`.
@@ -34,5 +38,6 @@ def compile_blocks(model: DualDiT, *, setting: str, memory_budget: float = 1.0) 
     import torch._functorch.config
 
     torch._dynamo.config.recompile_limit = max(LIMIT, torch._dynamo.config.recompile_limit)
+    torch._dynamo.config.suppress_errors = or_eager
     torch._functorch.config.activation_memory_budget = memory_budget
     model.compile_repeated_blocks(dynamic=False)

@@ -24,8 +24,8 @@ class SpeedConfig(Config):
     compile: Annotated[bool, Role.ROUNDING] = False
     """Compile the blocks of the towers (torch.compile): slower for the first batch, then faster."""
     cuda_graphs: Annotated[bool, Role.WORK] = False
-    """Run both towers as one CUDA graph, recorded once for each size of clip and batch: the same clips, sooner
-    where few are made at once. Not with `offload`."""
+    """Run both towers as one CUDA graph, recorded once for each size of clip and batch: the same clips, and
+    sooner where few are made at once. Not with `offload`."""
 
 
 class GenerateConfig(Config):

@@ -170,7 +170,12 @@ def compile_where_asked(model: DualDiT, config: TrainConfig) -> bool:
         if rank() == 0:
             print(f"blocks run uncompiled, slower: {reason}", flush=True)
         return False
-    compile_blocks(model, setting="engine.compile", memory_budget=config.engine.activation_memory_budget)
+    compile_blocks(
+        model,
+        setting="engine.compile",
+        memory_budget=config.engine.activation_memory_budget,
+        or_eager=asked == "auto",
+    )
     if rank() == 0:
         print("blocks are compiled as they are called: the first steps take a minute or more", flush=True)
     return True
