@@ -123,6 +123,9 @@ class Model:
     def state_dict(self) -> dict[str, Any]:
         return {}
 
+    def frame_spans(self, num_frames: int) -> tuple[tuple[int, int], ...]:
+        return ((0, num_frames - 1),)
+
 
 class Encoders:
     video_vae = audio_vae = text = Model()
