@@ -16,6 +16,7 @@ from torch import Tensor
 
 from syncflow.errors import UserError
 from syncflow.model.adaptor import AttentionAdaptor, Whitening
+from syncflow.model.dual_dit import DualDiT
 from syncflow.records import LatentBatch
 from syncflow.training.distributed import barrier, rank
 from syncflow.training.objective import FlowObjective
@@ -40,8 +41,13 @@ def whiten(objective: FlowObjective, batches: Iterable[LatentBatch], *, folder: 
     barrier()
     if not path.is_file():
         raise UserError(f"{path}: missing, though the run has states; put it back, or remove {folder}")
-    found = load_file(path)
-    for number, adaptor in enumerate(objective.model.adaptors):
+    load_whitening(objective.model, folder)
+
+
+def load_whitening(model: DualDiT, folder: Path) -> None:
+    """Set the whitening of every adaptor to what lies in the stage's folder."""
+    found = load_file(folder / FILE)
+    for number, adaptor in enumerate(model.adaptors):
         assert isinstance(adaptor, AttentionAdaptor)
         adaptor.whiten.load_state_dict(
             {name: found[f"{number}.{name}"] for name in adaptor.whiten.state_dict()}
