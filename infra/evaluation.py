@@ -1,5 +1,6 @@
 """Score folders of clips, write the tables, and send the figures to MLflow."""
 
+import contextlib
 import dataclasses
 import math
 from collections.abc import Sequence
@@ -11,7 +12,9 @@ from rich.progress import Progress
 
 from infra.tracking import client, close_run, flatten, open_run, plain_name, run_that_made
 from syncflow.config import dump_config, settings_of
-from syncflow.evaluation.report import summary_markdown, write_scores, write_summary
+from syncflow.errors import UserError
+from syncflow.evaluation.over_checkpoints import mean_markdown, mean_over, write_mean
+from syncflow.evaluation.report import write_scores, write_summary
 from syncflow.evaluation.suite import ClipScore, SystemSummary, list_clips, score_clips, summarise
 from syncflow.evaluation.suite_config import EvaluateConfig
 from syncflow.hashing import settings_sha256
@@ -42,11 +45,21 @@ def evaluate(config: EvaluateConfig) -> int:
             scores[system] = score_clips(
                 clips, spec=config.clip, tolerance_s=config.tolerance_s, report=report
             )
-    summaries = [summarise(system, rows) for system, rows in scores.items()]
+    chosen = [_best_of(folder) for folder in config.clips]
+    summaries = [
+        summarise(system, rows, best_of=best_of)
+        for (system, rows), best_of in zip(scores.items(), chosen, strict=True)
+    ]
     write_scores(config.output, scores)
-    write_summary(config.output, summaries, tolerance_s=config.tolerance_s)
+    page = write_summary(config.output, summaries, tolerance_s=config.tolerance_s)
+    (config.output / "mean.csv").unlink(missing_ok=True)  # of an earlier evaluation
+    if config.mean_as:
+        figures = mean_over(summaries)
+        write_mean(config.output / "mean.csv", config.mean_as, figures)
+        with page.open("a", encoding="utf-8") as stream:
+            stream.write("\n" + mean_markdown(config.mean_as, figures))
     dump_config(config, config.output / "resolved.yaml")
-    Console().print(Markdown(summary_markdown(summaries, tolerance_s=config.tolerance_s)))
+    Console().print(Markdown(page.read_text(encoding="utf-8")))
     if config.tracking:
         track(config, summaries)
     print(f"scores in {config.output}")
@@ -60,8 +73,7 @@ def lineage(folders: Sequence[Path]) -> dict[str, str]:
     """
     tags = {}
     for system, folder in zip(distinct_names(list(folders)), folders, strict=True):
-        for path in sorted(folder.glob("*.json"))[:1]:
-            made = Sidecar.read(path)
+        if made := _first_sidecar(folder):
             checkpoint = str(made.settings["checkpoint"])
             name = f"lineage.{plain_name(system)}"
             tags[f"{name}.checkpoint"] = checkpoint
@@ -69,6 +81,20 @@ def lineage(folders: Sequence[Path]) -> dict[str, str]:
             if run := run_that_made(Path(checkpoint)):
                 tags[f"{name}.run"] = run
     return tags
+
+
+def _first_sidecar(folder: Path) -> Sidecar | None:
+    """Of the clips that generate.py made there; None for clips from elsewhere."""
+    for path in sorted(folder.glob("[0-9]*-[0-9]*.json"))[:1]:
+        with contextlib.suppress(UserError):  # another tool's file
+            return Sidecar.read(path)
+    return None
+
+
+def _best_of(folder: Path) -> int:
+    """How many candidates each clip in the folder was the best of, by the score that is reported here."""
+    made = _first_sidecar(folder)
+    return int(made.settings.get("best_of", 1)) if made else 1
 
 
 def track(config: EvaluateConfig, summaries: Sequence[SystemSummary]) -> None:
@@ -94,6 +120,13 @@ def track(config: EvaluateConfig, summaries: Sequence[SystemSummary]) -> None:
         for name, value in dataclasses.asdict(summary).items():
             if not isinstance(value, str) and math.isfinite(value):
                 store.log_metric(run.run_id, f"{plain_name(summary.system)}/{name}", float(value))
-    for name in ("summary.md", "summary.csv", "scores.csv", "resolved.yaml"):
+    for each in mean_over(summaries) if config.mean_as else ():
+        name = f"{plain_name(config.mean_as)}/{each.figure}"
+        store.log_metric(run.run_id, name, each.mean)
+        if math.isfinite(each.deviation):
+            store.log_metric(run.run_id, f"{name}_deviation", each.deviation)
+    for name in ("summary.md", "summary.csv", "scores.csv", "mean.csv", "resolved.yaml"):
+        if not (config.output / name).is_file():
+            continue
         store.log_artifact(run.run_id, str(config.output / name), artifact_path="scores")
     close_run(run, status="FINISHED")

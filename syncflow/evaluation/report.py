@@ -24,7 +24,7 @@ def summary_markdown(summaries: Sequence[SystemSummary], *, tolerance_s: float) 
     lines = ["| " + " | ".join(HEADINGS) + " |", "|---" * len(HEADINGS) + "|"]
     for s in summaries:
         cells = (
-            s.system,
+            s.system if s.best_of == 1 else f"{s.system} (best of {s.best_of} by this score)",
             f"{s.used} / {s.expected}" + (f" ({s.failed} failed)" if s.failed else ""),
             _with_interval(s.f1, s.f1_low, s.f1_high),
             _with_interval(s.chance_f1, s.chance_f1_low, s.chance_f1_high),

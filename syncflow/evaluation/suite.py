@@ -51,6 +51,7 @@ class SystemSummary:
     offset_ms: float
     offset_spread_ms: float
     onsets_per_clip: float
+    best_of: int = 1  # candidates a clip of which the one with the best F1 was kept
 
 
 def list_clips(folder: Path, *, split: str = "all") -> list[Path]:
@@ -143,7 +144,7 @@ def score_events(
     ]
 
 
-def summarise(system: str, scores: Sequence[ClipScore], *, seed: int = 0) -> SystemSummary:
+def summarise(system: str, scores: Sequence[ClipScore], *, seed: int = 0, best_of: int = 1) -> SystemSummary:
     """Means and percentile bootstraps over clips; NaN where no clip has an event."""
     used = [s for s in scores if s.score is not None and not math.isnan(s.score.f1)]
     f1 = np.array([s.score.f1 for s in used if s.score is not None])
@@ -172,6 +173,7 @@ def summarise(system: str, scores: Sequence[ClipScore], *, seed: int = 0) -> Sys
         offset_ms=_mean(offsets),
         offset_spread_ms=float(offsets.std()) if len(offsets) else math.nan,
         onsets_per_clip=_mean(np.array(onsets, dtype=float)),
+        best_of=best_of,
     )
 
 

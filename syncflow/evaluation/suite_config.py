@@ -21,6 +21,10 @@ class EvaluateConfig(Config):
     split: Literal["all", "train", "test"] = "all"
     """Which clips: of a dataset's folder those whose ids its train.txt or test.txt lists; of generated ones
     those made for such a video. Clips made from a prompt alone are all taken. Example: test."""
+    mean_as: str = ""
+    """A name for all folders together, which are one system at several checkpoints (export_checkpoint.py):
+    the mean and deviation of their figures are reported too, as the paper does over the last three.
+    Empty: no mean. Example: SyncFlow-GH."""
     clip: ClipSpec = ClipSpec()
     """What is read of each clip: its first window."""
     tolerance_s: float = Field(default=0.1, gt=0, le=1)

@@ -13,14 +13,14 @@ from syncflow.records import ClipSpec
 from syncflow.systems.sidecar import Clip, Sidecar
 
 
-def write_sidecar(folder: Path, *, checkpoint: Path) -> None:
-    folder.mkdir()
+def write_sidecar(folder: Path, *, checkpoint: Path, **settings: object) -> None:
+    folder.mkdir(exist_ok=True)
     clip = Clip(row=0, copy_number=0, prompt="rain", video="", video_sha256="")
     Sidecar(
         file="00000-0.mp4",
         batch=(clip,),
         position=0,
-        settings={"checkpoint": str(checkpoint)},
+        settings={"checkpoint": str(checkpoint)} | settings,
         weights={"dual_dit": "d" * 64},
         latents={},
         device="cpu",
@@ -69,10 +69,20 @@ def test_folders_of_one_name_are_both_scored_and_both_in_the_tables(tmp_path: Pa
             fps=spec.fps,
             sample_rate=spec.sample_rate,
         )
+    write_sidecar(folders[1], checkpoint=tmp_path, best_of=4)
+    (folders[0] / "events.json").write_text("[]")  # another tool's
     config = EvaluateConfig(
-        clips=folders, output=tmp_path / "scores", clip=spec, tracking_uri=uri, run="of one name"
+        clips=folders,
+        output=tmp_path / "scores",
+        clip=spec,
+        tracking_uri=uri,
+        run="of one name",
+        mean_as="both",
     )
     assert evaluate(config) == 0
+    page = (config.output / "summary.md").read_text()
+    assert "run2/it's made? (best of 4 by this score)" in page and "run1/it's made? |" in page
+    assert "**both**, mean ± sample deviation" in page and "| f1 | 2 | 0 ± 0 |" in page
     for name in ("scores.csv", "summary.csv"):
         with (config.output / name).open(newline="") as stream:
             systems = [row["system"] for row in csv.DictReader(stream)]
@@ -81,7 +91,8 @@ def test_folders_of_one_name_are_both_scored_and_both_in_the_tables(tmp_path: Pa
     (run,) = store.search_runs(
         [store.get_experiment_by_name("syncflow").experiment_id], "params.output LIKE '%one_name%'"
     )
-    assert len({name.rpartition("/")[0] for name in run.data.metrics}) == 2
+    assert len({name.rpartition("/")[0] for name in run.data.metrics}) == 3
+    assert run.data.metrics["both/f1"] == 0.0 == run.data.metrics["both/f1_deviation"]
 
 
 def test_another_protocol_under_one_name_is_another_run(tmp_path: Path, uri: str) -> None:

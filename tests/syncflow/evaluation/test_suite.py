@@ -11,6 +11,7 @@ import pytest
 from syncflow.errors import UserError
 from syncflow.evaluation import suite
 from syncflow.evaluation.chance import chance_f1
+from syncflow.evaluation.over_checkpoints import mean_over
 from syncflow.evaluation.report import summary_markdown, write_scores, write_summary
 from syncflow.evaluation.suite import ClipScore, list_clips, score_clips, summarise
 from syncflow.evaluation.sync import ClipEvents
@@ -193,3 +194,16 @@ def test_the_tables_hold_every_clip_and_the_protocol(tmp_path: Path) -> None:
     text = write_summary(tmp_path, summaries, tolerance_s=0.1).read_text(encoding="utf-8")
     assert text == summary_markdown(summaries, tolerance_s=0.1)
     assert "1 / 2 (1 failed)" in text and "100 ms" in text
+
+
+def test_the_mean_over_checkpoints_is_of_the_figures() -> None:
+    summaries = [
+        summarise(name, [ClipScore(clip="a", score=perfect(f1), chance_f1=0.1)])
+        for name, f1 in (("step_1", 0.2), ("step_2", 0.4), ("step_3", 0.9))
+    ]
+    found = {each.figure: each for each in mean_over(summaries)}
+    assert found["f1"].mean == pytest.approx(0.5) and found["f1"].deviation == pytest.approx(
+        0.36056, abs=1e-5
+    )
+    assert found["chance_f1"].deviation == pytest.approx(0, abs=1e-12) and found["f1"].folders == 3
+    assert math.isnan(mean_over(summaries[:1])[0].deviation)
