@@ -7,7 +7,7 @@ import uuid
 from dataclasses import dataclass, field
 
 from infra.local_cluster import cluster
-from infra.ray_train import run_workers
+from infra.ray_train import refuse_without_gpu, run_workers
 from infra.ray_windows import decode_with_ray
 from infra.run_record import Open, RunRecord
 from infra.supervisor import raise_if_stopped
@@ -20,6 +20,8 @@ from syncflow.training.autoencoder_data import training_windows
 from syncflow.training.decode_windows import check_clips, decoded_windows
 from syncflow.training.distributed import rank
 from syncflow.training.resume import saved_steps
+
+NEEDS_GPU = "look at CUDA_VISIBLE_DEVICES, or train on CPUs with --no-bf16 and few --workers"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +61,8 @@ def train_with_ray(config: AutoencoderTrainConfig) -> dict[str, float]:
     """
     for name, folder in (("clips", config.clips), ("held_out", config.held_out)):
         check_clips(folder, setting=name)  # before Ray starts, and not after the training
+    if config.bf16:
+        refuse_without_gpu(NEEDS_GPU)
     config = with_absolute_paths(config)
     config.output.mkdir(parents=True, exist_ok=True)
     with writer_lock(config.output) as lock:
@@ -78,6 +82,7 @@ def _train(config: AutoencoderTrainConfig, lock: str) -> dict[str, float]:
                 workers=config.workers,
                 storage=config.output / "ray",
                 stop=stop,
+                needs_gpu=NEEDS_GPU if config.bf16 else "",
                 max_failures=config.max_failures,
             )
             last = saved_steps(config.output / "engine")[0]

@@ -25,6 +25,13 @@ QUIET = {
 }
 
 
+def ray_is_elsewhere() -> bool:
+    """Whether the cluster that `cluster` joins is another than one that it starts on this machine."""
+    import ray
+
+    return bool(os.environ.get("RAY_ADDRESS")) or ray.is_initialized()
+
+
 @contextmanager
 def cluster(*, num_cpus: int | None = None, log_to_driver: bool = True) -> Iterator[None]:
     """Ray, for as long as the block lasts.

@@ -18,12 +18,15 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, TypeVar
 
-from infra.local_cluster import cluster
+import torch
+
+from infra.local_cluster import cluster, ray_is_elsewhere
 from infra.supervisor import ask_to_stop, stopping
 from syncflow.errors import UserError
 
 C = TypeVar("C")
 ERROR_FILE = "user_error.txt"
+NO_GPU = "no GPU is visible, and these settings are made for GPUs (bf16)"
 LOGGERS = ("ray.train", "ray.data", "ray")
 
 
@@ -36,6 +39,7 @@ def run_workers(
     stop: Path | None = None,
     min_workers: int = 0,
     use_gpu: bool | None = None,
+    needs_gpu: str = "",
     max_failures: int = 0,
     cpus_per_worker: int = 1,
 ) -> None:
@@ -52,6 +56,7 @@ def run_workers(
         stop: a file that a SIGTERM or Ctrl-C writes, at the driver or a worker; the worker function looks for
             it, and ends by itself.
         use_gpu: one GPU a worker; None: if the cluster has any.
+        needs_gpu: what to do where there is no GPU, if the work is not to go on without; empty: it may.
         max_failures: how often the workers may be restarted after one of them failed. A `UserError` is
             not retried.
 
@@ -59,6 +64,8 @@ def run_workers(
         UserError: what a worker raised as such.
         RuntimeError: the workers failed once more than `max_failures`.
     """
+    if needs_gpu:
+        refuse_without_gpu(needs_gpu)
     shutil.rmtree(storage, ignore_errors=True)
     storage.mkdir(parents=True)
     print(f"starting {workers} worker{'s' * (workers > 1)} with Ray (about 20 s)", flush=True)
@@ -66,6 +73,8 @@ def run_workers(
         import ray
 
         gpus = ray.cluster_resources().get("GPU", 0) if use_gpu is None else float(use_gpu) * workers
+        if needs_gpu and not gpus:
+            raise UserError(f"{NO_GPU}; {needs_gpu}")
         if use_gpu is None and 0 < gpus < (min_workers or workers):
             raise UserError(
                 f"workers {workers}: the cluster has {gpus:g} GPUs; set workers to {gpus:g} or less"
@@ -74,6 +83,16 @@ def run_workers(
         with contextlib.nullcontext() if stop is None else stopping(stop):
             _fit(worker_fn, config, scale, storage, stop, gpus > 0, max_failures, cpus_per_worker)
     shutil.rmtree(storage, ignore_errors=True)
+
+
+def refuse_without_gpu(remedy: str) -> None:
+    """Refuse to train on a machine without a GPU, before Ray starts; another cluster shows later what it has.
+
+    Raises:
+        UserError: so.
+    """
+    if not (ray_is_elsewhere() or torch.cuda.is_available()):
+        raise UserError(f"{NO_GPU}; {remedy}")
 
 
 def _fit(

@@ -19,6 +19,8 @@ from syncflow.training.objective import FlowObjective
 from syncflow.training.resume import saved_steps
 from syncflow.training.start import check_start
 
+NEEDS_GPU = "look at CUDA_VISIBLE_DEVICES, or train on CPUs with --no-engine.bf16 and few --workers"
+
 
 @dataclass(frozen=True, kw_only=True)
 class StageJob:
@@ -66,6 +68,7 @@ def _train(config: TrainConfig, lock: str, *, in_this_process: bool) -> None:
                 min_workers=config.min_workers,
                 storage=config.folder / "ray",
                 stop=stop,
+                needs_gpu=NEEDS_GPU if config.engine.bf16 else "",
                 max_failures=config.max_failures,
                 cpus_per_worker=config.cpus_per_worker,
             )

@@ -114,6 +114,9 @@ class AutoencoderTrainConfig(Config):
     """Ray Train workers."""
     max_failures: Annotated[int, Role.WORK] = Field(default=2, ge=0)
     """How often a failed worker group is started again, from its last checkpoint."""
+    stall_minutes: Annotated[float, Role.WORK] = Field(default=20, ge=0)
+    """A worker that makes no step for so long ends, and leaves the stack of its threads in `stalled` in the
+    output folder; the others do too, and are started again. 0: they wait for ever."""
     checkpoint_every: Annotated[int, Role.WORK] = Field(default=500, ge=1)
     """Steps between two states from which a run resumes."""
     log_every: Annotated[int, Role.WORK] = Field(default=50, ge=1)

@@ -32,6 +32,7 @@ from syncflow.training.progress import Progress
 from syncflow.training.resume import SavedState, check_settings, latest_state
 from syncflow.training.saver import Saver
 from syncflow.training.schedule import adamw, learning_rate
+from syncflow.training.stall import StallWatch
 from syncflow.training.window_store import MANIFEST, WindowStore
 
 
@@ -82,7 +83,10 @@ def train_autoencoder(
         wait_every=config.validate_every,  # which reads the state
         lock=lock,
     )
-    with saver.naming_last_state():
+    with (
+        saver.naming_last_state(),
+        StallWatch(config.output / "stalled", minutes=config.stall_minutes) as stall,
+    ):
         done = train(
             engine,
             _on_device(segments(windows, config, start_step=start, rank=rank(), world_size=world_size())),
@@ -95,6 +99,7 @@ def train_autoencoder(
                 *callbacks,
                 saver,
                 *after_save,
+                stall,
             ],
             should_stop=(config.output / "stop").exists,
             rates=lambda steps: {"samples_per_second": config.batch_size * world_size() * steps},

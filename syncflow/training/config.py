@@ -178,6 +178,9 @@ class TrainConfig(Config):
     an update keeps its samples. 0: exactly `workers`."""
     max_failures: Annotated[int, Role.WORK] = Field(default=3, ge=0)
     """How often workers that died are started again, from the last state."""
+    stall_minutes: Annotated[float, Role.WORK] = Field(default=20, ge=0)
+    """A worker that makes no step for so long ends, and leaves the stack of its threads in `stalled` in the
+    stage's folder; the others do too, and are started again. 0: they wait for ever."""
     prompt_dropout: float = Field(default=0.1, ge=0, le=1)
     """Share of prompts that the null prompt replaces, for guidance."""
     ema_decay: float = Field(default=0.9999, ge=0, lt=1)

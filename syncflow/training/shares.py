@@ -75,6 +75,24 @@ def batches_of(
     ]
 
 
+def held_out_batches(held_out: LatentDataset, config: TrainConfig) -> tuple[list[LatentBatch], list[int]]:
+    """This worker's batches of a validation, and how many samples each counts for.
+
+    All workers have as many batches; together they go through `validation_batches` batches a worker, or
+    through all windows once where those are fewer.
+    """
+    each, passes = config.update_samples // config.accumulate, passes_of(config)
+    total = min(len(held_out), config.validation_batches * each)
+    batches, counts = [], []
+    for start in range(0, total, each):
+        block = range(start, min(start + each, total))
+        for part in shares(block, rank=rank(), workers=world_size(), passes=passes):
+            mine = part.samples or range(start, start + 1)  # a worker without any helps with the gathering
+            batches.append(held_out.samples(mine, among=block, per_step=each, drop_probability=0.0))
+            counts.append(len(part.samples))
+    return batches, counts
+
+
 def training_batches(
     dataset: LatentDataset, config: TrainConfig, *, start_step: int
 ) -> Iterator[LatentBatch]:

@@ -28,8 +28,9 @@ from syncflow.training.progress import Progress
 from syncflow.training.resume import check_settings, latest_state
 from syncflow.training.saver import Saver
 from syncflow.training.schedule import learning_rate, stage_adamw
-from syncflow.training.shares import batches_of, passes_of, training_batches, whitening_batches
+from syncflow.training.shares import held_out_batches, passes_of, training_batches, whitening_batches
 from syncflow.training.stages import STAGES, hold_in_bf16
+from syncflow.training.stall import StallWatch
 from syncflow.training.start import starting_model
 from syncflow.training.transfer import few_lengths, pin
 from syncflow.training.validation import Validation
@@ -118,7 +119,7 @@ def run_stage(
     saver = Saver(
         folder / "engine", parts, every=every, keep=keep, settings=settings, resumed=state, lock=lock
     )
-    with saver.naming_last_state():
+    with saver.naming_last_state(), StallWatch(folder / "stalled", minutes=config.stall_minutes) as stall:
         done = train(
             engine,
             noised_batches(dataset, config, objective, start_step=start_step, compiled=compiled),
@@ -133,6 +134,7 @@ def run_stage(
                 *callbacks,
                 *watch(objective),
                 saver,
+                stall,
             ],
             should_stop=stop.exists,
             rates=throughput_of(config, dataset),
@@ -219,17 +221,11 @@ def validation_of(
         if rank() == 0:
             print(f"no validation: {error}", flush=True)
         return []
-    each = config.update_samples // config.accumulate
-    batches = [
-        batch
-        for number in range(min(config.validation_batches, -(-len(held_out) // each)))
-        for batch in batches_of(
-            held_out, config, update=range(number * each, (number + 1) * each), drop_probability=0.0
-        )
-    ]
+    batches, counts = held_out_batches(held_out, config)
     if compiled:
         batches = [few_lengths(each, longest=config.model.video.max_text_tokens) for each in batches]
-    return [Validation(engine, batches, every=config.validate_every, reporters=reporters, fault=fault)]
+    every = config.validate_every
+    return [Validation(engine, batches, counts=counts, every=every, reporters=reporters, fault=fault)]
 
 
 def _untrained(model: DualDiT, trains: Sequence[str]) -> dict[str, Tensor]:

@@ -1,6 +1,6 @@
 """Loss on held-out samples, with noise and times that are the same at every validation."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Generic, TypeVar
 
 import torch
@@ -18,6 +18,10 @@ class Validation(Callback, Generic[B]):
 
     What it reports is named `validation/<metric>`. Each worker evaluates its own part of the batches.
 
+    Args:
+        counts: for how many samples each batch counts; None: all alike.
+        fault: names the samples of a batch whose loss is not finite.
+
     Raises:
         NotFiniteError: a loss is not finite; at all workers.
     """
@@ -29,11 +33,12 @@ class Validation(Callback, Generic[B]):
         *,
         every: int,
         reporters: Sequence[Callback],
+        counts: Sequence[int] | None = None,
         fault: Fault = loss_fault,
     ) -> None:
         assert batches, "nothing to validate on"
         self.engine, self.batches, self.every, self.reporters = engine, batches, every, reporters
-        self.fault = fault
+        self.fault, self.counts = fault, counts or [1] * len(batches)
         self.last: Mapping[str, float] = {}
         self.done = -1
 
@@ -49,19 +54,19 @@ class Validation(Callback, Generic[B]):
         reported = [self.engine.evaluate(batch) for batch in self.batches]
         if told := gathered(faults_of(zip(reported, self.batches, strict=True), self.fault)):
             raise NotFiniteError(f"step {step}: in validation, {told[0]}")
-        self.last, self.done = average(reported), step
+        self.last, self.done = average(reported, self.counts), step
         named = {f"validation/{name}": value for name, value in self.last.items()}
         for reporter in self.reporters:
             reporter.on_log(step, named)
 
 
-def average(reported) -> dict[str, float]:
-    """Means over batches and workers of those that have a metric. Collective."""
-    rows: list[Metrics] = list(reported)
+def average(reported: Iterable[Metrics], counts: Sequence[int] | None = None) -> dict[str, float]:
+    """Means over batches and workers of those that have a metric, each by its count. Collective."""
+    rows = list(reported)
     names = sorted({name for metrics in rows for name in metrics})
     values = torch.tensor(
         [[float(metrics.get(name, torch.nan)) for name in names] for metrics in rows], device=device()
     )
-    present = ~values.isnan()
-    sums, counts = all_sum(torch.stack([values.nan_to_num(0.0).sum(0), present.sum(0).float()])).tolist()
-    return {name: s / c for name, s, c in zip(names, sums, counts, strict=True) if c}
+    present = ~values.isnan() * torch.tensor(counts or [1] * len(rows), device=device()).unsqueeze(1).float()
+    total = all_sum(torch.stack([(values.nan_to_num(0.0) * present).sum(0), present.sum(0)]).double())
+    return {name: s / c for name, s, c in zip(names, *total.tolist(), strict=True) if c}
