@@ -22,7 +22,8 @@ def window_starts(
         span_s: first and last moment, in the file, with both picture and sound.
 
     Returns:
-        `config.count` starts, or all non-overlapping ones; none if not even one window fits.
+        `config.count` starts, no two alike, or as many as there are in a short clip; or all non-overlapping
+        ones; none if not even one window fits.
     """
     clip_end_s = span_s[1] if ref.duration_s is None else min(span_s[1], ref.start_s + ref.duration_s)
     first = max(0, math.ceil((span_s[0] - ref.start_s) * spec.fps - _ROUNDING))
@@ -33,11 +34,22 @@ def window_starts(
     if config.mode == "all":
         frames = list(range(first, last + 1, spec.num_frames))
     else:
-        frames = [first + _draw(ref, k, config.seed) % (last - first + 1) for k in range(config.count)]
+        frames = [first + offset for offset in _draws(ref, config, last - first + 1)]
     return [ref.start_s + frame / spec.fps for frame in frames]
 
 
-def _draw(ref: ClipRef, k: int, seed: int) -> int:
+def _draws(ref: ClipRef, config: WindowConfig, room: int) -> list[int]:
+    """`config.count` numbers below `room`, each once, in order of k; all of them when there are no more."""
+    drawn: dict[int, None] = {}
+    for k in range(min(config.count, room)):
+        again = 0
+        while (offset := _draw(ref, k, config.seed, again) % room) in drawn:
+            again += 1
+        drawn[offset] = None
+    return list(drawn)
+
+
+def _draw(ref: ClipRef, k: int, seed: int, again: int) -> int:
     """A uniform integer of 256 bits that depends on its key alone."""
-    key = "\0".join(("window", ref.dataset, ref.clip_id, str(k), str(seed)))
+    key = "\0".join(("window", ref.dataset, ref.clip_id, str(k), str(seed), *([str(again)] if again else [])))
     return int.from_bytes(hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest(), "little")

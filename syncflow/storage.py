@@ -59,6 +59,8 @@ class RemoteFile:
         return RemoteFile, (self.url,)
 
     def __truediv__(self, name: str) -> "RemoteFile":
+        if self.url.startswith(("http://", "https://")):  # there `?` and `#` would end the path
+            name = name.replace("?", "%3F").replace("#", "%23")
         return RemoteFile(f"{self.url}/{name}")
 
     @property
@@ -113,10 +115,12 @@ class RemoteFile:
         }
 
     def _filesystem(self) -> tuple[Any, str]:
-        from fsspec.core import url_to_fs
+        from fsspec import get_filesystem_class
+        from fsspec.core import split_protocol
 
-        try:
-            return url_to_fs(self.url)
+        try:  # the address is taken to the letter: `::` or `?` in a name chains nothing and asks for nothing
+            kind = get_filesystem_class(split_protocol(self.url)[0])
+            return kind(**kind._get_kwargs_from_urls(self.url)), kind._strip_protocol(self.url)
         except (ImportError, ValueError) as error:
             raise UserError(
                 f"{self.url}: no filesystem for this URL ({' '.join(str(error).split())[:200]}); install its "

@@ -20,6 +20,7 @@ PLAIN = (
     "hashing",
     "noise",
     "storage",
+    "printable",
     "text_config",
     "weight_files",
     "places",

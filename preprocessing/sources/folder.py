@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from preprocessing.sources.captions import read_captions
 from preprocessing.sources.config import SourceConfig
 from preprocessing.sources.media_files import media_files, require_folder
+from syncflow.printable import printable
 from syncflow.records import ClipRef
 
 DATASET = "folder"
@@ -15,7 +16,7 @@ def read_folder(config: SourceConfig) -> Iterator[tuple[str, ClipRef]]:
     root = require_folder(config.root, source=DATASET)
     captions = read_captions(config.captions)
     for name, file in media_files(root):
-        names = (name, name.removesuffix(file.suffix))
+        names = (name, name.removesuffix(file.suffix), printable(name))
         yield (
             f"{file}",
             ClipRef(

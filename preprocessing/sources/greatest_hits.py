@@ -101,14 +101,14 @@ def _read_index(config: SourceConfig) -> Indexed:
     """Columns video_id, duration_s (or duration_s_at_15fps) and, if need be, official_split."""
     indexed: Indexed = {}
     for line, row in read_csv_table(config.index) if config.index else ():
-        where, video = f"{config.index}, line {line}", str(row.get("video_id", ""))
+        where, video = f"{config.index}, line {line}", str(row.get("video_id", "")).strip()
         _check_video(video, where)
         if video in indexed:
             raise UserError(f"{where}: {video} comes twice; keep one")
-        text = str(row.get("duration_s", row.get("duration_s_at_15fps", "")))
+        text = str(row.get("duration_s", row.get("duration_s_at_15fps", ""))).strip()
         if not re.fullmatch(r"\d{1,6}(\.\d+)?", text):
             raise UserError(f"{where}: duration_s {text[:40]!r}; expected seconds")
-        indexed[video] = (float(text), str(row.get("official_split", "")), where)
+        indexed[video] = (float(text), str(row.get("official_split", "")).strip(), where)
     return indexed
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from preprocessing.sources.text_files import read_csv_table
 from preprocessing.sources.vggsound import clip_name, parse_name
 from syncflow.errors import UserError
+from syncflow.printable import printable
 
 
 def read_known_bad(path: Path | None) -> dict[str, str]:
@@ -21,5 +22,5 @@ def read_known_bad(path: Path | None) -> dict[str, str]:
             raise UserError(f"{path}, line {number}: expected clip and reason; got {sorted(row)}")
         key = parse_name(f"{clip}.mp4")
         name = re.sub(r"[^a-z0-9]+", "_", reason.lower()).strip("_")
-        found.setdefault(clip_name(*key) if key else clip, name)
+        found.setdefault(clip_name(*key) if key else printable(clip), name)
     return found

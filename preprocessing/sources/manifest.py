@@ -31,7 +31,7 @@ def read_manifest(config: SourceConfig) -> Iterator[tuple[str, ClipRef]]:
         where = f"{table}, line {line}"
         if not row.get("path"):
             raise UserError(f"{where}: no path; expected the columns {', '.join(COLUMNS)} (path at least)")
-        split = row.get("split") or "train"
+        split = str(row.get("split") or "").strip() or "train"
         if split not in ("train", "test"):
             raise UserError(f"{where}: split {str(split)[:40]!r}; expected train or test")
         clip_id = str(row.get("clip_id") or row["path"])
@@ -51,7 +51,7 @@ def read_manifest(config: SourceConfig) -> Iterator[tuple[str, ClipRef]]:
 
 
 def _seconds(value: Any, where: str, name: str) -> float | None:
-    if value is None or value == "":
+    if value is None or str(value).strip() == "":
         return None
     try:
         seconds = float(value)

@@ -2,7 +2,6 @@
 
 import dataclasses
 import os
-import posixpath
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from preprocessing.sources.manifest import read_manifest
 from preprocessing.sources.synthetic import read_synthetic
 from preprocessing.sources.vggsound import read_vggsound
 from syncflow.errors import UserError
+from syncflow.printable import printable
 from syncflow.records import ClipRef
 from syncflow.storage import Location, RemoteFile, location
 
@@ -25,7 +25,7 @@ READERS: dict[SourceKind, Callable[[SourceConfig], Iterator[tuple[str, ClipRef]]
     "folder": read_folder,
     "manifest": read_manifest,
 }
-LONGEST_ID = 255  # characters
+LONGEST_ID = 4096  # characters
 
 
 def read_source(config: SourceConfig) -> Iterator[ClipRef]:
@@ -45,7 +45,7 @@ def read_source(config: SourceConfig) -> Iterator[ClipRef]:
     known_bad = read_known_bad(config.known_bad)
     root = location(config.root)
     root = root if isinstance(root, RemoteFile) else Path(os.path.abspath(root))  # noqa: PTH100
-    for where, ref in READERS[config.kind](config):
+    for where, ref in map(_with_printable_id, READERS[config.kind](config)):
         _check_inside(ref.path, root, where)
         _check_id(ref.clip_id, where)
         if ref.clip_id in ids:
@@ -68,12 +68,15 @@ def read_source(config: SourceConfig) -> Iterator[ClipRef]:
         )
 
 
+def _with_printable_id(found: tuple[str, ClipRef]) -> tuple[str, ClipRef]:
+    where, ref = found
+    return where, dataclasses.replace(ref, clip_id=printable(ref.clip_id))
+
+
 def _check_id(clip_id: str, where: str) -> None:
     shown = f"{where}: id {clip_id[:60]!r}"
     if not 0 < len(clip_id) <= LONGEST_ID:
         raise UserError(f"{shown}: {len(clip_id)} characters; expected 1 to {LONGEST_ID}")
-    if not clip_id.isprintable():
-        raise UserError(f"{shown}: holds characters that cannot be printed; rename it")
     if ".." in clip_id.split("/"):
         raise UserError(f"{shown}: holds a step upwards (..); rename it")
 
@@ -85,6 +88,6 @@ def _check_inside(file: Location, root: Location, where: str) -> None:
         text = os.path.abspath(text) if "/.." in text else text  # noqa: PTH100
         inside = text.startswith(f"{root}/".replace("//", "/"))
     else:
-        inside = posixpath.normpath(file.url) == file.url.replace("://", ":/", 1) and "?" not in file.url
+        inside = file.url.startswith(f"{root}/") and ".." not in file.url.split("/")
     if not inside:
         raise UserError(f"{where}: {str(file)[:300]} lies outside {root}; set root to a folder that holds it")

@@ -1,4 +1,4 @@
-"""Index files as people keep them: BOM, CRLF and embedded newlines are normalised, the rest is refused."""
+"""Index files as people keep them: a BOM and any newlines are taken, values are left as they are."""
 
 import csv
 import gzip
@@ -16,7 +16,7 @@ MOST_BYTES = 2 << 30  # of an index, unpacked
 
 
 def read_text(path: Location) -> str:
-    """A UTF-8 file's text, without BOM and with plain newlines; `.gz` is unpacked.
+    """A UTF-8 file's text, without BOM; `.gz` is unpacked.
 
     Raises:
         UserError: no such file, too large, or not UTF-8 (with the line's number).
@@ -29,11 +29,10 @@ def read_text(path: Location) -> str:
     if len(data) > MOST_BYTES:
         raise UserError(f"{path}: over {MOST_BYTES >> 20} MiB; give a smaller index")
     try:
-        text = data.decode("utf-8-sig")
+        return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise UserError(f"{path}, line {line}: not UTF-8; save the file as UTF-8") from None
-    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _unpack(data: bytes) -> bytes:
@@ -44,18 +43,19 @@ def _unpack(data: bytes) -> bytes:
 
 def read_lines(path: Location) -> Iterator[tuple[int, str]]:
     """Line numbers from 1 and stripped lines; empty ones are left out."""
-    for number, line in enumerate(read_text(path).split("\n"), start=1):
+    text = read_text(path).replace("\r\n", "\n").replace("\r", "\n")
+    for number, line in enumerate(text.split("\n"), start=1):
         if line.strip():
             yield number, line.strip()
 
 
 def read_csv_rows(path: Location) -> Iterator[tuple[int, list[str]]]:
-    """The number of a row's last line, and its fields with embedded newlines made spaces."""
+    """The number of a row's last line, and its fields to the letter: some are names of files."""
     reader = csv.reader(io.StringIO(read_text(path), newline=""), strict=True)
     try:
         for row in reader:
             if row:
-                yield reader.line_num, [" ".join(field.split()) for field in row]
+                yield reader.line_num, row
     except csv.Error as error:
         raise UserError(f"{path}, line {reader.line_num}: not valid csv ({error}); quote the field") from None
 
@@ -65,7 +65,7 @@ def read_csv_table(path: Location) -> Iterator[tuple[int, dict[str, Any]]]:
     header: list[str] | None = None
     for number, row in read_csv_rows(path):
         if header is None:
-            header = row
+            header = [name.strip() for name in row]
         elif len(row) != len(header):
             raise UserError(f"{path}, line {number}: {len(row)} fields; expected {len(header)} as the header")
         else:

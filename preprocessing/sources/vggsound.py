@@ -65,7 +65,7 @@ def read_index(path: Path) -> Iterator[tuple[int, tuple[str, int, str, Split]]]:
         where = f"{path}, line {line}"
         if len(row) != 4:
             raise UserError(f"{where}: {len(row)} fields; expected ytid,start_s,label,split (quote commas)")
-        video, start, label, split = row
+        video, start, label, split = (" ".join(field.split()) for field in row)
         if not YOUTUBE_ID.fullmatch(video):
             raise UserError(f"{where}: id {video[:40]!r}; expected the 11 characters of a YouTube id")
         if not re.fullmatch(r"\d{1,6}", start):

@@ -1,5 +1,7 @@
 """Windows of a dataset decoded back to mp4, for the eye and the ear."""
 
+import hashlib
+
 import torch
 
 from syncflow.autoencoders.audio_vae import AudioVAE
@@ -40,6 +42,9 @@ def decode_entry(
 
 
 def file_name(entry: WindowEntry) -> str:
-    """A name for the mp4 of a window that no path separator or other odd sign is in."""
+    """A name for the mp4 of a window without separators or odd signs; windows that differ get others."""
     safe = "".join(sign if sign.isalnum() or sign in "-_." else "_" for sign in entry.clip_id)[:100]
-    return f"{safe.lstrip('.-') or 'clip'}-{entry.window}.mp4"
+    safe = safe.lstrip(".-") or "clip"
+    if safe != entry.clip_id:
+        safe += "-" + hashlib.sha256(entry.clip_id.encode("utf-8", "surrogatepass")).hexdigest()[:8]
+    return f"{safe}-{entry.window}.mp4"

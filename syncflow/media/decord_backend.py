@@ -64,6 +64,8 @@ def decord_frames(
 
 def _require_plain(path: Path, info: MediaInfo) -> None:
     problem = None
+    if not str(path).isascii() and any("\ud800" <= sign <= "\udfff" for sign in str(path)):
+        raise MediaError("unsupported", f"{path}: decord backend: a name that is no UTF-8; use ffmpeg")
     if not info.container.startswith(_CONTAINERS):
         problem = f"container {info.container!r} has no frame index"
     elif info.frame_times_s[0] < -1e-3:

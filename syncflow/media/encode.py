@@ -10,7 +10,7 @@ import numpy as np
 
 from syncflow.errors import UserError
 from syncflow.media.errors import MediaError
-from syncflow.media.process import ffmpeg_binary, last_line, run_command
+from syncflow.media.process import FILE, arguments, ffmpeg_binary, last_line, run_command
 
 _MEMORY_BYTES = 6 << 30
 
@@ -100,7 +100,7 @@ def _command(
     output = ffmpeg.output(
         picture,
         heard,
-        str(partial),
+        FILE,
         format="mp4",
         vcodec="libx264",
         pix_fmt="yuv420p",
@@ -119,4 +119,4 @@ def _command(
         **{"flags:v": "+bitexact", "flags:a": "+bitexact"},
     )
     options = ["-hide_banner", "-loglevel", "error", "-nostdin", "-filter_threads", "1"]
-    return [ffmpeg_binary(), *options, "-y", *ffmpeg.get_args(output)]
+    return [ffmpeg_binary(), *options, "-y", *arguments(output, partial)]

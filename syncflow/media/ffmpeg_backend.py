@@ -16,7 +16,7 @@ import ffmpeg
 import numpy as np
 
 from syncflow.media.probe import Limits, MediaInfo, ffmpeg_command, input_options, refusal
-from syncflow.media.process import Finished, run_command
+from syncflow.media.process import FILE, Finished, arguments, run_command
 from syncflow.media.selection import keep_expression
 from syncflow.media.spans import Span
 from syncflow.records import ClipSpec
@@ -71,7 +71,7 @@ def decode_span(
         MediaError: undecodable, hdr, timeout, out_of_memory, too_large.
     """
     outputs: list[Any] = []
-    inputs = _inputs(path, span, limits, video=video, audio=audio)
+    inputs = _inputs(span, limits, video=video, audio=audio)
     with contextlib.ExitStack() as stack:
         pipes = _Pipes(stack)
         if video:
@@ -83,7 +83,7 @@ def decode_span(
         merged = ffmpeg.merge_outputs(*outputs) if len(outputs) > 1 else outputs[0]
         span_s = span.start_s + span.num_frames / spec.fps - min(inputs)
         done = pipes.run(
-            [*ffmpeg_command(loglevel="level+warning"), *ffmpeg.get_args(merged)],
+            [*ffmpeg_command(loglevel="level+warning"), *arguments(merged, path)],
             timeout_s=timeout_s + span_s,
             memory_bytes=limits.memory_bytes,
         )
@@ -139,17 +139,17 @@ class _Pipes:
         self.reads, self.writes = [], []
 
 
-def _inputs(path: Path, span: Span, limits: Limits, *, video: bool, audio: bool) -> dict[float, Any]:
+def _inputs(span: Span, limits: Limits, *, video: bool, audio: bool) -> dict[float, Any]:
     seeks = {span.picture_seek_s} if video else set()
     seeks |= {span.sound_seek_s} if audio else set()
-    return {seek_s: _input(path, seek_s, limits) for seek_s in seeks}
+    return {seek_s: _input(seek_s, limits) for seek_s in seeks}
 
 
-def _input(path: Path, seek_s: float, limits: Limits) -> Any:
+def _input(seek_s: float, limits: Limits) -> Any:
     options = input_options(limits)
     if seek_s > 0:  # all from the keyframe before: the frame on show at the start may be an old one
         options |= {"ss": f"{seek_s:.6f}", "noaccurate_seek": None}
-    return ffmpeg.input(str(path), **options)
+    return ffmpeg.input(FILE, **options)
 
 
 def _video_output(source: Any, pipes: _Pipes, *, span: Span, info: MediaInfo, spec: ClipSpec) -> Any:
@@ -248,11 +248,11 @@ def _corrupt_times(
     path: Path, span: Span, *, info: MediaInfo, timeout_s: float, limits: Limits
 ) -> np.ndarray:
     """Times in the file of the frames that the decoder calls corrupt, from its messages in order."""
-    source = _input(path, span.picture_seek_s, limits)
+    source = _input(span.picture_seek_s, limits)
     end_s = span.start_s - span.picture_seek_s + 60.0
     output = ffmpeg.output(source["V:0"], "pipe:1", format="null", fps_mode="passthrough", t=f"{end_s:.3f}")
     done = run_command(
-        [*ffmpeg_command(loglevel="repeat+info"), "-debug_ts", *ffmpeg.get_args(output)],
+        [*ffmpeg_command(loglevel="repeat+info"), "-debug_ts", *arguments(output, path)],
         timeout_s=timeout_s,
         memory_bytes=limits.memory_bytes,
         message_bytes=_LOG_BYTES,

@@ -16,7 +16,7 @@ import ffmpeg
 
 from syncflow.media.edit_list import edit_parts
 from syncflow.media.errors import MediaError
-from syncflow.media.process import Finished, ffmpeg_binary, last_line, run_command
+from syncflow.media.process import FILE, Finished, arguments, ffmpeg_binary, last_line, run_command
 from syncflow.media.stream_text import StreamText, read_stream_text
 
 DEMUXERS = "mov,matroska,avi,mpegts,mpeg,flv,ogg,asf,mxf,wav,mp3,flac"  # that we open; no playlists
@@ -140,10 +140,10 @@ def probe(path: Path, *, timeout_s: float = 30.0, limits: Limits | None = None) 
     """
     limits = limits or Limits()
     real = checked_path(path)
-    source = ffmpeg.input(str(real), **input_options(limits))
+    source = ffmpeg.input(FILE, **input_options(limits))
     output = ffmpeg.output(source["V:0?"], source["a:0?"], "pipe:1", format="framecrc", codec="copy")
     done = run_command(
-        [*ffmpeg_command(loglevel="info"), *ffmpeg.get_args(output)],
+        [*ffmpeg_command(loglevel="info"), *arguments(output, real)],
         timeout_s=timeout_s,
         memory_bytes=limits.memory_bytes,
         output_bytes=(_LINE_BYTES,),

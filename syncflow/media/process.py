@@ -16,7 +16,8 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from typing import IO
+from pathlib import Path
+from typing import IO, Any
 
 from syncflow.media.errors import MediaError
 
@@ -43,6 +44,16 @@ def decoder_version(backend: str) -> str:
     if backend == "decord":
         names.append(f"decord {importlib.metadata.version('decord')}")
     return ", ".join(names)
+
+
+FILE = "<file>"  # stands for the path in a command being built: ffmpeg-python takes no name that is no UTF-8
+
+
+def arguments(output: Any, path: Path) -> list[str]:
+    """ffmpeg's arguments for an output built by ffmpeg-python, in which `FILE` is `path`."""
+    import ffmpeg
+
+    return [str(path) if argument == FILE else argument for argument in ffmpeg.get_args(output)]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -66,3 +66,18 @@ def test_a_clip_without_room_has_no_window(length: float) -> None:
 
 def test_an_end_that_misses_by_rounding_counts() -> None:
     assert window_starts(ref(), span_s=(0, 1.98), spec=SPEC, config=WindowConfig()) == [0]
+
+
+def test_a_short_clip_gives_each_of_its_windows_once() -> None:
+    config = WindowConfig(count=5)
+    assert window_starts(ref(), span_s=(0, 2.0), spec=SPEC, config=config) == [0]
+    assert sorted(window_starts(ref(), span_s=(0, 2.125), spec=SPEC, config=config)) == [0, 1 / 16, 2 / 16]
+
+
+@given(clip_id=st.text(max_size=5), count=st.integers(1, 60), room=st.integers(1, 60))
+def test_no_window_is_drawn_twice(clip_id, count, room) -> None:
+    span = (0.0, SPEC.seconds + (room - 1) / SPEC.fps)
+    starts = window_starts(ref(clip_id), span_s=span, spec=SPEC, config=WindowConfig(count=count))
+    assert len(set(starts)) == len(starts) == min(count, room)
+    fewer = window_starts(ref(clip_id), span_s=span, spec=SPEC, config=WindowConfig(count=max(1, count // 2)))
+    assert starts[: len(fewer)] == fewer

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from syncflow.data.parquet.shards import footer_of, open_table, read_table, write_table
 from syncflow.hashing import file_sha256, settings_sha256
+from syncflow.printable import storable
 
 Kind = Literal["accepted", "rejected", "failed"]
 ClipKey = tuple[str, str]  # dataset, clip id
@@ -53,7 +54,11 @@ LEDGER_SCHEMA = pa.schema(
 
 def write_ledger(path: Path, rows: Sequence[LedgerRow], *, files: Mapping[str, str]) -> None:
     """Commit a shard: its rows, and the sha256 of the files (relative path -> hash) that they stand for."""
-    table = pa.Table.from_pylist([dataclasses.asdict(row) for row in rows], schema=LEDGER_SCHEMA)
+    values = [
+        {name: storable(value) if isinstance(value, str) else value for name, value in vars(row).items()}
+        for row in rows
+    ]
+    table = pa.Table.from_pylist(values, schema=LEDGER_SCHEMA)
     write_table(table, path, footer={"files": dict(files)}, rows_per_group=max(1, len(rows)))
 
 
