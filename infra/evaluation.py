@@ -10,9 +10,12 @@ from rich.console import Console
 from rich.markdown import Markdown
 from rich.progress import Progress
 
+from infra.metrics import measure_systems, print_plan
 from infra.tracking import client, close_run, flatten, open_run, plain_name, run_that_made
 from syncflow.config import dump_config, settings_of
 from syncflow.errors import UserError
+from syncflow.evaluation.comparison import Comparison
+from syncflow.evaluation.comparison_table import FILES, logged
 from syncflow.evaluation.over_checkpoints import mean_markdown, mean_over, write_mean
 from syncflow.evaluation.report import write_scores, write_summary
 from syncflow.evaluation.suite import ClipScore, SystemSummary, list_clips, score_clips, summarise
@@ -33,6 +36,8 @@ def evaluate(config: EvaluateConfig) -> int:
         system: list_clips(folder, split=config.split)
         for system, folder in zip(systems, config.clips, strict=True)
     }
+    if config.plan:
+        return print_plan(config, listed)
     scores: dict[str, list[ClipScore]] = {}
     with Progress() as progress:
         task = progress.add_task("scoring", total=sum(map(len, listed.values())))
@@ -60,10 +65,12 @@ def evaluate(config: EvaluateConfig) -> int:
             stream.write("\n" + mean_markdown(config.mean_as, figures))
     dump_config(config, config.output / "resolved.yaml")
     Console().print(Markdown(page.read_text(encoding="utf-8")))
+    comparison = measure_systems(config, listed) if config.metrics.names else None
     if config.tracking:
-        track(config, summaries)
+        track(config, summaries, comparison)
     print(f"scores in {config.output}")
-    return 3 if any(summary.failed for summary in summaries) else 0
+    failed = any(summary.failed for summary in summaries) or (comparison and comparison.failures)
+    return 3 if failed else 0
 
 
 def lineage(folders: Sequence[Path]) -> dict[str, str]:
@@ -97,7 +104,9 @@ def _best_of(folder: Path) -> int:
     return int(made.settings.get("best_of", 1)) if made else 1
 
 
-def track(config: EvaluateConfig, summaries: Sequence[SystemSummary]) -> None:
+def track(
+    config: EvaluateConfig, summaries: Sequence[SystemSummary], comparison: Comparison | None = None
+) -> None:
     """Every finite figure as `<system>/<figure>` in a child run of the pipeline's, and the files.
 
     Another protocol, other folders or clips of other weights are another run.
@@ -125,7 +134,10 @@ def track(config: EvaluateConfig, summaries: Sequence[SystemSummary]) -> None:
         store.log_metric(run.run_id, name, each.mean)
         if math.isfinite(each.deviation):
             store.log_metric(run.run_id, f"{name}_deviation", each.deviation)
-    for name in ("summary.md", "summary.csv", "scores.csv", "mean.csv", "resolved.yaml"):
+    for name, value in (logged(comparison) if comparison else {}).items():
+        store.log_metric(run.run_id, plain_name(name), value)
+    files = ("summary.md", "summary.csv", "scores.csv", "mean.csv", "resolved.yaml")
+    for name in (*files, *(FILES if comparison else ())):
         if not (config.output / name).is_file():
             continue
         store.log_artifact(run.run_id, str(config.output / name), artifact_path="scores")

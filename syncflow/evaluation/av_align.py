@@ -38,6 +38,7 @@ class Alignment:
     """AV-Align of one clip; `score` is NaN where neither sound nor video has a peak."""
 
     score: float
+    matches: int
     audio_peaks_s: np.ndarray
     video_peaks_s: np.ndarray
 
@@ -56,17 +57,23 @@ def av_align(
     """
     onsets = onset_times(audio, sample_rate)
     peaks = flow_peaks(flow_magnitude(frames), fps, variant=variant)
-    if not len(onsets) and not len(peaks):
-        return Alignment(score=float("nan"), audio_peaks_s=onsets, video_peaks_s=peaks)
     matches, used = 0, np.zeros(len(peaks), dtype=bool)
     for onset in onsets:
         near = np.flatnonzero((np.abs(peaks - onset) < 1.0 / fps) & ~used)
         if len(near):
             matches += 1
             used[near[0]] = variant == "tempotokens"
-    union = len(onsets) + len(peaks) - matches
-    score = matches / (union + 1e-6 if variant == "javisbench" else union)
-    return Alignment(score=score, audio_peaks_s=onsets, video_peaks_s=peaks)
+    score = float(intersection_over_union(np.array([matches, len(onsets), len(peaks)]), variant=variant))
+    return Alignment(score=score, matches=matches, audio_peaks_s=onsets, video_peaks_s=peaks)
+
+
+def intersection_over_union(counts: np.ndarray, *, variant: Variant = "tempotokens") -> np.ndarray:
+    """Matches, audio peaks and video peaks `... 3` -> scores `...`; NaN where there is no peak at all."""
+    matches, audio, video = np.moveaxis(np.asarray(counts, dtype=np.float64), -1, 0)
+    union = audio + video - matches
+    with np.errstate(invalid="ignore", divide="ignore"):
+        scores = matches / (union + (1e-6 if variant == "javisbench" else 0.0))
+    return np.where(audio + video > 0, scores, np.nan)
 
 
 def flow_magnitude(frames: np.ndarray) -> np.ndarray:

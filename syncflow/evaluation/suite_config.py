@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from syncflow.config import Config, Role
+from syncflow.evaluation.metrics_config import MetricsConfig
 from syncflow.places import StoreUri, store_of
 from syncflow.records import ClipSpec
 
@@ -27,6 +28,10 @@ class EvaluateConfig(Config):
     Empty: no mean. Example: SyncFlow-GH."""
     clip: ClipSpec = ClipSpec()
     """What is read of each clip: its first window."""
+    metrics: MetricsConfig = MetricsConfig()
+    """Learned metrics, beside the sync score."""
+    plan: Annotated[bool, Role.WORK] = False
+    """Only tell what the metrics would take: missing weights, clips to compute, time and memory."""
     tolerance_s: float = Field(default=0.1, gt=0, le=1)
     """Largest distance at which a sound and a motion peak match, seconds."""
     tracking_uri: Annotated[StoreUri, Role.WORK] = ""

@@ -6,7 +6,7 @@ from typing import Any, Literal, Protocol
 
 import numpy as np
 
-Modality = Literal["audio", "video", "text"]
+Modality = Literal["audio", "video", "audio_video", "text"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -73,6 +73,17 @@ def _mmd(
     drawn = weights or (np.zeros((0, len(x))), np.zeros((0, len(y))))
     u = np.vstack([np.ones((1, len(x))), drawn[0]])  # draw clip
     v = np.vstack([np.ones((1, len(y))), drawn[1]])
+    with np.errstate(invalid="ignore"):  # a draw that holds one clip only has no pairs: NaN
+        return _mmd_of_draws(x, y, u, v, kernel)
+
+
+def _mmd_of_draws(
+    x: np.ndarray,
+    y: np.ndarray,
+    u: np.ndarray,
+    v: np.ndarray,
+    kernel: Callable[[np.ndarray, np.ndarray], np.ndarray],
+) -> np.ndarray:
     within_x = _weighted_sum(x, x, u, u, kernel, same=True) / (u.sum(1) ** 2 - np.square(u).sum(1))
     within_y = _weighted_sum(y, y, v, v, kernel, same=True) / (v.sum(1) ** 2 - np.square(v).sum(1))
     across = _weighted_sum(x, y, u, v, kernel, same=False) / (u.sum(1) * v.sum(1))

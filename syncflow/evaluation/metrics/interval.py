@@ -45,6 +45,9 @@ def centred_interval(value: float, resampled: np.ndarray) -> Estimate:
     Clips that are drawn twice raise a Frechet distance in every draw; that shift is no uncertainty, so the
     draws' own mean is taken off.
     """
+    resampled = resampled[np.isfinite(resampled)]
+    if not len(resampled):
+        return Estimate(value=value)
     low, high = np.percentile(resampled - resampled.mean(), LEVELS)
     return Estimate(value=value, low=value + float(low), high=value + float(high))
 

@@ -1,0 +1,31 @@
+"""Settings of the learned metrics of `pipelines/evaluate.py`."""
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from syncflow.config import Config, Role
+from syncflow.evaluation.backbone_config import BackboneConfig
+
+
+class MetricsConfig(Config):
+    """Which metrics, against which real clips."""
+
+    names: tuple[str, ...] = ()
+    """Metrics and groups of them: `open` (the backbones of pipelines/fetch_backbones.py), `paper`, `all`, or
+    single ones as fad, fvd, kl_panns, clap. None: only the sync score."""
+    reference: Path | None = None
+    """Folder of real clips. A generated clip is paired with the one whose id its manifest's `video` names, or
+    that has its own id."""
+    evaluation_set: Path | None = None
+    """Table that pipelines/make_evaluation_set.py wrote (id, prompt, video, start_s), in place of
+    `reference`; a system's row k was made for its row k."""
+    max_failed: int = Field(default=0, ge=0)
+    """Most clips of a system that may have failed; with more its numbers are withheld."""
+    features: Annotated[Path | None, Role.WORK] = None
+    """Folder of the clips' features, found again by later runs; empty: `features` in `output`."""
+    backbones: BackboneConfig = BackboneConfig()
+    """The networks, their folder and preprocessing."""
+    compare_with: tuple[Path, ...] = ()
+    """Output folders of earlier evaluations whose rows join the table, if their protocol is the same."""
