@@ -1,0 +1,31 @@
+"""List a source's test clips as an evaluation set: id, prompt, video and start of each."""
+
+from pathlib import Path
+
+from preprocessing.sources.evaluation_set_config import EvaluationSetConfig
+from syncflow.command_line import parse_arguments, run
+
+
+def main() -> int:
+    config = parse_arguments(EvaluationSetConfig, description=__doc__ or "")
+
+    from preprocessing.sources.read import read_source
+    from syncflow.evaluation.evaluation_set import write_evaluation_set
+    from syncflow.evaluation.extraction import ClipFile
+
+    listed = (ref for ref in read_source(config.source) if ref.split == "test" and not ref.known_bad)
+    clips = (
+        ClipFile(
+            id=ref.clip_id,
+            path=Path(str(ref.path)),
+            start_s=ref.start_s,
+            prompt=ref.caption or ref.label,
+        )
+        for ref in listed
+    )
+    print(f"{config.output}: {write_evaluation_set(config.output, clips)} clips")
+    return 0
+
+
+if __name__ == "__main__":
+    run(main)

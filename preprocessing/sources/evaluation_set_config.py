@@ -1,0 +1,15 @@
+"""Settings of `pipelines/make_evaluation_set.py`."""
+
+from pathlib import Path
+
+from preprocessing.sources.config import SourceConfig
+from syncflow.config import Config
+
+
+class EvaluationSetConfig(Config):
+    """The test clips of a source, as a table that generation and evaluation take."""
+
+    source: SourceConfig
+    """Where the clips come from; of its clips those of the test split are listed."""
+    output: Path
+    """The table: a csv file with the columns id, prompt, video, start_s."""
