@@ -6,9 +6,11 @@ Everything runs on the meta device: shapes without numbers, so the large model n
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields
 from functools import cache
-from typing import Literal
+from typing import Any, Literal
 
 import torch
+import torch.nn.functional as F
+from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from syncflow.model.config import DualDiTConfig, SampleShape
@@ -19,7 +21,6 @@ Modality = Literal["video", "audio"]
 PARTS = ("video_tower", "adaptors", "audio_tower")
 
 BF16, FP32 = 2, 4  # bytes
-OPTIMIZER_BYTES = 3 * FP32  # a trained parameter's float32 copy and its two Adam moments
 REDUCE_BUCKET = 500_000_000  # numbers that DeepSpeed reduces at a time (its default)
 
 
@@ -31,7 +32,7 @@ class StageCost:
     total: int  # FLOP, forward and backward
     trained: int  # parameters
     frozen: int  # parameters
-    activations: int  # bytes that the backward pass needs, in float32; attention maps among them
+    activations: int  # bytes that the backward pass needs, in float32; fused attention keeps no maps
 
 
 def meta_model(config: DualDiTConfig) -> DualDiT:
@@ -72,8 +73,10 @@ def stage_cost(
             kept[storage._cdata] = storage
         return tensor
 
-    with total:
-        with forward, torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor), _FusedAttention():
+        _forward(model, sample, scores, audio_draws)
+    with total:  # of plain attention: what fused attention computes twice is none of the model's work
+        with forward:
             velocity = _forward(model, sample, scores, audio_draws)
         losses = [getattr(velocity, modality).square().mean() for modality in scores]
         if trains:
@@ -137,18 +140,45 @@ def output_shapes(model: DualDiT, sample: SampleShape) -> Mapping[str, list[int]
     }
 
 
-def state_bytes(*, trained: int, frozen: int, workers: int, zero: Literal[0, 1, 2, 3]) -> int:
-    """Bytes a worker holds for weights, gradients and Adam in mixed precision, activations aside.
+def state_bytes(
+    *,
+    trained: int,
+    frozen: int,
+    workers: int,
+    zero: Literal[0, 1, 2, 3],
+    in_bf16: int = 0,
+    average: bool = False,
+) -> int:
+    """Bytes a worker holds for weights, gradients and Adam, activations aside, as the engines hold them.
 
-    bf16 weights and gradients; float32 weights and moments. ZeRO 1 shares the optimiser's states
-    among the workers, 2 the gradients too, 3 the weights too (the frozen ones are not the engine's
-    and stay whole); each has one bucket of gradients in flight.
+    Weights, gradients and moments are float32. ZeRO 1 to 3 update a copy of their share of the weights and
+    reduce gradients in buckets: 1 shares the optimizer's states among the workers, 2 the gradients too, 3 the
+    weights too (the frozen ones are not the engine's and stay whole).
+
+    Args:
+        in_bf16: how many of the frozen parameters are held in bfloat16.
+        average: whether there is a moving average; each worker holds its share of it.
     """
-    optimizer = trained * OPTIMIZER_BYTES / (workers if zero >= 1 else 1)
-    gradients = trained * BF16 / (workers if zero >= 2 else 1)
-    weights = trained * BF16 / (workers if zero >= 3 else 1) + frozen * BF16
-    bucket = min(REDUCE_BUCKET, trained) * BF16 if zero >= 1 else 0
-    return round(optimizer + gradients + weights + bucket)
+    weights = trained / (workers if zero == 3 else 1) + (trained / workers if zero else 0)
+    gradients = trained / (workers if zero >= 2 else 1)
+    moments = 2 * trained / (workers if zero else 1)
+    shared = trained / workers if average else 0
+    bucket = min(REDUCE_BUCKET, trained) if zero else 0
+    others = FP32 * (frozen - in_bf16) + BF16 * in_bf16
+    return round(FP32 * (weights + gradients + moments + shared + bucket) + others)
+
+
+class _FusedAttention(TorchFunctionMode):
+    """Attention as a GPU computes it, which keeps no maps for the backward pass; on `meta` torch would."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func is not F.scaled_dot_product_attention:
+            return func(*args, **kwargs)
+        query, key, value = args
+        mask = kwargs.get("attn_mask")
+        bias = None if mask is None else mask.to(query.dtype)
+        return torch.ops.aten._scaled_dot_product_efficient_attention(query, key, value, bias, True)[0]
 
 
 def _forward(

@@ -83,8 +83,8 @@ class MachineConfig(Config):
     """Peak rate of bfloat16 matrix products, TFLOP/s; 0: known by the name."""
     memory_gib: Annotated[float, Role.WORK] = Field(default=80, gt=0)
     """Memory of one, GiB."""
-    mfu: Annotated[float, Role.WORK] = Field(default=0.3, gt=0, le=1)
-    """Share of the peak rate that training is expected to reach."""
+    mfu: Annotated[float, Role.WORK] = Field(default=0.0, ge=0, le=1)
+    """Share of the peak rate that training is expected to reach; 0: what was measured for the stage."""
 
 
 class CheckpointConfig(Config):

@@ -9,7 +9,7 @@ import torch
 from syncflow.data.batches import LatentDataset
 from syncflow.model.config import DualDiTConfig, SampleShape
 from syncflow.model.cost import deep_stage_cost
-from syncflow.training.config import TrainConfig
+from syncflow.training.config import StageName, TrainConfig
 from syncflow.training.distributed import device, rank, world_size
 from syncflow.training.stages import STAGES, Stage
 
@@ -24,6 +24,8 @@ PEAK_TFLOPS = {  # bfloat16 matrix products without sparsity, by a part of the d
     "A10G": 70.0,
     "RTX 4090": 165.0,
 }
+MEASURED = " (measured on one GPU, November 2026)"
+MEASURED_MFU: dict[StageName, float] = {"video": 0.20, "audio": 0.13, "joint": 0.11}  # docs/performance.md
 Rates = Callable[[float], Mapping[str, float]]
 
 

@@ -9,9 +9,16 @@ from rich.table import Table
 from syncflow.data.batches import LatentDataset
 from syncflow.errors import UserError
 from syncflow.model.config import SampleShape
-from syncflow.model.cost import REDUCE_BUCKET, StageCost, deep_stage_cost
+from syncflow.model.cost import StageCost, deep_stage_cost, state_bytes
 from syncflow.training.config import TrainConfig
-from syncflow.training.machine import PEAK_TFLOPS, peak_tflops, sample_shape, tokens_of
+from syncflow.training.machine import (
+    MEASURED,
+    MEASURED_MFU,
+    PEAK_TFLOPS,
+    peak_tflops,
+    sample_shape,
+    tokens_of,
+)
 from syncflow.training.stages import STAGES
 
 FP16, FP32, GIB = 2, 4, 1 << 30  # bytes
@@ -28,8 +35,9 @@ class Plan:
     update_flop: float
     tokens: int  # a sample
     states: dict[Zero, float]  # weights, gradients, moments, moving average, by ZeRO stage
-    activations: float  # of a forward pass, about; attention maps among them, which fused attention spares
+    activations: float  # of a forward pass, about
     peak: float  # FLOP/s of a worker
+    mfu: float  # share of it that training is taken to reach
     step_seconds: float
     hours: float
     epochs: float  # 0: no dataset is there yet
@@ -55,8 +63,11 @@ def make_plan(config: TrainConfig) -> Plan:
     sample = sample_shape(dataset) if dataset else SampleShape(text_tokens=config.model.video.max_text_tokens)
     cost = deep_stage_cost(config.model, sample, trains=stage.trains, scores=stage.scores, audio_draws=draws)  # type: ignore[arg-type]
     flop = float(cost.total) * config.update_samples
-    again = cost.forward * config.update_samples if config.engine.gradient_checkpointing else 0
-    seconds = (flop + again) / (config.workers * peak * machine.mfu)
+    again = 0.0
+    if config.engine.gradient_checkpointing:  # the forward of what trains, half of its backward
+        again = (cost.total - cost.forward) / 2 * config.update_samples
+    mfu = machine.mfu or MEASURED_MFU[config.stage]
+    seconds = (flop + again) / (config.workers * peak * mfu)
     t, h, w = sample.video_latents
     latents = t * h * w * config.model.video.in_channels
     latents += sample.audio_latents * config.model.audio.latent_dim
@@ -69,6 +80,7 @@ def make_plan(config: TrainConfig) -> Plan:
         states={zero: states_in_memory(cost, config, zero=zero) for zero in (0, 1, 2, 3)},
         activations=activations(cost, config, sample) * config.batch_size,
         peak=peak,
+        mfu=mfu,
         step_seconds=seconds,
         hours=seconds * config.steps / 3600,
         epochs=config.steps * config.update_samples / len(dataset) if dataset else 0.0,
@@ -79,17 +91,15 @@ def make_plan(config: TrainConfig) -> Plan:
 
 
 def states_in_memory(cost: StageCost, config: TrainConfig, *, zero: Zero) -> float:
-    """Bytes a worker holds besides activations. All is float32, as the engines hold it.
-
-    ZeRO 1 to 3 update a copy of their own share of the weights, and reduce gradients in buckets.
-    """
-    each, workers = FP32 * cost.trained, config.workers
-    weights = each / (workers if zero == 3 else 1) + (each / workers if zero else 0)
-    gradients = each / (workers if zero >= 2 else 1)
-    moments = 2 * each / (workers if zero else 1)
-    average = each / workers if config.ema_decay else 0
-    bucket = FP32 * min(REDUCE_BUCKET, cost.trained) if zero else 0
-    return weights + gradients + moments + average + bucket + FP32 * cost.frozen
+    """Bytes a worker holds besides activations; under bf16 the frozen video tower of stage audio is half."""
+    return state_bytes(
+        trained=cost.trained,
+        frozen=cost.frozen,
+        workers=config.workers,
+        zero=zero,
+        in_bf16=cost.frozen if config.stage == "audio" and config.engine.bf16 else 0,
+        average=bool(config.ema_decay),
+    )
 
 
 def activations(cost: StageCost, config: TrainConfig, sample: SampleShape) -> float:
@@ -116,8 +126,8 @@ def show(plan: Plan, config: TrainConfig, console: Console) -> None:
         "an update": f"{plan.update_samples} samples = {config.batch_size} x {config.workers} workers"
         f" x {config.accumulate} passes, {plan.update_flop / 1e12:,.3g} TFLOP",
         "FLOPs of a sample": f"{cost.forward / 1e12:.3g} TFLOP forward, {cost.total / 1e12:.3g} in all",
-        "a step": f"{plan.step_seconds:.3g} s at MFU {machine.mfu:g} of {plan.peak / 1e12:g} TFLOP/s "
-        f"({machine.gpu}), without waiting for data or other workers",
+        "a step": f"{plan.step_seconds:.3g} s at MFU {plan.mfu:g}{'' if machine.mfu else MEASURED} of "
+        f"{plan.peak / 1e12:g} TFLOP/s ({machine.gpu}), without waiting for data or other workers",
         "all steps": f"{plan.hours:,.3g} h, {plan.hours * config.workers:,.3g} GPU hours",
         "passes over the data": f"{plan.epochs:.3g}" if plan.epochs else "",
         "data rate": f"{plan.bytes_a_sample / 1e6:.3g} MB a sample, "

@@ -39,16 +39,30 @@ def test_counted_parameters_are_those_of_a_real_model(tools):
     )
 
 
-def test_states_are_sixteen_bytes_a_trained_parameter_shared_ever_more():
+def test_states_are_float32_as_the_engines_hold_them_and_shared_ever_more():
     sizes = {"trained": 1_000_000_000, "frozen": 500_000_000, "workers": 4}
     found = [cost.state_bytes(**sizes, zero=zero) / 1e9 for zero in (0, 1, 2, 3)]
-    frozen, bucket = 1, 1  # both in bf16; the bucket is half of the trained numbers
+    frozen, bucket = 2, 2  # the bucket is half of the trained numbers
     assert found == [
-        frozen + 2 + 2 + 12,
-        frozen + 2 + 2 + 3 + bucket,
-        frozen + 2 + 0.5 + 3 + bucket,
-        frozen + 0.5 + 0.5 + 3 + bucket,
+        frozen + 4 + 4 + 8,
+        frozen + 4 + 1 + 4 + 2 + bucket,
+        frozen + 4 + 1 + 1 + 2 + bucket,
+        frozen + 1 + 1 + 1 + 2 + bucket,
     ]
+    held = cost.state_bytes(**sizes, zero=0, in_bf16=500_000_000, average=True) / 1e9
+    assert held == 1 + 4 + 4 + 8 + 1
+
+
+def test_attention_maps_are_not_among_the_activations(tools):
+    """Twice the spatial tokens would be four times the maps; what is kept grows with the tokens alone."""
+    sizes = [SampleShape(video_latents=(9, rows, 32), text_tokens=6) for rows in (32, 64)]
+    stage = STAGES["video"]
+    one, two = (
+        cost.deep_stage_cost(tools.settings(), size, trains=stage.trains, scores=stage.scores)
+        for size in sizes
+    )
+    assert two.activations < 2.05 * one.activations
+    assert two.total > 2.2 * one.total  # the maps' products are counted
 
 
 @pytest.mark.parametrize(("form", "tflop"), [("frame", (13.7, 4.9, 14.1)), ("spatial", (13.7, 9.8, 19.0))])

@@ -25,7 +25,8 @@ def test_a_deep_models_cost_follows_from_one_and_two_layers(stage: str, settings
 
 
 def test_the_plan_of_a_stage_is_its_own_arithmetic(settings) -> None:
-    config = settings("audio", workers=4, batch_size=2, accumulate=3, steps=100, machine={"gpu": "A100"})
+    machine = {"gpu": "A100", "mfu": 0.3}
+    config = settings("audio", workers=4, batch_size=2, accumulate=3, steps=100, machine=machine)
     plan = make_plan(config)
     assert plan.update_samples == 24 and plan.update_flop == 24 * plan.cost.total
     assert plan.step_seconds == pytest.approx(plan.update_flop / (4 * 312e12 * 0.3))
