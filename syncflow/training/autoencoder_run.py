@@ -15,7 +15,7 @@ from syncflow.autoencoders.loading import load_vae, load_video_vae
 from syncflow.autoencoders.video_vae import VideoVAE
 from syncflow.config import dump_config, settings_of
 from syncflow.errors import UserError
-from syncflow.hashing import file_sha256
+from syncflow.hashing import file_sha256, tensors_sha256
 from syncflow.noise import keyed_generator
 from syncflow.training.adversarial import adversarial_engine
 from syncflow.training.autoencoder_config import AutoencoderTrainConfig
@@ -62,12 +62,18 @@ def train_autoencoder(
     average = MovingAverage(engine, decay=config.ema_decay)
     parts = [engine, average]
     settings = compared_settings(config, windows)
+    # what is drawn from the seed follows from it
+    settings["first_weights"] = tensors_sha256(vae.state_dict()) if config.initialise_from else ""
     state = latest_state(config.output / "engine")
     if state is not None:
         source = str(state.folder)
         free = () if config.optimizer.decay != "none" or part_starts(config) else ("steps",)
         allowed = (*config.allow_change, *free)
-        check_settings(state.manifest["settings"], settings, allowed=allowed, source=source)
+        saved = {
+            "first_weights": settings["first_weights"],
+            **state.manifest["settings"],
+        }  # not in early states
+        check_settings(saved, settings, allowed=allowed, source=source)
         if state.step > config.steps:
             raise UserError(f"steps {config.steps}: {source} is already beyond; ask for {state.step} or more")
         for part in parts:

@@ -20,6 +20,7 @@ from syncflow.training.autoencoder_objective import Segments, VideoObjective
 from syncflow.training.autoencoder_run import build_engine, build_vae, train_autoencoder
 from syncflow.training.decode_windows import decoded_windows
 from syncflow.training.loop import Callback
+from syncflow.training.resume import saved_steps
 from tests.autoencoder_case import small_config, write_clips
 
 
@@ -141,6 +142,47 @@ def test_another_setting_is_refused_on_going_on(clips: Path, tmp_path: Path) -> 
     other = small_config("audio", clips=clips, output=tmp_path / "run", audio_objective={"kl_weight": 1.0})
     with pytest.raises(UserError, match="begun with other settings: audio_objective"):
         train_autoencoder(other)
+
+
+def test_other_first_weights_under_the_same_name_are_refused(clips: Path, tmp_path: Path) -> None:
+    first = tmp_path / "first"
+    config = small_config("audio", clips=clips, output=tmp_path / "run", steps=3, initialise_from=str(first))
+    for number in range(2):
+        torch.manual_seed(number)
+        AudioVAE(**config.audio.model_dump()).save_pretrained(first)
+        if number == 0:
+            train_autoencoder(config)
+    with pytest.raises(UserError, match=r"first_weights was '\w{12}', now '\w{12}'"):
+        train_autoencoder(config)
+
+
+def test_more_steps_are_taken_where_the_schedule_allows_them(clips: Path, tmp_path: Path) -> None:
+    constant = {"lr": 1e-3, "warmup_steps": 2, "decay": "none"}
+    for steps in (2, 3):
+        config = small_config(
+            "audio", clips=clips, output=tmp_path / "run", steps=steps, optimizer=constant, checkpoint_every=2
+        )
+        assert train_autoencoder(config) == steps
+    with pytest.raises(UserError, match=r"steps 2: .*step_00000003 is already beyond; ask for 3 or more"):
+        train_autoencoder(config.model_copy(update={"steps": 2}))
+    cosine = config.model_copy(
+        update={"steps": 4, "optimizer": config.optimizer.model_copy(update={"decay": "cosine"})}
+    )
+    with pytest.raises(UserError, match=r"insist with --allow-change optimizer\.decay steps"):
+        train_autoencoder(cosine)
+    allowed = cosine.model_copy(update={"allow_change": ("optimizer.decay", "steps")})
+    assert train_autoencoder(allowed) == 4
+
+
+def test_a_stop_file_ends_with_a_state_and_no_weights(clips: Path, tmp_path: Path) -> None:
+    config = small_config("audio", clips=clips, output=tmp_path / "run")
+    config.output.mkdir()
+    (config.output / "stop").touch()
+    assert train_autoencoder(config) == 1
+    assert [path.name for path in saved_steps(config.output / "engine")] == ["step_00000001"]
+    assert not list(config.output.glob("*.safetensors"))
+    (config.output / "stop").unlink()
+    assert train_autoencoder(config) == 6
 
 
 def test_discriminators_of_pictures_are_refused(clips: Path, tmp_path: Path) -> None:
