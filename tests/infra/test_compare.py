@@ -9,7 +9,7 @@ from mlflow.store.entities import PagedList
 from infra.compare import band, compare_runs
 from infra.compare_config import CompareConfig
 from infra.compared_runs import read_runs
-from infra.paper_tables import paper_rows
+from infra.paper_tables import NAMES, paper_rows
 from infra.tracking import all_runs, client
 from syncflow.errors import UserError
 from tests.infra.tracking_case import opened, send
@@ -116,8 +116,10 @@ def test_all_runs_of_a_store_are_read_however_many_a_page_holds() -> None:
 def test_the_papers_rows_stand_beside_metrics_of_their_name_only() -> None:
     assert paper_rows({"loss", "validation/loss", "text_to_clip/f1"}) is None
     table = paper_rows({"text_to_clip/fad"})
-    assert table is not None and table.header == ("table", "setting", "fad")
+    assert table is not None and table.header == ("table", "setting", "FAD")
     assert ("Table 4, Greatest Hits", "SyncFlow-GH", "0.92") in table.rows
+    everything = paper_rows({f"a/{name}" for name in NAMES})
+    assert everything is not None and len(everything.rows) == 12 + 6 + 5 + 3
     assert not any("OpenSora, 256" in row[1] for row in table.rows)  # it has FVD alone
 
 

@@ -81,3 +81,12 @@ def test_no_window_is_drawn_twice(clip_id, count, room) -> None:
     assert len(set(starts)) == len(starts) == min(count, room)
     fewer = window_starts(ref(clip_id), span_s=span, spec=SPEC, config=WindowConfig(count=max(1, count // 2)))
     assert starts[: len(fewer)] == fewer
+
+
+def test_the_last_window_ends_with_the_clip_and_every_start_up_to_it_is_drawn() -> None:
+    """A clip of three frames more than a window holds four windows."""
+    span, frame = (0, SPEC.seconds + 3 / SPEC.fps), 1 / SPEC.fps
+    starts = window_starts(ref(), span_s=span, spec=SPEC, config=WindowConfig(count=200))
+    assert set(starts) == {0, frame, 2 * frame, 3 * frame}
+    two = window_starts(ref(), span_s=(0, 2 * SPEC.seconds), spec=SPEC, config=WindowConfig(mode="all"))
+    assert two == [0, SPEC.seconds]

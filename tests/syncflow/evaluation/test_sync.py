@@ -10,12 +10,31 @@ from preprocessing.synthetic.draw import render_frames
 from preprocessing.synthetic.scene import plan_scene
 from preprocessing.synthetic.sound import render_audio
 from preprocessing.synthetic_config import SyntheticClipsConfig
+from syncflow import onsets
 from syncflow.evaluation.sync import sync_score
 from syncflow.media import decode_window
 from syncflow.onsets import audio_onsets, match_events, motion_peaks
 from syncflow.records import ClipSpec
 
 RATE, FPS = 48_000, 16
+PROTOCOL = {
+    "TOLERANCE_S": 0.1,
+    "BANDS_HZ": ((50.0, 400.0), (400.0, 1500.0), (1500.0, 5000.0), (5000.0, 14_000.0)),
+    "HOP_S": 0.001,
+    "SPAN_S": 0.020,
+    "RISE_DB": 9.0,
+    "FLOOR_DBFS": -50.0,
+    "MASKED_DB": 20.0,
+    "MASK_S": 0.25,
+    "ONSET_GAP_S": 0.12,
+    "PICK_S": (0.020, 0.012),
+    "SMOOTH": 0.03,
+    "MOTION_FLOOR": 0.25,
+    "MOTION_SHARE": 0.25,
+    "MOTION_RATIO": 1.5,
+    "MOTION_GAP_S": 0.15,
+    "MOTION_LATER": 1.15,
+}
 CONFIG = SyntheticClipsConfig(output=Path("unused"), size=64, fps=FPS, seed=5)
 
 
@@ -131,3 +150,18 @@ def test_a_real_recording_of_hits_on_metal_is_in_sync(shared):
     score = sync_score(frames, audio, fps=spec.fps, sample_rate=RATE)
     assert 8 <= score.num_audio_onsets <= 10  # a stroke each 0.77 s
     assert score.f1 >= 0.5 and abs(score.offset_ms) <= 40  # measured: 0.63, 7 ms
+
+
+def test_the_thresholds_of_the_protocol_are_those_that_every_published_score_was_measured_with() -> None:
+    """Scores under others do not compare; a change here needs docs/results.md measured anew."""
+    assert {name: getattr(onsets, name) for name in PROTOCOL} == PROTOCOL
+
+
+def test_a_sound_that_rises_less_than_the_threshold_is_no_onset() -> None:
+    """Noise in one band, louder from the middle on; the rise counts over twice the quiet tenth's energy."""
+    draw = np.random.default_rng(0)
+    noise = draw.standard_normal(2 * RATE)
+    for rise_db, expected in ((8, 0), (20, 1)):
+        audio = 0.01 * noise
+        audio[RATE:] *= 10 ** (rise_db / 20)
+        assert len(audio_onsets(audio, RATE)) == expected
