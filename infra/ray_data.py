@@ -23,7 +23,7 @@ from preprocessing.config import PrecomputeConfig
 from preprocessing.worker import Committer, Decoder, Encoder, ShardWorker, Work
 from syncflow.data.parquet import LedgerRow
 from syncflow.errors import UserError
-from syncflow.records import ClipRef
+from syncflow.records import ClipRef, StoredClip
 
 Part = Callable[[list[Any]], list[Any]]
 MakePart = Callable[[Work], Part]
@@ -52,12 +52,12 @@ class RayExecutor:
     def __init__(self, config: PrecomputeConfig) -> None:
         self.config = config
 
-    def __call__(self, work: Work, groups: list[list[ClipRef]]) -> Iterator[list[LedgerRow]]:
+    def __call__(self, work: Work, groups: list[list[ClipRef | StoredClip]]) -> Iterator[list[LedgerRow]]:
         """What was committed, as it comes."""
         with cluster():
             yield from self._run(work, groups)
 
-    def _run(self, work: Work, groups: list[list[ClipRef]]) -> Iterator[list[LedgerRow]]:
+    def _run(self, work: Work, groups: list[list[ClipRef | StoredClip]]) -> Iterator[list[LedgerRow]]:
         import ray
         from ray.data import ActorPoolStrategy, DataContext
 
@@ -70,9 +70,8 @@ class RayExecutor:
         context.print_on_execution_start = False
         # split: each clip is a block of its own, so that a lost block is decoded again alone
         context.target_max_block_size = BLOCK_BYTES if form == "fused" else 1
-        # one group a block, or a small index would be one task
-        refs = [pickle.dumps(ref) for group in groups for ref in group]
-        dataset = ray.data.from_items(refs, override_num_blocks=len(groups))
+        # one group a block: a worker has all clips of a file, and a small index is more than one task
+        dataset = ray.data.from_arrow([_table(group) for group in groups])
         pools = fit_pools(form, device, offered, may_grow=bool(os.environ.get("RAY_ADDRESS")))
         for part, takes in pools.items():
             now = min(_room(part, takes, pools, offered), len(groups))

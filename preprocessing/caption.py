@@ -5,6 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from preprocessing.config import CaptionConfig
+from preprocessing.keys import caption_of
 from syncflow.errors import UserError
 from syncflow.records import CaptionedClip, ClipRef, DecodedClip, Dropped
 from syncflow.weight_files import conversion_command, refuse_pickled
@@ -60,20 +61,11 @@ class SourceCaptionStep:
         return [self._caption(clip) for clip in batch]
 
     def _caption(self, clip: DecodedClip) -> CaptionedClip | Dropped:
-        found = [self._of_window(clip.ref, window.index) for window in clip.windows]
+        found = [caption_of(clip.ref, window.index, self.config) for window in clip.windows]
         if not all(caption for caption, _ in found):
-            detail = "its source has no caption; set caption.fallback, or caption.kind git or qwen3-vl"
-            return _no_caption(clip, detail)
+            return no_caption(clip.ref, clip.source_sha256)
         captions = tuple(caption for caption, _ in found)
         return CaptionedClip(clip=clip, captions=captions, caption_source=found[0][1])
-
-    def _of_window(self, ref: ClipRef, index: int) -> tuple[str, str]:
-        """Caption and its source."""
-        of_window = ref.window_captions[index] if index < len(ref.window_captions) else ""
-        offers = [("label", ref.label), ("fallback", self.config.fallback)]
-        if self.config.kind == "manifest":
-            offers = [("manifest", of_window), ("manifest", ref.caption), *offers]
-        return next(((" ".join(text.split()), name) for name, text in offers if text.strip()), ("", ""))
 
 
 class ModelCaptionStep:
@@ -109,18 +101,22 @@ class ModelCaptionStep:
         if self.config.span == "clip":
             captions = captions * len(clip.windows)
         if not all(captions) and not self.config.fallback:
-            return _no_caption(clip, f"{self.config.kind} wrote nothing; set caption.fallback")
+            told = f"{self.config.kind} wrote nothing; set caption.fallback"
+            return no_caption(clip.ref, clip.source_sha256, detail=told)
         told = tuple(caption or self.config.fallback for caption in captions)
         return CaptionedClip(
             clip=clip, captions=told, caption_source=self.config.kind if captions[0] else "fallback"
         )
 
 
-def _no_caption(clip: DecodedClip, detail: str) -> Dropped:
-    return Dropped(
-        ref=clip.ref,
-        kind="rejected",
-        reason="no_caption",
-        detail=detail,
-        source_sha256=clip.source_sha256,
-    )
+NO_CAPTION = "no_caption"
+
+
+def no_caption(
+    ref: ClipRef,
+    source_sha256: str,
+    *,
+    detail: str = "its source has no caption; set caption.fallback, or caption.kind git or qwen3-vl",
+) -> Dropped:
+    """A clip that is rejected, for nothing gives it a caption."""
+    return Dropped(ref=ref, kind="rejected", reason=NO_CAPTION, detail=detail, source_sha256=source_sha256)

@@ -108,9 +108,21 @@ class PrecomputeConfig(Config):
     clips_at_once: Annotated[int, Role.ROUNDING] = Field(default=4, ge=1)
     """Clips whose frames a worker holds in memory at once."""
     failure_budget: Annotated[float, Role.WORK] = Field(default=0.05, ge=0, le=1)
-    """Share of the inputs that may fail; above it the exit status is 3 (the dataset is written)."""
+    """Share of the clips that are there that may fail; above it the exit status is 3 (the dataset is
+    written)."""
+    missing_budget: Annotated[float, Role.WORK] = Field(default=0.5, ge=0, le=1)
+    """Share of the inputs whose files may be missing; above it the exit status is 3 (the dataset is written).
+    About a fifth of VGGSound can no longer be had."""
+    drop_missing: Annotated[bool, Role.WORK] = False
+    """Take accepted clips whose files are not there any more out of the dataset; else they stay."""
+    most_leaving: Annotated[float, Role.WORK] = Field(default=0.25, ge=0, le=1)
+    """Share of the dataset's clips that may leave because the source's tables name them no more (or by
+    `drop_missing`); a job that would take out more is refused."""
+    repair: Annotated[bool, Role.WORK] = False
+    """Read every file of the dataset first, put aside those that are damaged, and do their clips again."""
     retry_failed: Annotated[str, Role.WORK] = ""
-    """Try again the clips that failed for this reason (`all`: for any)."""
+    """Try again the clips that failed for this reason (`all`: for any), also those whose former latents
+    stayed because a changed file failed."""
     plan: Annotated[bool, Role.WORK] = False
     """Try a sample of the clips that are to be done, tell hours, GB and failures to expect, write nothing."""
     plan_share: Annotated[float, Role.WORK] = Field(default=0.01, gt=0, le=1)

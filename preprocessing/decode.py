@@ -2,25 +2,27 @@
 
 import errno
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
 from preprocessing.decode_config import DecodeConfig, WindowConfig
 from preprocessing.filters import media_scores, score_window
+from preprocessing.opened_source import OpenedSource, SourceOpener
 from preprocessing.windows import window_starts
-from syncflow.hashing import file_sha256
-from syncflow.media import Limits, MediaError, MediaInfo, decode_frames_at, decode_windows, probe
+from syncflow.media import Limits, MediaError, MediaInfo, decode_frames_at, decode_windows
 from syncflow.records import ClipRef, ClipSpec, DecodedClip, DecodedWindow, Dropped
-from syncflow.storage import local_copy
 
 # what is true of a sound file, and no fault: such clips are rejected, and do not count as failures
 REJECTED = frozenset(("no_video", "no_audio", "too_short", "hdr", "edit_list"))
+MISSING = frozenset(("not_a_file", "unreadable"))  # a file that cannot be read now, and may be one day
 
 
 class DecodeStep:
     """Decodes a clip's windows on the grid of `spec`; one result for each input.
 
-    A remote file is brought here for as long as it is decoded.
+    A remote file is brought here for as long as it is decoded. The clips of one file that come one after
+    another share its probe, its hash and its copy.
 
     Args:
         config: decoder and caps.
@@ -39,6 +41,7 @@ class DecodeStep:
             max_pixels=config.max_pixels,
             max_seconds=config.max_seconds,
         )
+        self.opener = SourceOpener(config, self.limits)
 
     def __call__(self, batch: list[ClipRef]) -> list[DecodedClip | Dropped]:
         return [self._decode(ref) for ref in batch]
@@ -47,25 +50,22 @@ class DecodeStep:
         if ref.known_bad:
             reason, detail = f"known_bad_{ref.known_bad}", "a list of known bad clips names it"
             return Dropped(ref=ref, kind="rejected", reason=reason, detail=detail)
-        most, within = self.config.max_fetch_mib << 20, self.config.fetch_timeout_s
         try:
-            with local_copy(ref.path, max_bytes=most, timeout_s=within) as path:
-                return self._decode_file(ref, path)
+            return self._decode_file(ref, self.opener.open(ref.path))
         except OSError as error:  # not fetched; or the file went away, or its disk did, between two reads
-            reason = _reason(error)
-            return Dropped(ref=ref, kind="failed", reason=reason, detail=" ".join(str(error).split())[:500])
+            reason, detail = _reason(error), " ".join(str(error).split())[:500]
+            return Dropped(ref=ref, kind=_kind(reason), reason=reason, detail=detail)
 
-    def _decode_file(self, ref: ClipRef, path: Path) -> DecodedClip | Dropped:
+    def _decode_file(self, ref: ClipRef, source: OpenedSource) -> DecodedClip | Dropped:
         try:
-            info = probe(path, timeout_s=self.config.timeout_s, limits=self.limits)
-            return self._lengths_differ(ref, info) or self._decode_all(ref, path, info)
+            return self._lengths_differ(ref, source.info) or self._decode_all(ref, source)
         except MediaError as error:
             return Dropped(
                 ref=ref,
-                kind="rejected" if error.reason in REJECTED else "failed",
+                kind=_kind(error.reason),
                 reason=error.reason,
-                detail=error.detail.replace(str(path), str(ref.path)),
-                source_sha256="" if path is ref.path else file_sha256(path),
+                detail=error.detail.replace(str(source.path), str(ref.path)),
+                source_sha256=source.sha256,
             )
 
     def _lengths_differ(self, ref: ClipRef, info: MediaInfo) -> Dropped | None:
@@ -80,8 +80,8 @@ class DecodeStep:
         )
         return Dropped(ref=ref, kind="rejected", reason="lengths_differ", detail=detail)
 
-    def _decode_all(self, ref: ClipRef, path: Path, info: MediaInfo) -> DecodedClip:
-        config, spec = self.config, self.spec
+    def _decode_all(self, ref: ClipRef, source: OpenedSource) -> DecodedClip:
+        config, spec, path, info = self.config, self.spec, source.path, source.info
         if not info.has_video:
             raise MediaError("no_video", f"{path}: no picture stream")
         if not info.has_audio:
@@ -112,7 +112,7 @@ class DecodeStep:
         end_s = last if ref.duration_s is None else min(last, ref.start_s + ref.duration_s)
         return DecodedClip(
             ref=ref,
-            source_sha256=file_sha256(path),
+            source_sha256=source.sha256,
             windows=windows,
             scores=tuple(
                 score_window(window, spec=spec) | media_scores(each) | {"clip_seconds": end_s - begin_s}
@@ -132,6 +132,12 @@ class DecodeStep:
             limits=self.limits,
             info=info,
         )
+
+
+def _kind(reason: str) -> Literal["rejected", "failed", "missing"]:
+    if reason in MISSING:
+        return "missing"
+    return "rejected" if reason in REJECTED else "failed"
 
 
 def _reason(error: OSError) -> str:

@@ -1,5 +1,6 @@
 """CaptionedClip -> EncodedClip: the moments of both posteriors, and the captions' embeddings."""
 
+import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +11,7 @@ from preprocessing.config import EncodeConfig
 from syncflow.autoencoders.audio_vae import AudioVAE
 from syncflow.autoencoders.moments import Moments
 from syncflow.autoencoders.video_vae import VideoVAE
-from syncflow.hashing import settings_sha256
+from syncflow.data.parquet.schema import fingerprint
 from syncflow.records import CaptionedClip, ClipSpec, Dropped, EncodedClip, LatentRow, TextEmbedding
 from syncflow.text import TextEncoder, caption_key
 
@@ -34,6 +35,11 @@ class UnusableLatentsError(Exception):
     def __init__(self, reason: str, detail: str) -> None:
         super().__init__(reason, detail)
         self.reason, self.detail = reason, detail
+
+
+def row_fingerprint(row: LatentRow, *, recipe: str) -> LatentRow:
+    """The row with the hash of all that made it (`syncflow.data.parquet.schema.fingerprint`)."""
+    return dataclasses.replace(row, fingerprint=fingerprint(row, recipe=recipe))
 
 
 class EncodeStep:
@@ -68,7 +74,7 @@ class EncodeStep:
         return EncodedClip(
             ref=captioned.clip.ref,
             rows=tuple(rows),
-            texts=tuple(self._embedding(caption) for caption in captions),
+            texts=tuple(self.embedding(caption) for caption in captions),
         )
 
     def _rows(self, captioned: CaptionedClip) -> list[LatentRow]:
@@ -77,8 +83,7 @@ class EncodeStep:
         audio = np.stack([window.audio for window in clip.windows])  # k m
         video = self._moments("video", frames, shape=self.video_shape)
         sound = self._moments("audio", audio, shape=self.audio_shape)
-        fingerprint = settings_sha256([self.recipe, clip.source_sha256])
-        return [
+        rows = [
             LatentRow(
                 dataset=clip.ref.dataset,
                 clip_id=clip.ref.clip_id,
@@ -89,7 +94,7 @@ class EncodeStep:
                 caption_key=caption_key(captioned.captions[k]),
                 caption_source=captioned.caption_source,
                 source_sha256=clip.source_sha256,
-                fingerprint=fingerprint,
+                fingerprint="",
                 scores=clip.scores[k],
                 video_mean=video[0][k],
                 video_logvar=video[1][k],
@@ -98,6 +103,7 @@ class EncodeStep:
             )
             for k, window in enumerate(clip.windows)
         ]
+        return [row_fingerprint(row, recipe=self.recipe) for row in rows]
 
     def _moments(
         self, name: str, windows: np.ndarray, *, shape: tuple[int, ...]
@@ -133,7 +139,8 @@ class EncodeStep:
             audio.to(self.encoders.device), sample_rate=self.spec.sample_rate
         )
 
-    def _embedding(self, caption: str) -> TextEmbedding:
+    def embedding(self, caption: str) -> TextEmbedding:
+        """The text encoder's output for a caption."""
         key = caption_key(caption)
         if key not in self._embeddings:
             if len(self._embeddings) >= 1024:  # labels repeat; written captions do not

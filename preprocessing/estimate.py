@@ -15,12 +15,14 @@ from rich.progress import track
 from rich.table import Table
 
 from preprocessing.config import PrecomputeConfig
+from preprocessing.listing import anchored, list_clips
 from preprocessing.load_encoders import load_encoders
-from preprocessing.plan import list_clips, make_plan
+from preprocessing.plan import make_plan
 from preprocessing.recipe import make_recipe
 from preprocessing.steps import Outcome
 from preprocessing.worker import Committer, Decoder, Encoder, Work
-from syncflow.data.parquet import read_ledger
+from syncflow.data.parquet.finish import lost_shards
+from syncflow.data.parquet.ledger import Ledger
 from syncflow.noise import keyed_generator
 from syncflow.records import ClipRef, EncodedClip
 
@@ -53,10 +55,16 @@ def print_estimate(config: PrecomputeConfig) -> int:
     Raises:
         UserError: as the job itself: wrong source, weights or settings.
     """
-    refs = list_clips(config)
-    todo = make_plan(refs, read_ledger(config.output / "ledger"), retry_failed=config.retry_failed).todo
+    config = anchored(config)
+    listing = list_clips(config)
+    ledger = Ledger.read(config.output / "ledger")
+    standing = ledger.rows(lost=lost_shards(config.output, ledger))
+    plan = make_plan(listing, standing, config, attempts=ledger.tried, settled=ledger.settled)
+    for line in (*listing.notes, *plan.told()):
+        print(line)
+    todo = plan.todo
     if not todo:
-        print(f"all of {len(refs)} clips are done: nothing to do")
+        print(f"all of {len(plan.inputs)} clips are decoded: nothing to try")
         return 0
     chosen = choose_sample(todo, share=config.plan_share)
     trial = try_clips(config, chosen)

@@ -9,6 +9,8 @@ from typing import TextIO
 
 from syncflow.data.parquet import LedgerRow
 
+KINDS = ("accepted", "rejected", "failed", "missing")
+
 
 class RateLine:
     """While its block runs, prints every `every_s` seconds; on a terminal it rewrites its line.
@@ -63,5 +65,6 @@ class RateLine:
         seconds = self.clock() - self.started
         rate = self.done / seconds if seconds else 0.0
         left = f", {(self.total - self.done) / rate:.0f} s left" if rate else ""
-        kinds = ", ".join(f"{self.kinds[kind]} {kind}" for kind in ("accepted", "rejected", "failed"))
+        told = [kind for kind in KINDS if self.kinds[kind] or kind != "missing"]
+        kinds = ", ".join(f"{self.kinds[kind]} {kind}" for kind in told)
         return f"{seconds:.0f} s: {self.done}/{self.total} clips, {rate:.2f} clips/s{left}: {kinds}"

@@ -5,11 +5,11 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from syncflow.errors import UserError
-from syncflow.records import ClipRef, DecodedClip, Dropped, EncodedClip
+from syncflow.records import ClipRef, DecodedClip, Dropped, EncodedClip, StoredClip
 
 Step = Callable[[list[Any]], list[Any]]
 Outcome = EncodedClip | Dropped
-Record = ClipRef | DecodedClip | EncodedClip | Dropped
+Record = ClipRef | DecodedClip | StoredClip | EncodedClip | Dropped
 
 log = logging.getLogger(__name__)
 

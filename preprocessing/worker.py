@@ -4,17 +4,20 @@ Each part is built from the job's `Work` and maps a list of records to one recor
 executor can place them: all three in one worker (`ShardWorker`), or each in workers of its own.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from preprocessing.config import PrecomputeConfig
 from preprocessing.decode import DecodeStep
 from preprocessing.filters import FilterStep
+from preprocessing.keys import offered_texts
 from preprocessing.steps import Outcome, run_steps
 from syncflow.data.parquet import LedgerRow
 from syncflow.data.parquet.writer import DatasetWriter
 from syncflow.errors import UserError
-from syncflow.records import ClipRef, DecodedClip, Dropped
+from syncflow.records import ClipRef, DecodedClip, Dropped, StoredClip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,9 +42,9 @@ class Decoder:
             FilterStep(config.filters),
         ]
 
-    def __call__(self, refs: list[ClipRef]) -> list[DecodedClip | Dropped]:
-        """One decoded clip, or why there is none, for each."""
-        return run_steps(self.steps, refs)
+    def __call__(self, refs: list[ClipRef | StoredClip]) -> list[DecodedClip | StoredClip | Dropped]:
+        """One decoded clip, or why there is none, for each; what is stored already goes by."""
+        return _apart(refs, ClipRef, lambda clips: run_steps(self.steps, clips))
 
 
 class Encoder:
@@ -56,22 +59,24 @@ class Encoder:
         from preprocessing.encode import EncodeStep
         from preprocessing.load_encoders import load_encoders
         from preprocessing.recipe import make_recipe
+        from preprocessing.revise import ReviseStep
 
         config = work.config
         encoders = load_encoders(config.encode)
         mine = make_recipe(config, encoders).sha256
         if mine != work.recipe:
             raise UserError(
-                f"encode: this worker's weights give recipe {mine[:12]}, the driver's {work.recipe[:12]}"
+                f"encode: this worker's weights and decoder give recipe {mine[:12]}, the driver's "
+                f"{work.recipe[:12]}; give all nodes the same environment and models"
             )
-        self.steps: list[Any] = [
-            build_caption_step(config.caption, device=str(encoders.device)),
-            EncodeStep(encoders, config.encode, spec=config.spec, recipe=work.recipe),
-        ]
+        encode = EncodeStep(encoders, config.encode, spec=config.spec, recipe=work.recipe)
+        self.steps: list[Any] = [build_caption_step(config.caption, device=str(encoders.device)), encode]
+        self.revise = ReviseStep(config.output, config.caption, encode)
 
-    def __call__(self, clips: list[DecodedClip | Dropped]) -> list[Outcome]:
+    def __call__(self, clips: list[DecodedClip | StoredClip | Dropped]) -> list[Outcome]:
         """One outcome for each."""
-        return run_steps(self.steps, clips)
+        revised = _apart(clips, StoredClip, lambda stored: run_steps([self.revise], stored))
+        return _apart(revised, (DecodedClip, Dropped), lambda rest: run_steps(self.steps, rest))
 
 
 class Committer:
@@ -80,7 +85,13 @@ class Committer:
     def __init__(self, work: Work) -> None:
         settings = work.config.model_dump(mode="json")
         self.attempt = work.attempt
-        self.writer = DatasetWriter(work.config.output, recipe=work.recipe, owner=work.owner, footer=settings)
+        self.writer = DatasetWriter(
+            work.config.output,
+            recipe=work.recipe,
+            owner=work.owner,
+            footer=settings,
+            texts_of=partial(offered_texts, config=work.config.caption),
+        )
 
     def __call__(self, outcomes: list[Outcome]) -> list[LedgerRow]:
         """One ledger row for each."""
@@ -94,7 +105,15 @@ class ShardWorker:
         self.decode, self.encode, self.commit = Decoder(work), Encoder(work), Committer(work)
         self.at_once = work.config.clips_at_once
 
-    def __call__(self, refs: list[ClipRef]) -> list[LedgerRow]:
+    def __call__(self, refs: list[ClipRef | StoredClip]) -> list[LedgerRow]:
         """Process and commit; frames of at most `clips_at_once` clips are in memory."""
         parts = [refs[start : start + self.at_once] for start in range(0, len(refs), self.at_once)]
         return self.commit([outcome for part in parts for outcome in self.encode(self.decode(part))])
+
+
+def _apart(
+    records: list[Any], kind: type | tuple[type, ...], work: Callable[[list[Any]], list[Any]]
+) -> list[Any]:
+    """What `work` makes of the records of a kind, in their places; the others stay as they are."""
+    done = iter(work([record for record in records if isinstance(record, kind)]))
+    return [next(done) if isinstance(record, kind) else record for record in records]

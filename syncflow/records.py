@@ -84,11 +84,22 @@ class ClipRef(_Record):
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
-class Dropped(_Record):
-    """A clip that left the pipeline: `rejected` by a rule, or `failed` for a fault. Never silent."""
+class StoredClip(_Record):
+    """A clip whose moments a dataset holds, and whose captions or split are to be written anew."""
 
     ref: ClipRef
-    kind: Literal["rejected", "failed"]
+    shard: str  # in latents/
+    source_state: tuple[int, int]  # size and time of the file when it was read
+
+
+@dataclass(frozen=True, kw_only=True, repr=False)
+class Dropped(_Record):
+    """A clip that left the pipeline: `rejected` by a rule, `failed` for a fault, or `missing`, for its file
+    cannot be read. Never silent.
+    """
+
+    ref: ClipRef
+    kind: Literal["rejected", "failed", "missing"]
     reason: str  # a short typed name, as `no_audio`, `undecodable`, `timeout`
     detail: str = ""  # one line for a person
     source_sha256: str = ""  # where the file was read
@@ -159,6 +170,7 @@ class EncodedClip(_Record):
     ref: ClipRef
     rows: tuple[LatentRow, ...]
     texts: tuple[TextEmbedding, ...]  # one a distinct caption of the rows
+    source_state: tuple[int, int] | None = None  # size and time of the file when it was read; None: as now
 
 
 # --- training: LatentBatch -> PathSample -> loss -> checkpoint

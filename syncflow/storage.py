@@ -154,6 +154,11 @@ def location(text: str) -> Location:
     return RemoteFile(text) if is_url(text) else Path(text).absolute()
 
 
+def inside(path: str, root: Location) -> bool:
+    """Whether a path, as `str` of a `Location` gives it, lies below a folder."""
+    return path.startswith(f"{str(root).rstrip('/')}/")
+
+
 @contextlib.contextmanager
 def local_copy(file: Location, *, max_bytes: int, timeout_s: float) -> Iterator[Path]:
     """A path of this machine with the file's bytes: its own, or a temporary copy of at most `max_bytes`.

@@ -85,3 +85,11 @@ def content(output: Path) -> dict[str, str]:
     """Every clip of the ledger, with its content hash, or what became of it."""
     rows = read_ledger(output / "ledger").values()
     return {row.clip_id: row.content_sha256 or f"{row.kind}:{row.reason}" for row in rows}
+
+
+def rows_read_by_others(output: Path) -> list[tuple[str, int, str, str]]:
+    """What pandas sees in a dataset's folder: id, window, caption and split of each row, in order."""
+    import pandas as pd
+
+    table = pd.read_parquet(output / "latents", columns=["clip_id", "window", "caption", "split"])
+    return sorted(table.itertuples(index=False, name=None))

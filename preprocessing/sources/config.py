@@ -20,13 +20,17 @@ class SourceConfig(Config):
     root: Annotated[FolderOrUrl, Role.WORK]
     """Folder of the media files, here or as any fsspec URL (s3://bucket/clips); a remote file is brought
     here for as long as it is decoded."""
+    moved: Annotated[bool, Role.WORK] = False
+    """The clips lie under another root than before and some have changed: do these again. Without it a file
+    of another root and other bytes is refused, for two folders may use the same ids."""
     index: Annotated[Path | None, Role.WORK] = None
     """vggsound: vggsound.csv; manifest: the table (columns path, and if need be clip_id, caption, split,
     start_s, duration_s); greatest_hits: if given, a csv (video_id, duration_s, official_split), so that no
     video is probed for its length. Unused by the others."""
     captions: Annotated[Path | None, Role.WORK] = None
     """csv, jsonl or Parquet file of captions (clip_id, caption and, for the caption of one window, window);
-    the synthetic source takes root/captions.csv if none is given."""
+    the synthetic source takes root/captions.csv if none is given. An edited caption is embedded again, no
+    more."""
     known_bad: Annotated[Path | None, Role.WORK] = None
     """csv (clip, reason) of clips that are not to be used; each is counted as rejected."""
     split: Annotated[Literal["train", "test", "all"], Role.WORK] = "all"

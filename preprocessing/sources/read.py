@@ -3,6 +3,7 @@
 import dataclasses
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from preprocessing.sources.config import SourceConfig, SourceKind
@@ -28,7 +29,23 @@ READERS: dict[SourceKind, Callable[[SourceConfig], Iterator[tuple[str, ClipRef]]
 LONGEST_ID = 4096  # characters
 
 
+@dataclass(frozen=True, kw_only=True)
+class Listing:
+    """What a source names."""
+
+    clips: list[ClipRef]  # all of them
+    chosen: list[ClipRef]  # those of the split, and of the first so many, that are asked for
+    notes: list[str] = field(default_factory=list)  # what was passed over, a line each
+    by_table: bool = False  # whether tables say which clips there are, and not the files alone
+    by_table_alone: bool = False  # whether the files have no say in it
+
+
 def read_source(config: SourceConfig) -> Iterator[ClipRef]:
+    """The chosen clips of `list_source`."""
+    yield from list_source(config).chosen
+
+
+def list_source(config: SourceConfig) -> Listing:
     """The clips of a source, each id once, each file inside the root.
 
     A file need not exist or be sound: that is found, and counted, where it is decoded. So is a clip that
@@ -39,7 +56,7 @@ def read_source(config: SourceConfig) -> Iterator[ClipRef]:
             id, a test clip's file among the training clips, an id or a path that is out of bounds, or what
             the kind's own reader refuses.
     """
-    taken = 0
+    clips: list[ClipRef] = []
     files: dict[str, tuple[str, str]] = {}  # the split of each file, and where it was said
     ids: dict[str, str] = {}  # where each was said
     known_bad = read_known_bad(config.known_bad)
@@ -56,16 +73,21 @@ def read_source(config: SourceConfig) -> Iterator[ClipRef]:
             raise UserError(
                 f"{where}: {ref.path} is in the training and the test set (see {other}); keep it in one"
             )
-        if config.split in ("all", ref.split) and (not config.limit or taken < config.limit):
-            taken += 1
-            bad = known_bad.get(ref.clip_id, "")
-            yield dataclasses.replace(ref, known_bad=bad) if bad else ref
-    if not ids:
+        bad = known_bad.get(ref.clip_id, "")
+        clips.append(dataclasses.replace(ref, known_bad=bad) if bad else ref)
+    if not clips:
         raise UserError(f"{config.kind} root {config.root}: no clips there; give a folder that holds some")
-    if taken == 0:
+    chosen = [ref for ref in clips if config.split in ("all", ref.split)]
+    if not chosen:
         raise UserError(
-            f"{config.kind} root {config.root}: none of {len(ids)} clips is of split {config.split}"
+            f"{config.kind} root {config.root}: none of {len(clips)} clips is of split {config.split}"
         )
+    return Listing(
+        clips=clips,
+        chosen=chosen[: config.limit or None],
+        by_table=config.kind != "folder",
+        by_table_alone=config.kind in ("vggsound", "manifest"),
+    )
 
 
 def _with_printable_id(found: tuple[str, ClipRef]) -> tuple[str, ClipRef]:

@@ -178,7 +178,7 @@ class WindowIndex(Sequence[WindowEntry]):
     def _check_files(self) -> None:
         """Refuse another ledger than the manifest's, and a lack of shards before training comes to one."""
         ledger = self.folder / "ledger"
-        if ledger_sha256(ledger) != self.manifest.ledger_sha256:
+        if ledger_sha256(ledger, self.manifest.ledger_files) != self.manifest.ledger_sha256:
             raise UserError(
                 f"{ledger}: damaged, or not the one that dataset.json was written for; run "
                 "precompute_latents.py again"

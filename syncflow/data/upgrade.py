@@ -1,6 +1,5 @@
 """A dataset of an older version, or one whose index is lost, brought up to this version without decoding."""
 
-from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -8,9 +7,9 @@ import torch
 
 from syncflow.autoencoders.loading import load_video_vae
 from syncflow.config import validate
-from syncflow.data.parquet import DatasetManifest, read_ledger
+from syncflow.data.parquet import DatasetManifest
 from syncflow.data.parquet.index_file import write_index
-from syncflow.data.parquet.ledger import ClipKey, committed_files
+from syncflow.data.parquet.ledger import Ledger, clips_by_shard
 from syncflow.data.parquet.lock import writer_lock
 from syncflow.data.parquet.manifest import MANIFEST, read_values
 from syncflow.errors import UserError
@@ -33,26 +32,17 @@ def upgrade_dataset(folder: Path, *, video_vae: str = "") -> DatasetManifest:
         values = read_values(folder)
         if "frame_spans" not in values:
             values["frame_spans"] = _frame_spans(folder, values, video_vae)
+        ledger = Ledger.read(folder / "ledger", names=values.get("ledger_files"))
+        rows = [row for row in ledger.rows().values() if row.recipe == values["recipe"]]
         values["index_sha256"] = write_index(
             folder,
-            clips=standing_clips(folder, recipe=values["recipe"]),
-            texts=[
-                Path(name).name for name in committed_files(folder / "ledger") if name.startswith("text/")
-            ],
+            clips=clips_by_shard(rows),
+            texts=[Path(name).name for name in ledger.committed if name.startswith("text/")],
             files_sha256=values["files_sha256"],
         )
         manifest = validate(DatasetManifest, values, source=str(folder / MANIFEST))
         manifest.write(folder)
     return manifest
-
-
-def standing_clips(folder: Path, *, recipe: str) -> dict[str, list[ClipKey]]:
-    """The clips that count as the ledger has it, by the latents shard that holds them."""
-    clips: dict[str, list[ClipKey]] = defaultdict(list)
-    for key, row in read_ledger(folder / "ledger").items():
-        if row.kind == "accepted" and row.recipe == recipe:
-            clips[row.shard].append(key)
-    return clips
 
 
 def _frame_spans(folder: Path, values: dict[str, Any], video_vae: str) -> list[tuple[int, int]]:

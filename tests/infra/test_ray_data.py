@@ -119,7 +119,7 @@ def test_worker_with_other_weights_is_refused_in_one_line(case: Path, ray_of_two
         return executor(work, groups)
 
     try:
-        with pytest.raises(UserError, match="this worker's weights give recipe"):
+        with pytest.raises(UserError, match="this worker's weights and decoder give recipe"):
             precompute(settings, execute=change_weights)
     finally:
         write_weights(case / "weights")

@@ -156,7 +156,7 @@ def test_a_remote_clip_is_decoded_as_a_local_one(clip: Path) -> None:
     assert isinstance(here, DecodedClip) and isinstance(there, DecodedClip) and isinstance(nowhere, Dropped)
     assert np.array_equal(here.windows[0].frames, there.windows[0].frames)
     assert here.source_sha256 == there.source_sha256
-    assert (nowhere.kind, nowhere.reason) == ("failed", "not_a_file") and "memory://" in nowhere.detail
+    assert (nowhere.kind, nowhere.reason) == ("missing", "not_a_file") and "memory://" in nowhere.detail
     (large,) = DecodeStep(DecodeConfig(max_fetch_mib=1), SPEC, WindowConfig())([large_file(remote)])
     assert isinstance(large, Dropped) and large.reason == "too_large"
 

@@ -4,6 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from pydantic import Field
+
 import syncflow
 from syncflow.autoencoders.spans import frame_times
 from syncflow.config import Config, validate
@@ -49,17 +51,21 @@ class DatasetManifest(Config):
     text_encoder: Weights
     """What encoded the captions."""
     inputs: int
-    """Clips tried; always accepted + rejected + failed."""
+    """Clips tried; always accepted + rejected + failed + missing."""
     accepted: int
     """Clips with latents."""
     rejected: dict[str, int]
     """Clips that a rule left out, by reason."""
     failed: dict[str, int]
     """Clips with a fault, by reason."""
+    missing: dict[str, int] = Field(default={})
+    """Clips whose files could not be read, by reason."""
     windows: int
     """Rows of the latents table."""
     captions: int
     """Distinct captions."""
+    cut_captions: int = 0
+    """Captions whose embedding has all the tokens that the encoder takes: what was over was cut."""
     latents_bytes: int
     """Size of the latents table, bytes."""
     text_bytes: int
@@ -70,6 +76,8 @@ class DatasetManifest(Config):
     """Hash of the index, `index/<first 24 signs of files_sha256>.parquet`."""
     ledger_sha256: str
     """Hash of the names and hashes of the ledger's own files."""
+    ledger_files: tuple[str, ...] | None = None
+    """Names of the ledger's files; what a later job adds counts when that job is done. Null: all of them."""
     config: dict[str, Any]
     """The resolved settings of the job."""
 

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from syncflow.errors import UserError
+from syncflow.hashing import settings_sha256
 from syncflow.records import LatentRow, TextEmbedding
 
 SCHEMA_VERSION = 1
@@ -64,6 +65,12 @@ def content_sha256(row: LatentRow) -> str:
         digest.update(f"|{list(tensor.shape)}|".encode())
         digest.update(np.ascontiguousarray(tensor).data)
     return digest.hexdigest()
+
+
+def fingerprint(row: LatentRow, *, recipe: str) -> str:
+    """Hash of everything that made a row: recipe, source, place and caption."""
+    made_by = [recipe, row.source_sha256, row.dataset, row.clip_id, row.window, row.start_s]
+    return settings_sha256([*made_by, row.split, row.caption_key, row.caption_source])
 
 
 def latents_table(rows: Sequence[LatentRow]) -> pa.Table:

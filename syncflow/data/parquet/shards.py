@@ -20,6 +20,7 @@ MAX_ROWS = 1 << 16
 SLACK = 64 << 20  # bytes that a column's pieces may take beside the numbers of a tensor
 THRIFT = {"thrift_string_size_limit": 64 << 20, "thrift_container_size_limit": 1 << 20}  # of a footer
 FOOTER = b"syncflow"
+Expected = pa.Schema | tuple[pa.Schema, ...] | None
 
 
 def shard_name(ids: Iterable[tuple[str, str]]) -> str:
@@ -50,12 +51,12 @@ def write_table(
         )
 
 
-def open_table(path: Path, *, expected: pa.Schema | None = None) -> pq.ParquetFile:
+def open_table(path: Path, *, expected: Expected = None) -> pq.ParquetFile:
     """Open a shard of ours; its pages are verified against their checksums as they are read.
 
     Args:
         path: the file.
-        expected: the exact columns; None: those of a latents table.
+        expected: the exact columns, or the choices of them; None: those of a latents table.
 
     Raises:
         UserError: damaged, of another schema or version, or more rows than a shard may have.
@@ -75,8 +76,10 @@ def open_table(path: Path, *, expected: pa.Schema | None = None) -> pq.ParquetFi
         raise UserError(f"{path}: claims {file.metadata.num_rows} rows, a shard has at most {MAX_ROWS}")
     if expected is None:
         schema.check_latent_schema(columns.remove_metadata(), where=str(path))
-    elif not columns.remove_metadata().equals(expected):
-        raise UserError(f"{path}: columns {columns.names}, expected {expected.names}")
+    else:
+        choices = (expected,) if isinstance(expected, pa.Schema) else expected
+        if not any(columns.remove_metadata().equals(choice) for choice in choices):
+            raise UserError(f"{path}: columns {columns.names}, expected {choices[0].names}")
     return file
 
 
@@ -100,7 +103,7 @@ def footer_of(file: pq.ParquetFile) -> dict[str, Any]:
 def read_table(
     path: Path,
     *,
-    expected: pa.Schema | None = None,
+    expected: Expected = None,
     columns: Sequence[str] | None = None,
     groups: Sequence[int] | None = None,
 ) -> pa.Table:
@@ -147,7 +150,7 @@ def damaged(path: Path, error: Exception) -> UserError:
     """The one line for a file that is not what was written."""
     reason = " ".join(str(error).split())[:160]
     return UserError(
-        f"{path}: damaged or unreadable ({reason}); delete it and run precompute_latents.py again"
+        f"{path}: damaged or unreadable ({reason}); run precompute_latents.py again with --repair"
     )
 
 

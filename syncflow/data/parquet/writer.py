@@ -2,16 +2,19 @@
 
 import hashlib
 import shlex
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from syncflow.data.parquet.ledger import (
     ClipKey,
+    Ledger,
     LedgerRow,
-    committed_files,
+    all_texts,
     read_ledger_file,
+    span_key,
+    text_key,
     write_ledger,
 )
 from syncflow.data.parquet.lock import check_lock
@@ -56,10 +59,19 @@ class DatasetWriter:
         recipe: hash of all that makes the rows but the sources.
         owner: id of the job that holds the dataset's lock; "" writes without one.
         footer: what every shard's footer is to hold (the resolved settings).
+        texts_of: what a clip's captions are taken from; when that changes, they are written anew.
     """
 
-    def __init__(self, folder: Path, *, recipe: str, owner: str, footer: dict[str, Any]) -> None:
-        self.folder, self.recipe, self.owner = folder, recipe, owner
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        recipe: str,
+        owner: str,
+        footer: dict[str, Any],
+        texts_of: Callable[[ClipRef], list[Any]] = all_texts,
+    ) -> None:
+        self.folder, self.recipe, self.owner, self.texts_of = folder, recipe, owner, texts_of
         self.footer = {"recipe": recipe, "settings": footer}
         self.known_texts = _text_keys(folder)
 
@@ -75,7 +87,8 @@ class DatasetWriter:
         """
         name = shard_name((o.ref.dataset, o.ref.clip_id) for o in outcomes)
         name = name.replace(".parquet", f"-{attempt}.parquet") if attempt else name
-        if committed := self._committed(name):
+        committed = self._committed(name)
+        if all((outcome.ref.dataset, outcome.ref.clip_id) in committed for outcome in outcomes):
             return [committed[outcome.ref.dataset, outcome.ref.clip_id] for outcome in outcomes]
         clips = sorted(
             (o for o in outcomes if isinstance(o, EncodedClip)), key=lambda c: (c.ref.dataset, c.ref.clip_id)
@@ -93,10 +106,29 @@ class DatasetWriter:
         self.known_texts |= texts.keys()
         return rows
 
+    def note(self, rows: Sequence[LedgerRow]) -> None:
+        """Commit rows whose latents are there already, or that have none.
+
+        Raises:
+            UserError: the file cannot be written, or another job has taken the dataset over.
+        """
+        if rows:
+            stem = shard_name((row.dataset, f"{row.clip_id}|{row.attempt}") for row in rows)
+            check_lock(self.folder, owner=self.owner)
+            path = self.folder / "ledger" / f"{stem.removesuffix('.parquet')}-note.parquet"
+            write_ledger(path, sorted(rows, key=lambda row: row.key), files={})
+
     def _committed(self, name: str) -> dict[ClipKey, LedgerRow]:
-        """The rows of a commit of these clips that was made before, under the same recipe."""
+        """The rows of a commit of these clips that was made before, under the same recipe, and is whole."""
         path = self.folder / "ledger" / name
-        rows = read_ledger_file(path) if path.is_file() else []
+        if path.is_file():
+            rows = read_ledger_file(path)
+        elif (self.folder / "latents" / name).is_file():  # its ledger file may have been merged meanwhile
+            rows = [row for row in Ledger.read(path.parent).tried if row.shard == name]
+        else:
+            rows = []
+        if not all((self.folder / "latents" / row.shard).is_file() for row in rows if row.shard):
+            return {}
         return {row.key: row for row in rows if row.recipe == self.recipe}
 
     def _write_texts(self, name: str, texts: list[TextEmbedding]) -> dict[str, str]:
@@ -109,7 +141,7 @@ class DatasetWriter:
     def _ledger_row(self, outcome: Outcome, *, shard: str, attempt: int) -> LedgerRow:
         ref = outcome.ref
         if isinstance(outcome, Dropped):
-            hashed = outcome.source_sha256
+            hashed, state = outcome.source_sha256, None
             became: dict[str, Any] = {
                 "kind": outcome.kind,
                 "reason": outcome.reason,
@@ -119,7 +151,7 @@ class DatasetWriter:
                 "content_sha256": "",
             }
         else:
-            hashed = outcome.rows[0].source_sha256
+            hashed, state = outcome.rows[0].source_sha256, outcome.source_state
             became = {
                 "kind": "accepted",
                 "reason": "",
@@ -128,7 +160,11 @@ class DatasetWriter:
                 "windows": len(outcome.rows),
                 "content_sha256": clip_sha256(outcome),
             }
-        source = Source.of(ref.path, sha256=hashed)
+        source = (
+            Source.of(ref.path, sha256=hashed)
+            if state is None
+            else Source(sha256=hashed, bytes=state[0], mtime_ns=state[1])
+        )
         return LedgerRow(
             dataset=ref.dataset,
             clip_id=ref.clip_id,
@@ -140,6 +176,9 @@ class DatasetWriter:
             attempt=attempt,
             **became,
             reproduce=reproduce_command(self.folder, ref),
+            split=ref.split,
+            span_key=span_key(ref),
+            text_key=text_key(ref, self.texts_of),
         )
 
 
@@ -164,10 +203,10 @@ def reproduce_command(folder: Path, ref: ClipRef) -> str:
 
 
 def _text_keys(folder: Path) -> set[str]:
-    """Captions whose embeddings the ledger stands for already."""
+    """Captions whose embeddings are there already."""
     keys: set[str] = set()
-    for name in committed_files(folder / "ledger"):
-        if name.startswith("text/"):
+    for name in Ledger.read(folder / "ledger").committed:
+        if name.startswith("text/") and (folder / name).is_file():
             table = read_table(folder / name, expected=TEXT_SCHEMA, columns=["key"])
             keys |= set(table.column("key").to_pylist())
     return keys

@@ -1,6 +1,7 @@
 """A finished dataset of random latents, written as a job writes it."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +9,9 @@ import pytest
 
 from syncflow.data.parquet import DatasetManifest, Weights
 from syncflow.data.parquet.finish import finish_dataset
+from syncflow.data.parquet.schema import fingerprint
 from syncflow.data.parquet.writer import DatasetWriter
-from syncflow.records import ClipRef, ClipSpec, EncodedClip, LatentRow, TextEmbedding
+from syncflow.records import ClipRef, ClipSpec, EncodedClip, LatentRow, Split, TextEmbedding
 from syncflow.text import caption_key
 
 CAPTIONS = ("a stick hits wood", "a stick scratches metal", "")
@@ -25,14 +27,16 @@ def encoded(
     def tensor(*shape: int) -> np.ndarray:
         return draw.standard_normal(shape).astype(np.float16)
 
-    ref = ClipRef(dataset="set", clip_id=f"clip{number:03}", path=Path(f"/nowhere/{number}.mp4"))
+    split: Split = "test" if number % 5 == 4 else "train"
+    path = Path(f"/nowhere/{number}.mp4")
+    ref = ClipRef(dataset="set", clip_id=f"clip{number:03}", path=path, split=split)
     rows = [
         LatentRow(
             dataset="set",
             clip_id=ref.clip_id,
             window=k,
             start_s=2.0 * k,
-            split="test" if number % 5 == 4 else "train",
+            split=split,
             caption=caption,
             caption_key=caption_key(caption),
             caption_source=caption_source,
@@ -49,7 +53,7 @@ def encoded(
     tokens = np.full((len(caption.split()) + 1, 6), number % 3, np.float16)
     return EncodedClip(
         ref=ref,
-        rows=tuple(rows),
+        rows=tuple(replace(row, fingerprint=fingerprint(row, recipe="recipe")) for row in rows),
         texts=(TextEmbedding(key=caption_key(caption), caption=caption, tokens=tokens),),
     )
 
