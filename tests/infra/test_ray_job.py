@@ -1,70 +1,27 @@
 """docs/data.md's cluster recipe: a head with token authentication, and a job from the working directory."""
 
-import os
-import shutil
-import signal
-import socket
 import subprocess
 import sys
-import tempfile
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
-import psutil
 import pytest
 import yaml
 
+from tests.infra.ray_head import RAY, ray_head
 from tests.precompute_case import content, settings, write_media, write_weights
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(400)]
-RAY = Path(sys.executable).parent / "ray"
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @pytest.fixture(scope="module")
 def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """The environment of a client of a fresh head on loopback; the head ends with the module."""
-    home = tmp_path_factory.mktemp("home")
-    token = home / "token"
-    token.write_text("a" * 64)
-    folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp")
-    address = f"http://127.0.0.1:{(dashboard := free_port())}"
-    keep = {k: v for k, v in os.environ.items() if not k.startswith("RAY_")}
-    environment = {
-        **keep,
-        "RAY_AUTH_MODE": "token",
-        "RAY_AUTH_TOKEN_PATH": str(token),
-        "RAY_USAGE_STATS_ENABLED": "0",
-        "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # or Ray turns 127.0.0.1 into the address of the machine
-        "OMP_NUM_THREADS": "1",
-    }
-    ports = [
-        f"--port={free_port()}",
-        f"--dashboard-port={dashboard}",
-        f"--ray-client-server-port={free_port()}",
-    ]
-    ports += [f"--dashboard-agent-listen-port={free_port()}", "--node-ip-address=127.0.0.1", "--num-cpus=2"]
-    command = [str(RAY), "start", "--head", "--block", "--dashboard-host=127.0.0.1", f"--temp-dir={folder}"]
-    with (home / "head.log").open("w") as log:
-        process = subprocess.Popen([*command, *ports], env=environment, stdout=log, stderr=log)
-    try:
-        yield {**environment, "RAY_API_SERVER_ADDRESS": address}
-    finally:
-        ours = [psutil.Process(process.pid), *psutil.Process(process.pid).children(recursive=True)]
-        process.send_signal(signal.SIGTERM)
-        psutil.wait_procs(ours, timeout=15)
-        for left in ours:
-            if left.is_running():
-                left.kill()
-        shutil.rmtree(folder, ignore_errors=True)
+    with ray_head(tmp_path_factory.mktemp("home"), cpus=2) as environment:
+        yield environment
 
 
 def submit(head: dict[str, str], repository: Path, *command: str) -> subprocess.CompletedProcess[str]:

@@ -22,6 +22,7 @@ from syncflow.hashing import file_sha256
 from syncflow.text import TextEncoder
 from syncflow.text_config import TextConfig
 from syncflow.weight_files import conversion_command
+from tests.pickled_t5 import write_pickled_t5
 
 
 def command(source: Path, output: Path, **changes: object) -> Path:
@@ -31,19 +32,8 @@ def command(source: Path, output: Path, **changes: object) -> Path:
 
 @pytest.fixture(scope="module")
 def pickled_t5(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, TextEncoder]:
-    """A T5 of random weights as the hub has the large one: pickled shards with an index, tied embeddings."""
     folder = tmp_path_factory.mktemp("t5")
-    encoder = TextEncoder(TextConfig(location="", dtype="float32", max_tokens=20))
-    encoder.model.config.save_pretrained(folder)
-    encoder.tokenizer.save_pretrained(folder)
-    state = encoder.model.state_dict()
-    names = sorted(state)
-    parts = {"pytorch_model-00001-of-00002.bin": names[::2], "pytorch_model-00002-of-00002.bin": names[1::2]}
-    for file, part in parts.items():
-        torch.save({name: state[name] for name in part}, folder / file)
-    index = {"metadata": {}, "weight_map": {name: file for file, part in parts.items() for name in part}}
-    (folder / "pytorch_model.bin.index.json").write_text(json.dumps(index))
-    return folder, encoder
+    return folder, write_pickled_t5(folder)
 
 
 def test_the_remedy_that_a_pickled_text_encoder_is_refused_with_works(
