@@ -92,6 +92,11 @@ class ClusterConfig(Config):
     """Where it is mounted; clips, latents, runs and checkpoints lie under it."""
     tracking_uri: str = "http://mlflow:5000"
     """MLflow's server (infra/cluster/mlflow.yaml)."""
+    head_cpus: int = Field(default=8, ge=1)
+    """CPU cores of the head, on which a job's own process runs: it converts weights, scores clips, and
+    loads the encoders once to hash them."""
+    head_memory: str = "48Gi"
+    """Memory of the head (T5-XXL takes 10 GiB of it)."""
     gpus_per_node: int = Field(default=8, ge=1)
     """GPUs of a node; a pod takes all of one."""
     gpu_product: str = "NVIDIA-H100-80GB-HBM3"

@@ -58,7 +58,7 @@ def runtime_env(step: Step, config: ClusterConfig) -> dict[str, Any]:
 
 
 def _head(config: ClusterConfig) -> dict[str, Any]:
-    resources = {"cpu": "4", "memory": "16Gi"}
+    resources = {"cpu": str(config.head_cpus), "memory": config.head_memory}
     ports = [("gcs", 6379), ("dashboard", 8265), ("client", 10001)]
     container = _container("ray-head", config, requests=resources, limits=resources)
     container["ports"] = [{"name": name, "containerPort": port} for name, port in ports]

@@ -98,6 +98,7 @@ def _of_dataset(name: str, dataset: DatasetConfig, config: ClusterConfig) -> Ite
         *(*source, "--encode.video-vae", f"{weights}/video_vae", "--encode.audio-vae", audio_vae),
         *("--encode.text.location", f"{weights}/text_encoder", "--caption.model", f"{weights}/captioner"),
         *("--output", f"{place}/latents"),
+        *(["--stages", "split"] if dataset.precompute_gpus and config.cpu_nodes else []),  # CPU pods decode
         gpus=dataset.precompute_gpus,
         cpu_nodes=config.cpu_nodes,
     )

@@ -49,7 +49,9 @@ def test_the_pages_commands_go_from_raw_files_to_a_comparison(repository: Path, 
     stand_in.write_text(f'#!/bin/sh\nexec {sys.executable} {Path(__file__).with_name("kubectl.py")} "$@"\n')
     stand_in.chmod(0o755)
     first, values, weights, vggsound, greatest_hits = commands(repository)
-    wait_for_vae = "until [ -f data/vggsound/audio_vae/reconstruction.json ]; do kill -0 $first; sleep 0.5; done\n"
+    wait_for_vae = (
+        "until [ -f data/vggsound/audio_vae/reconstruction.json ]; do kill -0 $first; sleep 0.5; done\n"
+    )
     script = f"set -e\n{first}{values}{weights}\n"
     # the two datasets at the same time, as the page allows
     script += f"( set -e\n{vggsound}) & first=$!\n( set -e\n{wait_for_vae}{greatest_hits}) & second=$!\n"
