@@ -15,7 +15,7 @@ from syncflow.errors import UserError
 from syncflow.evaluation.chance import chance_f1
 from syncflow.evaluation.sync import ClipEvents
 from syncflow.media import MediaError, decode_window
-from syncflow.media.clip_folder import CLIP_SUFFIXES, clip_id, clips_of_split, ids_of_split
+from syncflow.media.clip_folder import clip_id, clips_of_split, ids_of_split
 from syncflow.records import ClipSpec, SyncScore
 
 RESAMPLES = 1000  # of the bootstrap
@@ -72,7 +72,7 @@ def list_clips(folder: Path, *, split: str = "all") -> list[Path]:
     clips = _of_manifest(manifest, split) if manifest.is_file() else clips_of_split(folder, split)
     if not clips:
         raise UserError(
-            f"clips {folder}: no clips in it; expected {', '.join(CLIP_SUFFIXES)} or a manifest.csv"
+            f"clips {folder}: no clips in it; expected media files or a manifest.csv"
             + ("" if split == "all" else f", of split {split}")
         )
     return clips

@@ -11,8 +11,8 @@ import csv
 from pathlib import Path
 
 from syncflow.errors import UserError
+from syncflow.media.suffixes import has_video_suffix
 
-CLIP_SUFFIXES = (".mp4", ".mkv", ".webm", ".mov", ".avi")
 VARIANT = "_denoised"  # Greatest Hits names its files <id>_denoised.mp4
 
 
@@ -22,8 +22,9 @@ def clip_id(path: Path) -> str:
 
 
 def media_files(folder: Path) -> list[Path]:
-    """The media files directly in `folder`, by name."""
-    return sorted(p for p in folder.iterdir() if p.suffix.lower() in CLIP_SUFFIXES and p.is_file())
+    """The media files in `folder` and the folders in it, by path; hidden ones are left out."""
+    found = (p for p in folder.rglob("*") if has_video_suffix(p.name) and p.is_file())
+    return sorted(p for p in found if not any(part.startswith(".") for part in p.relative_to(folder).parts))
 
 
 def ids_of_split(folder: Path, split: str) -> list[str]:

@@ -22,6 +22,7 @@ from typing import IO, Any
 from syncflow.media.errors import MediaError
 
 _STDERR_BYTES = 1 << 20
+DECODING_RULES = 2  # raised when this package makes other windows of the same file (docs/decoding.md)
 
 
 @cache
@@ -34,13 +35,13 @@ def ffmpeg_binary() -> str:
 
 @cache
 def decoder_version(backend: str) -> str:
-    """What decodes, as `ffmpeg 7.0.2-static`, with decord's version too for its backend.
+    """What decodes, as `rules 2, ffmpeg 7.0.2-static`, with decord's version too for its backend.
 
     The same file gives other last bits, and for damaged ones other frames, from one version to the next.
     """
     told = subprocess.run([ffmpeg_binary(), "-version"], capture_output=True, text=True, check=False).stdout
     found = re.match(r"ffmpeg version (\S+)", told)
-    names = [f"ffmpeg {found[1] if found else 'unknown'}"]
+    names = [f"rules {DECODING_RULES}", f"ffmpeg {found[1] if found else 'unknown'}"]
     if backend == "decord":
         names.append(f"decord {importlib.metadata.version('decord')}")
     return ", ".join(names)

@@ -1,13 +1,15 @@
 """What is to be made: one row a prompt or a video."""
 
 import csv
+import io
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from syncflow.errors import UserError
-from syncflow.media.clip_folder import CLIP_SUFFIXES, captions_by_id, clip_id, ids_of_split, media_files
+from syncflow.media.clip_folder import captions_by_id, clip_id, ids_of_split, media_files
+from syncflow.media.suffixes import VIDEO_SUFFIXES
 from syncflow.systems.config import GenerateConfig
 from syncflow.systems.request import check_prompts
 
@@ -66,14 +68,15 @@ def _of_videos(path: Path, *, prompt: str, split: str) -> list[tuple[str, Path |
         ids = set(ids_of_split(path, split))
         files = [p for p in files if clip_id(p) in ids]
     if not files:
-        raise UserError(f"video {path}: no clips in it; expected {', '.join(CLIP_SUFFIXES)}")
+        known = ", ".join(sorted(VIDEO_SUFFIXES))
+        raise UserError(f"video {path}: no clips in it; expected one of {known}")
     captions = {} if prompt else captions_by_id(path)
     return [(prompt or captions.get(clip_id(p), ""), p) for p in files]
 
 
 def _of_file(path: Path) -> list[tuple[str, Path | None]]:
     if path.suffix == ".txt":
-        return [(line.strip(), None) for line in _text(path).splitlines() if line.strip()]
+        return [(line.strip(), None) for line in _text(path).split("\n") if line.strip()]
     if path.suffix == ".csv":
         rows: Iterable[Mapping[str, str]] = _table(path, required=("prompt",))
     elif path.suffix == ".jsonl":
@@ -89,7 +92,7 @@ def _of_file(path: Path) -> list[tuple[str, Path | None]]:
 
 
 def _table(path: Path, *, required: tuple[str, ...]) -> list[dict[str, str]]:
-    reader = csv.DictReader(_text(path).splitlines(keepends=True))
+    reader = csv.DictReader(io.StringIO(_text(path), newline=""))
     missing = [name for name in required if name not in (reader.fieldnames or [])]
     if missing:
         raise UserError(f"{path}: no column {missing[0]!r}; its first line must name {', '.join(required)}")
@@ -98,7 +101,7 @@ def _table(path: Path, *, required: tuple[str, ...]) -> list[dict[str, str]]:
 
 def _json_lines(path: Path) -> list[dict[str, str]]:
     rows = []
-    for number, line in enumerate(_text(path).splitlines(), start=1):
+    for number, line in enumerate(_text(path).split("\n"), start=1):
         if not line.strip():
             continue
         try:

@@ -72,3 +72,21 @@ def test_one_wrong_line_is_named(tmp_path: Path) -> None:
     for settings, message in cases:
         with pytest.raises(UserError, match=message):
             rows(**settings)
+
+
+def test_line_and_paragraph_separators_are_part_of_a_prompt(tmp_path: Path) -> None:
+    """Unicode has other ends of lines; a file's lines end at a newline alone."""
+    prompts = ["rain\u2028on a roof", "a dog\u0085barks", "glass\u2029breaks"]
+    (tmp_path / "p.txt").write_text("\n".join(prompts), encoding="utf-8")
+    (tmp_path / "p.csv").write_text("prompt\n" + "\n".join(prompts), encoding="utf-8")
+    lines = [json.dumps({"prompt": prompt}, ensure_ascii=False) for prompt in prompts]
+    (tmp_path / "p.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    for suffix in ("txt", "csv", "jsonl"):
+        assert rows(prompts=tmp_path / f"p.{suffix}") == [(prompt, "") for prompt in prompts]
+
+
+def test_a_folder_of_videos_is_all_of_its_clips_whatever_their_suffix_and_depth(tmp_path: Path) -> None:
+    for name in ("a.MP4", "b.ts", "deep/c.m2ts", "deep/d.wmv", ".hidden.mp4", ".cache/e.mp4", "notes.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert [name for _, name in rows(video=tmp_path)] == ["a.MP4", "b.ts", "c.m2ts", "d.wmv"]
