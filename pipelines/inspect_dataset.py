@@ -1,5 +1,6 @@
 """What a dataset of latents holds: dataset card, verification, windows decoded for the eye and the ear."""
 
+import contextlib
 from pathlib import Path
 
 from syncflow.command_line import parse_arguments, run
@@ -15,13 +16,14 @@ def main() -> int:
     if config.upgrade:
         upgrade_dataset(config.dataset, video_vae=config.video_vae)
         print(f"{config.dataset}: its index is written, its manifest is that of this version")
-    card = dataset_card(config.dataset)
-    print(card)
+    if config.verify and (status := verify(config.dataset)):
+        return status  # the card would read what has a fault
+    print(card := dataset_card(config.dataset))
     if config.card:
         write_card(config.dataset, card)
     if config.sample:
         decode_sample(config)
-    return verify(config.dataset) if config.verify else 0
+    return 0
 
 
 def write_card(folder: Path, card: str) -> None:
@@ -29,8 +31,9 @@ def write_card(folder: Path, card: str) -> None:
     from syncflow.data.index import WindowIndex
     from syncflow.data.score_picture import draw_scores
 
-    (folder / "README.md").write_text(card, encoding="utf-8")
-    draw_scores(WindowIndex(folder), folder / "scores.png")
+    with contextlib.suppress(OSError):  # a read-only mount: the card was printed
+        (folder / "README.md").write_text(card, encoding="utf-8")
+        draw_scores(WindowIndex(folder), folder / "scores.png")
 
 
 def verify(folder: Path) -> int:
@@ -40,9 +43,10 @@ def verify(folder: Path) -> int:
     from syncflow.data.verify import find_faults
 
     faults = list(find_faults(folder))
-    for check in check_weights(DatasetManifest.read(folder)):
-        print(f"weights of the {check.name}: {check.kind} ({check.detail})")
-        faults += [f"weights of the {check.name}: {check.detail}"] if check.kind == "changed" else []
+    with contextlib.suppress(ValueError):  # a manifest that cannot be read is among the faults
+        for check in check_weights(DatasetManifest.read(folder)):
+            print(f"weights of the {check.name}: {check.kind} ({check.detail})")
+            faults += [f"weights of the {check.name}: {check.detail}"] if check.kind == "changed" else []
     for fault in faults:
         print(f"fault: {fault}")
     print(f"{folder}: {len(faults)} faults" if faults else f"{folder}: verified, no fault")

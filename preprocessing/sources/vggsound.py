@@ -90,6 +90,8 @@ def parse_name(name: str) -> tuple[str, int] | None:
     for naming, unit in NAMINGS:
         match = naming.fullmatch(stem)
         if match and YOUTUBE_ID.fullmatch(match[1]):
+            if match.re.groups == 3 and int(match[3]) - int(match[2]) < 1000:
+                unit = 1.0  # <id>_30_40, seconds: no clip is under a second
             return match[1], round(float(match[2]) * unit)
     return None
 

@@ -4,13 +4,14 @@ import contextlib
 import json
 import os
 import socket
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 
-from syncflow.data.parquet.files import whole_file
+from syncflow.data.parquet.files import cannot_write, whole_file
 from syncflow.errors import UserError
 
 LOCK = "writer.lock"
@@ -60,10 +61,13 @@ def check_lock(folder: Path, *, owner: str) -> None:
 def _take(path: Path, ready: Path) -> None:
     for _ in range(3):
         try:
-            os.link(ready, path)  # atomic: the file appears with its content, or not at all
+            _appear(ready, path)
             return
         except FileExistsError:
             holder = _read(path)
+            if holder is None:  # half written, where there are no hard links
+                time.sleep(1.0)
+                holder = _read(path)
             if holder is None or _is_dead(holder):
                 path.unlink(missing_ok=True)
                 continue
@@ -72,6 +76,27 @@ def _take(path: Path, ready: Path) -> None:
                 "wait for it, or delete this file if that job is surely gone"
             ) from None
     raise UserError(f"{path}: other jobs are taking this folder at the same moment; try again")
+
+
+def _appear(ready: Path, path: Path) -> None:
+    """Let the lock appear with its content, or, on file systems without hard links, empty at first.
+
+    Raises:
+        FileExistsError: it is there already.
+        UserError: the folder cannot be written.
+    """
+    try:
+        os.link(ready, path)
+    except FileExistsError:
+        raise
+    except OSError:
+        try:
+            with path.open("xb") as stream:
+                stream.write(ready.read_bytes())
+        except FileExistsError:
+            raise
+        except OSError as error:
+            raise cannot_write(path, error) from None
 
 
 def _read(path: Path) -> dict | None:

@@ -31,6 +31,7 @@ def test_every_naming_of_a_vggsound_clip_is_parsed_back(video, start):
         assert parse_name(f"{video}_{start:06d}.mp4") == (video, start)
     assert parse_name(f"{video}_{1000 * start}_{1000 * start + 10_000}.mp4") == (video, start)
     assert parse_name(f"{video}_{start}.000.MP4") == (video, start)
+    assert parse_name(f"{video}_{start}_{start + 10}.mp4") == (video, start)
 
 
 @pytest.mark.parametrize(

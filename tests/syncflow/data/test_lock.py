@@ -47,3 +47,15 @@ def test_lock_is_released_after_an_error(tmp_path: Path) -> None:
         raise RuntimeError
     with writer_lock(tmp_path):
         pass
+
+
+def test_a_file_system_without_hard_links_has_a_lock_too(tmp_path: Path, monkeypatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refuse)
+    with writer_lock(tmp_path) as owner:
+        check_lock(tmp_path, owner=owner)
+        with pytest.raises(UserError, match=f"held by process {os.getpid()} on"):
+            writer_lock(tmp_path).__enter__()
+    assert not list(tmp_path.iterdir())
