@@ -36,7 +36,7 @@ def ray_head(home: Path, *, cpus: int) -> Iterator[dict[str, str]]:
     ports = [
         f"--port={_free_port()}",
         f"--dashboard-port={dashboard}",
-        "--ray-client-server-port=0",  # none: jobs are submitted
+        f"--ray-client-server-port={_free_port()}",
         f"--dashboard-agent-listen-port={_free_port()}",
         "--node-ip-address=127.0.0.1",
         f"--num-cpus={cpus}",
