@@ -4,6 +4,8 @@ from syncflow.command_line import parse_arguments, run
 from syncflow.config import dump_config
 from syncflow.systems.config import GenerateConfig
 
+NOTES = 3  # shown of the videos that are longer than the clip
+
 
 def main() -> int:
     config = parse_arguments(GenerateConfig, description=__doc__ or "")
@@ -38,6 +40,11 @@ def main() -> int:
             report=lambda done: progress.update(task, completed=done, description=f"{len(clips)} clips"),
         )
     dump_config(config, config.output / "resolved.yaml")
+    noted = [line for line in lines if line.note]
+    for line in noted[:NOTES]:
+        print(f"note: {line.clip.video} {line.note}")
+    if len(noted) > NOTES:
+        print(f"note: so it is with {len(noted) - NOTES} more videos")
     failed = [line for line in lines if line.failure]
     for line in failed:
         print(f"failed: {line.clip.video}: {line.failure}")

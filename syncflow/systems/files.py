@@ -20,6 +20,7 @@ class ManifestLine:
     clip: Clip
     file: str
     failure: str  # why there is no such file; empty when there is
+    note: str = ""  # what of its video was not used; said, and not kept in the table
 
 
 def write_files(

@@ -48,6 +48,7 @@ def generate_clips(
     plan = make_plan(clips, config)
     done = plan.done
     failures: dict[str, str] = {}
+    notes: dict[str, str] = {}
     make_worker = partial(ClipWorker, config, weights=plan.weights, score=score)
 
     runner = execute if plan.batches else run_in_loop  # the weights of a whole folder are checked, too
@@ -57,13 +58,19 @@ def generate_clips(
 
     for batch in runner(make_worker, plan.batches, within):
         failures |= batch.failures
+        notes |= batch.notes
         done += batch.clips
         report(float(done))
     if failures and len(plan.clips) == 1:
         (name,) = failures
         raise UserError(f"video {plan.clips[0].video}: {failures[name]}")
     lines = [
-        ManifestLine(clip=clip, file=file_name(clip, config), failure=failures.get(clip.name, ""))
+        ManifestLine(
+            clip=clip,
+            file=file_name(clip, config),
+            failure=failures.get(clip.name, ""),
+            note=notes.get(clip.name, ""),
+        )
         for clip in plan.clips
     ]
     write_manifest(config.output / "manifest.csv", lines, seed=config.seed)

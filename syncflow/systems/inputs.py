@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from syncflow.errors import UserError
-from syncflow.media import MediaError, decode_audio, decode_picture
+from syncflow.media import MediaError, MediaInfo, decode_audio, decode_picture, probe
+from syncflow.media.probe import checked_path
 from syncflow.records import ClipSpec
 from syncflow.systems.config import GenerateConfig
 from syncflow.systems.sidecar import Clip
@@ -19,6 +20,7 @@ class Inputs:
     picture: np.ndarray | None  # uint8 f h w c: from the file's start, as much as is kept or edited
     sound: np.ndarray | None  # float32 m, likewise
     failure: str = ""  # why the file could not be read
+    note: str = ""  # what of the file is not used, where that is not what was asked for
 
 
 NOTHING = Inputs(picture=None, sound=None)
@@ -40,16 +42,40 @@ def read_inputs(clip: Clip, config: GenerateConfig, spec: ClipSpec) -> Inputs:
         sound_s = 0.0
     if not picture_s and not sound_s:
         raise UserError("keep: none of the given video is kept or edited; set --keep-video or --strength")
-    picture = sound = None
+    picture = sound = info = None
     try:
-        path = Path(clip.video).resolve()
+        path = checked_path(Path(clip.video).resolve())
+        info = probe(path)
         if picture_s:
-            picture = decode_picture(path, start_s=0.0, spec=spec.model_copy(update={"seconds": picture_s}))
+            part = spec.model_copy(update={"seconds": picture_s})
+            picture = decode_picture(path, start_s=0.0, spec=part, info=info)
         if sound_s:
             sound = decode_audio(path, sample_rate=spec.sample_rate, start_s=0.0, seconds=sound_s)
     except MediaError as error:
-        return Inputs(picture=None, sound=None, failure=str(error))
-    return Inputs(picture=picture, sound=sound)
+        remedy = _shorter(info, spec, sound=sound_s > 0) if error.reason == "too_short" else ""
+        return Inputs(picture=None, sound=None, failure=f"{error}{remedy}")
+    whole = spec.seconds in (picture_s, sound_s)
+    return Inputs(picture=picture, sound=sound, note=_unused(info, spec) if whole else "")
+
+
+def _shorter(info: MediaInfo | None, spec: ClipSpec, *, sound: bool) -> str:
+    """The longest clip that a file is enough for, as a remedy."""
+    if info is None:
+        return ""
+    end_s = min(info.video_end_s, info.audio_end_s) if sound and info.has_audio else info.video_end_s
+    frames = math.floor(end_s * spec.fps + 1e-6)
+    return f"; give --clip.seconds {frames / spec.fps:g} or less" if frames > 0 else ""
+
+
+def _unused(info: MediaInfo, spec: ClipSpec) -> str:
+    """What a file has beyond the clip."""
+    frames = math.floor(info.video_end_s * spec.fps + 1e-6)
+    if frames <= spec.num_frames:
+        return ""
+    return (
+        f"is {info.video_end_s:.2f} s long and its first {spec.seconds:g} s are used; "
+        f"--clip.seconds {frames / spec.fps:g} takes it whole"
+    )
 
 
 def _seconds(keep: Keep, spec: ClipSpec) -> float:

@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from syncflow.config import validate
@@ -27,6 +27,7 @@ class Done:
 
     clips: int  # that were wanted
     failures: dict[str, str]  # why one could not be made, by its name
+    notes: dict[str, str] = field(default_factory=dict)  # what of its video was not used, by its name
 
 
 @dataclass(frozen=True, kw_only=True)

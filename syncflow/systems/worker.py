@@ -70,7 +70,8 @@ class ClipWorker:
             clips = [batch.clips[place] for place in good]
             self.make(clips, [inputs[place] for place in good], wanted, report=report)
         failures = {batch.clips[i].name: inputs[i].failure for i in batch.wanted if inputs[i].failure}
-        return Done(clips=len(batch.wanted), failures=failures)
+        notes = {batch.clips[i].name: inputs[i].note for i in batch.wanted if inputs[i].note}
+        return Done(clips=len(batch.wanted), failures=failures, notes=notes)
 
     def make(
         self,

@@ -176,3 +176,18 @@ def test_text_to_sound_writes_wav(text_to_audio: SyncFlowPipeline, tmp_path: Pat
     text_to_audio.save_pretrained(tmp_path / "saved")
     make(settings(tmp_path / "saved", tmp_path / "out", modalities="audio", prompt=PROMPTS[:1]))
     assert (tmp_path / "out" / "00000-0.wav").stat().st_size == 44 + 2 * 48_000
+
+
+def test_a_video_longer_than_the_clip_is_said_and_one_that_is_shorter_gets_a_remedy_that_works(
+    saved: Path, tmp_path: Path
+) -> None:
+    video = a_video(tmp_path / "in.mp4")  # 2 s
+    half = SPEC.model_copy(update={"seconds": 0.5})
+    (line,) = make(settings(saved, tmp_path / "half", prompt=(), video=video, clip=half))
+    assert "is 2.00 s long and its first 0.5 s are used; --clip.seconds 2 takes it whole" in line.note
+    two = SPEC.model_copy(update={"seconds": 2.0})
+    (whole,) = make(settings(saved, tmp_path / "whole", prompt=(), video=video, clip=two))
+    assert not whole.note
+    long = SPEC.model_copy(update={"seconds": 2.5})
+    with pytest.raises(UserError, match=r"too_short.*; give --clip\.seconds 2 or less"):
+        make(settings(saved, tmp_path / "long", prompt=(), video=video, clip=long))
