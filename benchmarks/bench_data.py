@@ -1,5 +1,7 @@
 """Time the data: a whole Ray job against the same work in a process pool, and the training reader.
 
+    PYTHONPATH=. python benchmarks/bench_data.py --part reader
+
 Rivals run in turns in one run, each as a fresh process from its start to its end, and medians are compared.
 """
 
@@ -45,8 +47,12 @@ class BenchConfig(Config):
     """What runs the job."""
     batch: int = Field(default=16, ge=1)
     """Windows of a batch of the reader."""
-    batches: int = Field(default=40, ge=1)
-    """Batches that the reader is timed on, after one pass over the data."""
+    part: Literal["jobs", "reader", "all"] = "all"
+    """`jobs`: precompute under the rivals; `reader`: the training reader at the paper's sizes."""
+    windows: int = Field(default=1_000_000, ge=1000)
+    """Windows of the made-up dataset whose opening is timed."""
+    random_clips: int = Field(default=2500, ge=100)
+    """Windows of random latents of the paper's size, 0.36 MB each, that are read."""
     only: Literal["", "pool", "ray", "ray_split"] = ""
     """Run this rival once, and time nothing (what the benchmark itself calls)."""
 
@@ -136,24 +142,6 @@ def compare(config: BenchConfig) -> None:
         )
 
 
-def read(config: BenchConfig) -> None:
-    """Print the reader's windows a second, from the disk and from its cache, in processor time."""
-    folder = config.output / config.rivals[0]
-    for name, cache_gb in (("from disk", 0.0), ("cached", 4.0)):
-        dataset = LatentDataset(folder, cache_gb=cache_gb)
-        for step in range(len(dataset) // config.batch + 1):
-            dataset.batch(step, batch_size=config.batch)
-        begin = time.process_time()
-        for step in range(config.batches):
-            dataset.batch(step, batch_size=config.batch)
-        seconds = time.process_time() - begin
-        rate = config.batches * config.batch / seconds
-        print(
-            f"reader, {name}: {rate:.0f} windows/s, {1000 * seconds / config.batches:.1f} ms a batch of "
-            f"{config.batch} ({len(dataset)} windows)"
-        )
-
-
 def step_of_training(config: BenchConfig) -> None:
     """Print what a step of the tiny joint stage takes, forward and backward, on batches of the same size."""
     from syncflow.model.dual_dit import DualDiT
@@ -182,9 +170,15 @@ def main() -> int:
     config = parse_arguments(BenchConfig, description=__doc__ or "")
     if config.only:
         return run_rival(config, config.only)
-    compare(config)
-    read(config)
-    step_of_training(config)
+    if config.part in ("jobs", "all"):
+        compare(config)
+        step_of_training(config)
+    if config.part in ("reader", "all"):
+        from benchmarks.reader_figures import open_many, read_batches
+
+        open_many(config.output / "made_up", windows=config.windows)
+        folder = config.output / f"random_{config.random_clips}"
+        read_batches(folder, clips=config.random_clips, batch=config.batch, repeats=config.repeats)
     return 0
 
 

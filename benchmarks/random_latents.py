@@ -26,11 +26,27 @@ class RandomConfig(Config):
     output: Path
     """Folder of the dataset; it must not exist."""
     clips: int = Field(default=128, ge=5)
-    """Clips of one window, held in memory until they are written; every fifth is in the test split."""
+    """Clips of one window; every fifth is in the test split."""
     size: int = 256
     """Rows and columns of a frame, pixels."""
     text_tokens: int = Field(default=300, ge=1)
     """Tokens of a prompt; every clip has a prompt of its own."""
+
+
+def write_random(
+    folder: Path, *, clips: int, text_tokens: int, model: DualDiTConfig | None = None, size: int = 256
+) -> None:
+    """A finished dataset of clips of one window, in shards of 80, each with a prompt of its own."""
+    model, shape, side = model or DualDiTConfig(), SampleShape(), size // 8  # the video VAE's stride in space
+    sizes = Sizes(
+        spec=ClipSpec(height=size, width=size),
+        video=(model.video.in_channels, shape.video_latents[0], side, side),
+        audio=(shape.audio_latents, model.audio.latent_dim),
+        captions=[f"clip {number}" for number in range(clips)],
+        text_tokens=[text_tokens],
+        text_width=model.video.text_dim,
+    )
+    write_dataset(folder, clips=clips, sizes=sizes, per_shard=80)
 
 
 def main() -> None:
@@ -38,16 +54,8 @@ def main() -> None:
     if config.output.exists():
         raise UserError(f"output {config.output}: exists; give a new folder")
     model = validate(DualDiTConfig, read_preset(config.model)["model"], source=str(config.model))
-    side, shape = config.size // 8, SampleShape()  # the video VAE's stride in space
-    sizes = Sizes(
-        spec=ClipSpec(height=config.size, width=config.size),
-        video=(model.video.in_channels, shape.video_latents[0], side, side),
-        audio=(shape.audio_latents, model.audio.latent_dim),
-        captions=[f"clip {number}" for number in range(config.clips)],
-        text_tokens=[config.text_tokens],
-        text_width=model.video.text_dim,
-    )
-    write_dataset(config.output, clips=config.clips, sizes=sizes)
+    tokens = config.text_tokens
+    write_random(config.output, clips=config.clips, text_tokens=tokens, model=model, size=config.size)
 
 
 if __name__ == "__main__":

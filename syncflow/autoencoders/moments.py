@@ -33,10 +33,6 @@ class Moments:
         noise = torch.randn(
             self.mean.shape, generator=generator, device=generator.device, dtype=torch.float32
         ).to(self.mean)
-        return self.at(noise)
-
-    def at(self, noise: Tensor) -> Tensor:
-        """The draw that standard normal `noise` of the same shape stands for."""
         return self.mean + torch.exp(0.5 * self.logvar) * noise
 
     def kl(self) -> Tensor:

@@ -90,8 +90,10 @@ class DatasetWriter:
         committed = self._committed(name)
         if all((outcome.ref.dataset, outcome.ref.clip_id) in committed for outcome in outcomes):
             return [committed[outcome.ref.dataset, outcome.ref.clip_id] for outcome in outcomes]
+        # a split's clips side by side, so that hardly a row group holds windows of two
         clips = sorted(
-            (o for o in outcomes if isinstance(o, EncodedClip)), key=lambda c: (c.ref.dataset, c.ref.clip_id)
+            (o for o in outcomes if isinstance(o, EncodedClip)),
+            key=lambda c: (c.ref.split, c.ref.dataset, c.ref.clip_id),
         )
         # in the order of the windows: those of a row group have their captions side by side too
         texts = {text.key: text for clip in clips for text in clip.texts if text.key not in self.known_texts}

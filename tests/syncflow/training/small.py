@@ -38,6 +38,10 @@ class Sizes:
     text_width: int = 6
 
 
+def clip_id(number: int) -> str:
+    return f"clip{number:03}"
+
+
 def encoded(number: int, sizes: Sizes) -> EncodedClip:
     """One clip of one window, whose content follows from its number."""
     draw = np.random.default_rng(number)
@@ -49,7 +53,7 @@ def encoded(number: int, sizes: Sizes) -> EncodedClip:
 
     row = LatentRow(
         dataset="set",
-        clip_id=f"clip{number:03}",
+        clip_id=clip_id(number),
         window=0,
         start_s=0.0,
         split="test" if number % 5 == 4 else "train",
@@ -64,21 +68,22 @@ def encoded(number: int, sizes: Sizes) -> EncodedClip:
         audio_mean=tensor(*sizes.audio),
         audio_logvar=np.full(sizes.audio, -4, np.float16),
     )
-    ref = ClipRef(dataset="set", clip_id=row.clip_id, path=Path(f"/nowhere/{number}.mp4"))
+    path = Path(f"/nowhere/{number}.mp4")
+    ref = ClipRef(dataset="set", clip_id=row.clip_id, path=path, split=row.split)
     shape = sizes.text_tokens[number % len(sizes.text_tokens)], sizes.text_width
     tokens = np.random.default_rng(len(caption)).standard_normal(shape).astype(np.float16)
     return EncodedClip(ref=ref, rows=(row,), texts=(TextEmbedding(key=key, caption=caption, tokens=tokens),))
 
 
-def write_dataset(folder: Path, *, clips: int = 20, sizes: Sizes = Sizes()) -> Path:
+def write_dataset(folder: Path, *, clips: int = 20, sizes: Sizes = Sizes(), per_shard: int = 1000) -> Path:
     writer = DatasetWriter(folder, recipe="recipe", owner="", footer={})
-    made = [encoded(number, sizes) for number in range(clips)]
-    writer.commit(made)
+    for start in range(0, clips, per_shard):
+        writer.commit([encoded(number, sizes) for number in range(start, min(start + per_shard, clips))])
     weights = Weights(sha256="0" * 64, location="somewhere")
     finish_dataset(
         folder,
         recipe="recipe",
-        keys=[(clip.ref.dataset, clip.ref.clip_id) for clip in made],
+        keys=[("set", clip_id(number)) for number in range(clips)],
         spec=sizes.spec,
         frame_spans=sizes.frame_spans,
         video_vae=weights,
