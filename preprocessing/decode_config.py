@@ -10,11 +10,13 @@ from syncflow.config import Config, Role
 class WindowConfig(Config):
     """Which windows of a clip are used."""
 
-    mode: Literal["sampled", "all"] = "sampled"
-    """`sampled`: `count` windows at seeded random starts (the paper's random 2 s); `all`: every
-    non-overlapping one, the remainder dropped."""
+    mode: Literal["sampled", "grid", "all"] = "sampled"
+    """`sampled`: `count` windows at seeded random starts; `grid`: `count` windows spread evenly, each at a
+    seeded random start in its own part of the clip (many of them stand for the paper's random 2 s); `all`:
+    every non-overlapping one, the remainder dropped."""
     count: int = Field(default=1, ge=1, le=1000)
-    """K, windows a clip, of the `sampled` mode. They may overlap."""
+    """K, windows per clip, of the modes `sampled` and `grid`. They may overlap, and none comes twice: a clip
+    with room for fewer gives fewer."""
     seed: int = 0
     """Seed of the random starts."""
 

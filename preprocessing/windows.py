@@ -6,6 +6,7 @@ they depend on (dataset, clip, k, seed) alone: not on the order of the clips, no
 
 import hashlib
 import math
+from itertools import pairwise
 
 from preprocessing.decode_config import WindowConfig
 from syncflow.records import ClipRef, ClipSpec
@@ -33,9 +34,18 @@ def window_starts(
         return []
     if config.mode == "all":
         frames = list(range(first, last + 1, spec.num_frames))
+    elif config.mode == "grid":
+        frames = [first + offset for offset in _spread(ref, config, last - first + 1)]
     else:
         frames = [first + offset for offset in _draws(ref, config, last - first + 1)]
     return [ref.start_s + frame / spec.fps for frame in frames]
+
+
+def _spread(ref: ClipRef, config: WindowConfig, room: int) -> list[int]:
+    """A number from each of `config.count` equal parts of `room`, rising; all if there are no more."""
+    count = min(config.count, room)
+    parts = pairwise(room * k // count for k in range(count + 1))
+    return [start + _draw(ref, k, config.seed) % (end - start) for k, (start, end) in enumerate(parts)]
 
 
 def _draws(ref: ClipRef, config: WindowConfig, room: int) -> list[int]:
@@ -49,7 +59,7 @@ def _draws(ref: ClipRef, config: WindowConfig, room: int) -> list[int]:
     return list(drawn)
 
 
-def _draw(ref: ClipRef, k: int, seed: int, again: int) -> int:
+def _draw(ref: ClipRef, k: int, seed: int, again: int = 0) -> int:
     """A uniform integer of 256 bits that depends on its key alone."""
     key = "\0".join(("window", ref.dataset, ref.clip_id, str(k), str(seed), *([str(again)] if again else [])))
     return int.from_bytes(hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest(), "little")

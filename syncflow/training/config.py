@@ -157,6 +157,8 @@ class TrainConfig(Config):
     """The GPUs."""
     plan: Annotated[bool, Role.WORK] = False
     """Print what the stage needs (memory, hours, data rate, disk) and start nothing."""
+    plan_windows: Annotated[int, Role.WORK] = Field(default=0, ge=0)
+    """For `plan` while `data` is not there yet: windows to train on, to count passes; 0: not known."""
     whitening_samples: int = Field(default=1024, ge=1)
     """`audio` with model.adaptor.whiten: samples on whose features the whitening is measured."""
     carry_moments: bool = False

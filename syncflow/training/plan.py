@@ -40,10 +40,17 @@ class Plan:
     mfu: float  # share of it that training is taken to reach
     step_seconds: float
     hours: float
-    epochs: float  # 0: no dataset is there yet
+    windows: int  # to train on; 0: no dataset is there yet, and `plan_windows` is not set
+    has_data: bool
     bytes_a_sample: float  # as stored
     state_bytes: float  # on disk
     checkpoint_bytes: float
+    samples: int  # of all steps
+
+    @property
+    def passes(self) -> float:
+        """How often each window is trained on; 0 where their number is not known."""
+        return self.samples / self.windows if self.windows else 0.0
 
 
 def make_plan(config: TrainConfig) -> Plan:
@@ -83,10 +90,12 @@ def make_plan(config: TrainConfig) -> Plan:
         mfu=mfu,
         step_seconds=seconds,
         hours=seconds * config.steps / 3600,
-        epochs=config.steps * config.update_samples / len(dataset) if dataset else 0.0,
+        windows=len(dataset) if dataset else config.plan_windows,
+        has_data=dataset is not None,
         bytes_a_sample=FP16 * (2 * latents + sample.text_tokens * config.model.video.text_dim),
         state_bytes=FP32 * cost.trained * (4 if config.ema_decay else 3),
         checkpoint_bytes=FP32 * (cost.trained + cost.frozen),
+        samples=config.steps * config.update_samples,
     )
 
 
@@ -116,7 +125,7 @@ def show(plan: Plan, config: TrainConfig, console: Console) -> None:
     """Print it."""
     engine, machine, cost = config.engine, config.machine, plan.cost
     t, h, w = plan.sample.video_latents
-    where = f"{config.data}" if plan.epochs else f"{config.data} (not there yet: the paper's sizes)"
+    where = f"{config.data}" if plan.has_data else f"{config.data} (not there yet: the paper's sizes)"
     table = Table(title=f"Stage {config.stage}: {config.steps:,} steps", show_header=False)
     rows = {
         "data": where,
@@ -129,7 +138,7 @@ def show(plan: Plan, config: TrainConfig, console: Console) -> None:
         "a step": f"{plan.step_seconds:.3g} s at MFU {plan.mfu:g}{'' if machine.mfu else MEASURED} of "
         f"{plan.peak / 1e12:g} TFLOP/s ({machine.gpu}), without waiting for data or other workers",
         "all steps": f"{plan.hours:,.3g} h, {plan.hours * config.workers:,.3g} GPU hours",
-        "passes over the data": f"{plan.epochs:.3g}" if plan.epochs else "",
+        "passes": f"{plan.passes:.3g} over each of {plan.windows:,} windows" if plan.windows else "",
         "data rate": f"{plan.bytes_a_sample / 1e6:.3g} MB a sample, "
         f"{plan.bytes_a_sample * plan.update_samples / plan.step_seconds / 1e6:,.3g} MB/s for all workers",
         "disk": f"{plan.state_bytes / GIB:.3g} GiB a state, {config.checkpoint.keep + 1} at once "

@@ -23,15 +23,17 @@ def ref(clip_id: str = "a", *, start_s: float = 0.0, duration_s: float | None = 
     duration_s=st.none() | st.floats(0.1, 30),
     first=st.floats(0, 50),
     length=st.floats(0, 60),
-    mode=st.sampled_from(["sampled", "all"]),
-    count=st.integers(1, 5),
+    mode=st.sampled_from(["sampled", "grid", "all"]),
+    count=st.integers(1, 20),
 )
 def test_windows_lie_inside_and_on_the_grid(clip_id, start_s, duration_s, first, length, mode, count) -> None:
     clip = ref(clip_id, start_s=start_s, duration_s=duration_s)
     config = WindowConfig(mode=mode, count=count)
     span = (first, first + length)
     end = min(span[1], start_s + duration_s) if duration_s is not None else span[1]
-    for start in window_starts(clip, span_s=span, spec=SPEC, config=config):
+    starts = window_starts(clip, span_s=span, spec=SPEC, config=config)
+    assert len(set(starts)) == len(starts), "a window comes once"
+    for start in starts:
         frames = (start - start_s) * SPEC.fps
         assert abs(frames - round(frames)) < 1e-6
         assert start >= max(first, start_s) - 0.01 / SPEC.fps
@@ -52,11 +54,32 @@ def test_starts_depend_on_name_k_and_seed_alone() -> None:
     assert starts("a") != starts("b") and starts("a") != starts("a", seed=1)
 
 
+def test_a_grid_has_a_window_in_every_part_of_a_clip() -> None:
+    def starts(clip_id: str) -> list[float]:
+        return window_starts(
+            ref(clip_id), span_s=(0, 10), spec=SPEC, config=WindowConfig(mode="grid", count=16)
+        )
+
+    found = starts("a")  # 129 starts, 0 to 8 s
+    assert len(found) == 16 and found != starts("b")
+    assert all(129 * k // 16 <= start * 16 < 129 * (k + 1) // 16 for k, start in enumerate(found))
+    offsets = {
+        round(start * 16) - 129 * k // 16 for name in "abcdefgh" for k, start in enumerate(starts(name))
+    }
+    assert offsets >= set(range(8)), "each place of a part is drawn"
+
+
+@pytest.mark.parametrize("mode", ["sampled", "grid"])
+def test_a_clip_with_room_for_fewer_windows_gives_each_once(mode) -> None:
+    starts = window_starts(ref(), span_s=(0, 2.25), spec=SPEC, config=WindowConfig(mode=mode, count=9))
+    assert sorted(starts) == [k / 16 for k in range(5)]
+
+
 def test_starts_are_spread_evenly() -> None:
     config = WindowConfig(count=1000)
-    starts = window_starts(ref(), span_s=(0, 12), spec=SPEC, config=config)
-    assert sum(starts) / len(starts) == pytest.approx(5, abs=0.3)
-    assert min(starts) < 0.2 and max(starts) > 9.8
+    starts = window_starts(ref(), span_s=(0, 102), spec=SPEC, config=config)
+    assert sum(starts) / len(starts) == pytest.approx(50, abs=3)
+    assert min(starts) < 0.5 and max(starts) > 99.5
 
 
 @pytest.mark.parametrize("length", [0.0, 1.9])

@@ -1,6 +1,7 @@
 from pathlib import Path
 
 import pytest
+import yaml
 from rich.console import Console
 
 from syncflow.config import load_config
@@ -31,17 +32,32 @@ def test_the_plan_of_a_stage_is_its_own_arithmetic(settings) -> None:
     assert plan.update_samples == 24 and plan.update_flop == 24 * plan.cost.total
     assert plan.step_seconds == pytest.approx(plan.update_flop / (4 * 312e12 * 0.3))
     assert plan.hours == pytest.approx(100 * plan.step_seconds / 3600)
-    assert plan.epochs == pytest.approx(100 * 24 / 16)  # sixteen windows to train on
+    assert plan.windows == 16 and plan.passes == pytest.approx(100 * 24 / 16)
     shared = [states_in_memory(plan.cost, config, zero=zero) for zero in (0, 2, 3)]
     assert shared[0] > shared[1] > shared[2]
 
 
 def test_without_data_the_plan_takes_the_papers_sizes_and_says_so(settings, tmp_path: Path) -> None:
-    config = settings("video", data=tmp_path / "later")
+    config = settings("video", data=tmp_path / "later", plan_windows=12)
     console = Console(record=True, width=150)
     show(make_plan(config), config, console)
     text = console.export_text()
     assert "not there yet" in text and "9 x 32 x 32 video latents" in text
+    assert "2 over each of 12 windows" in text  # six steps of four samples
+
+
+@pytest.mark.parametrize("dataset", ["greatest_hits", "vggsound"])
+@pytest.mark.parametrize("stage", ["audio", "joint", "single_stage"])
+def test_the_presets_tell_the_passes_over_each_window_before_there_is_one(
+    repository: Path, tmp_path: Path, dataset: str, stage: str
+) -> None:
+    """The paper draws a window anew each time; here hardly a window comes a hundred times."""
+    presets = repository / "pipelines/configs" / dataset
+    config = load_config(TrainConfig, presets / f"{stage}.yaml", {"data": tmp_path / "later"})
+    windows = yaml.safe_load((presets / "precompute.yaml").read_text())["windows"]
+    clips = {"greatest_hits": 2_251, "vggsound": 183_494}[dataset]  # segments and clips to train on
+    assert config.plan_windows == clips * windows["count"] and windows["mode"] == "grid"
+    assert 0 < config.steps * config.update_samples / config.plan_windows < 100
 
 
 def test_an_unknown_gpu_is_refused_with_the_flag_that_helps(settings) -> None:
