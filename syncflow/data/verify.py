@@ -58,7 +58,7 @@ class _Check:
             for key, caption in sorted(self.captions.items())
             if key not in self.embedded
         )
-        if manifest:
+        if manifest and all((self.folder / name).is_file() for name in expected):
             yield from self._faults_of_index(manifest, clips, ledger)
         yield from self._foreign(expected, ledger, manifest)
 

@@ -132,7 +132,7 @@ def read_values(folder: Path) -> dict[str, Any]:
         found = "a job was cut off: run it again" if (folder / "ledger").is_dir() else "precompute first"
         raise UserError(f"{path}: no finished dataset ({found}: pipelines/precompute_latents.py)") from None
     except (OSError, ValueError) as error:
-        raise UserError(f"{path}: cannot be read ({error})") from None
+        raise UserError(f"{path}: cannot be read ({error}); run precompute_latents.py again") from None
     version = values.get("schema_version") if isinstance(values, dict) else None
     if version != SCHEMA_VERSION:
         raise UserError(f"{path}: schema version {version}, expected {SCHEMA_VERSION}; precompute again")
