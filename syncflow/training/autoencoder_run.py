@@ -10,8 +10,10 @@ import torch
 from torch import Tensor
 
 from syncflow.autoencoders.audio_vae import AudioVAE
+from syncflow.autoencoders.first_temporal_weights import initialise_temporal
 from syncflow.autoencoders.first_weights import initialise_video_vae
 from syncflow.autoencoders.loading import load_vae, load_video_vae
+from syncflow.autoencoders.random_clips import random_clips
 from syncflow.autoencoders.video_vae import VideoVAE
 from syncflow.config import dump_config, settings_of
 from syncflow.errors import UserError
@@ -19,7 +21,7 @@ from syncflow.hashing import file_sha256, tensors_sha256
 from syncflow.noise import keyed_generator
 from syncflow.training.adversarial import adversarial_engine
 from syncflow.training.autoencoder_config import AutoencoderTrainConfig
-from syncflow.training.autoencoder_data import part_starts, segments, to_video, training_windows
+from syncflow.training.autoencoder_data import part_of_step, part_starts, segments, to_video, training_windows
 from syncflow.training.autoencoder_objective import AudioObjective, Segments, VideoObjective
 from syncflow.training.decode_windows import decoded_windows
 from syncflow.training.distributed import barrier, device, rank, world_size
@@ -100,6 +102,7 @@ def train_autoencoder(
             start_step=start,
             log_every=config.log_every,
             callbacks=[
+                *_refit(vae, config),
                 average,
                 *([Progress(f"{config.kind} VAE")] if rank() == 0 else []),
                 *callbacks,
@@ -120,6 +123,34 @@ def train_autoencoder(
         dump_config(config, config.output / "resolved.yaml")
     barrier()
     return done
+
+
+class RefitTemporal(Callback):
+    """Before the temporal part first trains, its first weights are fitted to the 2-D part as trained by then.
+
+    They were fitted to the untrained one. It is done after a certain step: a resumed run does the same.
+    """
+
+    def __init__(self, vae: VideoVAE, *, after: int, seed: int) -> None:
+        self.vae, self.after, self.seed = vae, after, seed
+
+    @torch.no_grad()
+    def on_step(self, step: int) -> None:
+        if step == self.after:
+            clips = random_clips(keyed_generator(self.seed, "video_vae_refit"))
+            where = self.vae.latent_mean.device
+            frame_latents = self.vae.encode_frames(clips.to(where))
+            self.vae.temporal.to("cpu")
+            initialise_temporal(self.vae, frame_latents.cpu())
+            self.vae.temporal.to(where)
+
+
+def _refit(vae: AudioVAE | VideoVAE, config: AutoencoderTrainConfig) -> list[Callback]:
+    starts = part_starts(config)
+    if not isinstance(vae, VideoVAE) or not starts or config.initialise_from:
+        return []
+    after_frames = part_of_step(starts[0] - 1, config) == "frames"
+    return [RefitTemporal(vae, after=starts[0], seed=config.seed)] if after_frames else []
 
 
 def build_vae(config: AutoencoderTrainConfig) -> AudioVAE | VideoVAE:

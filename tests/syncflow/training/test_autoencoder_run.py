@@ -17,7 +17,7 @@ from syncflow.hashing import tensors_sha256
 from syncflow.training.autoencoder_config import AutoencoderTrainConfig
 from syncflow.training.autoencoder_data import segments, to_video, training_windows
 from syncflow.training.autoencoder_objective import Segments, VideoObjective
-from syncflow.training.autoencoder_run import build_engine, build_vae, train_autoencoder
+from syncflow.training.autoencoder_run import RefitTemporal, build_engine, build_vae, train_autoencoder
 from syncflow.training.decode_windows import decoded_windows
 from syncflow.training.loop import Callback
 from syncflow.training.resume import saved_steps
@@ -279,3 +279,19 @@ def test_the_loss_of_motion_counts_what_changes_from_frame_to_frame(clips: Path,
         plain = VideoObjective(objective.vae, settings)(batch)
         assert "motion" not in plain and found["motion"] > 0
         assert torch.isclose(found["loss"], plain["loss"] + 2.0 * found["motion"])
+
+
+def test_the_temporal_part_is_fitted_to_the_frames_part_as_trained(clips: Path, tmp_path: Path) -> None:
+    config = small_config("video", clips=clips, output=tmp_path)
+    vae = build_vae(config)
+    assert isinstance(vae, VideoVAE)
+    refit = RefitTemporal(vae, after=3, seed=0)
+    before = tensors_sha256(vae.temporal.state_dict())
+    refit.on_step(3)
+    fitted = tensors_sha256(vae.temporal.state_dict())
+    with torch.no_grad():
+        vae.spatial.quant_conv.weight[:4] = vae.spatial.quant_conv.weight[:4].flip(0)  # type: ignore[union-attr]
+    refit.on_step(2)
+    assert tensors_sha256(vae.temporal.state_dict()) == fitted != before
+    refit.on_step(3)
+    assert tensors_sha256(vae.temporal.state_dict()) != fitted
