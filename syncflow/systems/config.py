@@ -32,7 +32,8 @@ class GenerateConfig(Config):
     """Prompts or videos in, clips out."""
 
     checkpoint: Annotated[PathOrHub, Role.WORK] = Path()
-    """Checkpoint folder of a stage (its manifest.json is beside the weights), or a saved SyncFlowPipeline."""
+    """Checkpoint folder of a stage (its manifest.json is beside the weights), a saved SyncFlowPipeline, or
+    `tiny`, the small pipeline that comes with the package."""
     output: Annotated[Path, Role.WORK]
     """Folder for the mp4 files, their strips and sidecars, manifest.csv and resolved.yaml."""
     video_vae: Annotated[Place, Role.WORK] = ""

@@ -2,6 +2,8 @@
 
 import logging
 from collections.abc import Iterable
+from os import PathLike
+from typing import Any, Self
 
 import torch
 from diffusers import DiffusionPipeline
@@ -23,6 +25,7 @@ from syncflow.systems.output import (
 )
 from syncflow.systems.pictures import frames_to_video
 from syncflow.systems.request import check_count, check_size
+from syncflow.systems.shipped import shipped_folder
 
 LOG = logging.getLogger(__name__)
 
@@ -73,6 +76,22 @@ class SyncFlowParts(DiffusionPipeline):
             trained_prompt_dropout=trained_prompt_dropout,
         )
         self._told: set[str] = set()
+
+    @classmethod
+    def from_pretrained(cls, pretrained_model_name_or_path: str | PathLike[str], **kwargs: Any) -> Self:
+        """As diffusers'; a name of `syncflow.systems.shipped.SHIPPED`, such as `tiny`, loads offline.
+
+        Parts have the precision that `dtype` asks for, float32 by default, whatever they were saved in
+        (diffusers leaves a part as it was saved when float32 is asked for).
+        """
+        folder = shipped_folder(pretrained_model_name_or_path)
+        kwargs.setdefault("low_cpu_mem_usage", False)
+        pipeline = super().from_pretrained(folder or pretrained_model_name_or_path, **kwargs)
+        asked = kwargs.get("dtype", kwargs.get("torch_dtype")) or torch.float32
+        for name in ("dual_dit", "video_vae", "audio_vae"):
+            dtype = asked.get(name, asked.get("default", torch.float32)) if isinstance(asked, dict) else asked
+            torch.nn.Module.to(getattr(pipeline, name), dtype=dtype)  # diffusers' own `to` warns of a cast
+        return pipeline  # type: ignore[return-value]
 
     @property
     def strides(self) -> tuple[int, int]:

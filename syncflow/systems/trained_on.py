@@ -10,6 +10,7 @@ from syncflow.config import validate
 from syncflow.errors import UserError
 from syncflow.preset import read_preset
 from syncflow.records import ClipSpec
+from syncflow.systems.shipped import SHIPPED, shipped_folder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,15 +69,19 @@ def _training_settings(folder: Path) -> dict[str, float | None]:
 
 
 def checked_folder(folder: Path) -> Path:
-    """`folder`, or a name as the Hugging Face hub has them (which is looked for later).
+    """`folder`, that of a pipeline shipped under this name, or a name as the Hugging Face hub has them
+    (which is looked for later).
 
     Raises:
         UserError: there is no checkpoint and no saved pipeline in it.
     """
     if folder == Path():
         raise UserError(
-            "checkpoint: not set; give the folder that train_stage.py wrote, .../joint/checkpoint"
+            "checkpoint: not set; give the folder that train_stage.py wrote, .../joint/checkpoint, "
+            f"or a shipped pipeline: {', '.join(SHIPPED)}"
         )
+    if shipped := shipped_folder(folder):
+        return shipped
     if not folder.is_dir() and is_hub_name(folder):
         return folder
     if not folder.is_dir():
