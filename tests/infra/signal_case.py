@@ -18,6 +18,12 @@ from syncflow.command_line import run
 ROOT = Path(__file__).resolve().parents[2]
 
 
+def _as_in_a_terminal() -> None:
+    """A shell's background jobs, and what they start, ignore Ctrl-C; these shall not."""
+    for kind in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(kind, signal.SIG_DFL)
+
+
 def start(*command: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, *command],
@@ -27,6 +33,7 @@ def start(*command: str) -> subprocess.Popen[str]:
         stderr=subprocess.STDOUT,
         text=True,
         start_new_session=True,
+        preexec_fn=_as_in_a_terminal,
     )
 
 

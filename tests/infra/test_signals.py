@@ -71,9 +71,13 @@ def test_a_job_ends_with_its_supervisor(tmp_path: Path) -> None:
 def test_the_first_signal_says_how_the_job_ends(tmp_path: Path) -> None:
     stop = tmp_path / "stop"
     raise_if_stopped(stop, "nothing")
-    with stopping(stop):
-        signal.raise_signal(signal.SIGINT)
-        signal.raise_signal(signal.SIGTERM)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # background jobs ignore it
+    try:
+        with stopping(stop):
+            signal.raise_signal(signal.SIGINT)
+            signal.raise_signal(signal.SIGTERM)
+    finally:
+        signal.signal(signal.SIGINT, before)
     with pytest.raises(Interrupted, match="so far") as caught:
         raise_if_stopped(stop, "so far")
     assert caught.value.status == 130

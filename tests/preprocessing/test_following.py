@@ -417,7 +417,7 @@ def test_another_decoder_is_refused_by_its_version(
     clips: Path, weights: Path, tmp_path: Path, monkeypatch
 ) -> None:
     monkeypatch.setattr("preprocessing.recipe.decoder_version", lambda _: "ffmpeg 99")
-    with pytest.raises(UserError, match=r"decoder's version 'ffmpeg \S+' -> 'ffmpeg 99'"):
+    with pytest.raises(UserError, match=r"decoder's version 'rules \d+, ffmpeg \S+' -> 'ffmpeg 99'"):
         precompute(of_table(clips, weights, tmp_path / "out"))
 
 

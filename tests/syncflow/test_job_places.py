@@ -106,5 +106,6 @@ def test_no_setting_that_sounds_like_a_place_is_plain_text(cls: type[Config]) ->
     words += ("video_vae", "audio_vae", "text_encoder", "captions", "clips", "data", "source", "prompts")
     marked = set(place_settings(cls))
     groups = {name.rpartition(".")[0] for name in setting_names(cls)}
-    sounding = {n for n in setting_names(cls) if n.rpartition(".")[2] in words} - groups
+    chosen = {f"metrics.backbones.{name}.checkpoint" for name in ("i3d", "clap")}  # of a list of names
+    sounding = {n for n in setting_names(cls) if n.rpartition(".")[2] in words} - groups - chosen
     assert sounding <= marked

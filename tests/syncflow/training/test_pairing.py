@@ -66,7 +66,7 @@ def test_conditions_hold_noise_back_under_scope_update_too(settings) -> None:
     objective, dataset = case(config)
     batch = dataset.batch(0, batch_size=8)
     (found,) = exchange_noise([batch], objective=objective, everyone=True)
-    captions = {g: dataset.sample(g, seed=0).caption_key for g in range(8)}
+    captions = {g: dataset.sample(g, per_step=8, seed=0).caption for g in range(8)}
     assert [captions[g] for g in found.noise_index.tolist()] == [captions[g] for g in batch.index.tolist()]
 
 
