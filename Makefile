@@ -4,6 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 READY = $(VENV)/.ready
 OUT ?= out/demo
+PROMPT ?= a drumstick hits a metal object three times
 GPU_PYTHON ?= 3.12
 
 export OMP_NUM_THREADS ?= 1
@@ -11,7 +12,7 @@ export HF_HUB_OFFLINE ?= 1
 export RAY_USAGE_STATS_ENABLED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-ray test-plain test-fast test-gpu bench-gpu gpu-wheels lint types format clean
+.PHONY: help install clip demo test test-ray test-plain test-fast test-gpu bench-gpu gpu-wheels lint types format clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' | column -t -s '|'
@@ -24,6 +25,9 @@ $(READY): pyproject.toml constraints.txt
 	@touch $@
 
 install: $(READY)  ## .venv with everything that the project needs
+
+clip: $(READY)  ## one clip from text by the shipped model: make clip PROMPT="a drumstick hits a metal object twice"
+	$(BIN)/python pipelines/generate.py --config pipelines/configs/tiny/generate.yaml --output out/clips --prompt "$(PROMPT)"
 
 demo: $(READY)  ## the whole way on synthetic clips: data, three stages, generation, scores, report
 	$(BIN)/python pipelines/demo.py --output $(OUT)

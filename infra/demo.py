@@ -32,7 +32,7 @@ class Part:
 
 
 def demo_parts(config: DemoConfig) -> list[Part]:
-    """Clips, latents, three stages, generation both ways, scores, comparison."""
+    """Clips of the shipped model; then the whole way: data, three stages, generation, scores, comparison."""
     out = config.output
     clips, latents, runs, made = out / "clips", out / "latents", out / "runs", out / "generated"
     tracking = sqlite_uri(out / "mlflow.db")
@@ -46,8 +46,13 @@ def demo_parts(config: DemoConfig) -> list[Part]:
         places = ("--data", latents, "--output", runs, "--run", "demo", "--tracking-uri", tracking)
         return part(f"train: {name}", "train_stage.py", f"{name}.yaml", *places, *extra)
 
+    def generate(name: str, folder: str, *arguments: object) -> Part:
+        places = ("--seed", config.seed, "--output", made / folder)
+        return part(name, "generate.py", "generate.yaml", *arguments, *places)
+
     checkpoint = runs / "joint" / "checkpoint"
     return [
+        generate("shipped model", "shipped", "--checkpoint", "tiny", "--prompts", PRESETS / "prompts.txt"),
         part("clips", "make_demo_clips.py", "clips.yaml", "--output", clips, "--count", config.clips),
         part(
             "latents", "precompute_latents.py", "precompute.yaml", "--source.root", clips, "--output", latents
@@ -55,25 +60,21 @@ def demo_parts(config: DemoConfig) -> list[Part]:
         stage("video", config.video_steps),
         stage("audio", config.audio_steps),
         stage("joint", config.joint_steps),
-        part(
+        generate(
             "text to clip",
-            "generate.py",
-            "generate.yaml",
-            *("--checkpoint", checkpoint, "--prompts", PRESETS / "prompts.txt", "--seed", config.seed),
-            *("--output", made / "text_to_clip"),
+            "text_to_clip",
+            *("--checkpoint", checkpoint, "--prompts", PRESETS / "prompts.txt"),
         ),
-        part(
+        generate(
             "video to sound",
-            "generate.py",
-            "generate.yaml",
-            *("--checkpoint", checkpoint, "--video", clips, "--seed", config.seed),
-            *("--output", made / "video_to_sound"),
+            "video_to_sound",
+            *("--checkpoint", checkpoint, "--video", clips, "--split", "test"),
         ),
         part(
             "scores",
             "evaluate.py",
             "evaluate.yaml",
-            *("--clips", clips, made / "text_to_clip", made / "video_to_sound"),
+            *("--clips", clips, made / "shipped", made / "text_to_clip", made / "video_to_sound"),
             *("--output", out / "scores", "--run", "demo", "--tracking-uri", tracking),
         ),
         part("comparison", "compare_runs.py", "", "--tracking-uri", tracking, "--output", out / "comparison"),

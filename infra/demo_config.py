@@ -12,7 +12,7 @@ class DemoConfig(Config):
 
     output: Path = Path("out/demo")
     """Folder under which everything is written."""
-    clips: int = Field(default=240, ge=10)
+    clips: int = Field(default=600, ge=10)
     """Number of synthetic clips."""
     video_steps: int = Field(default=0, ge=0)
     """Training steps of the video stage; 0 takes the preset's."""

@@ -19,8 +19,9 @@ def write_report(output: Path, *, parts: Sequence[Part], seconds: Mapping[str, f
     """`report.html`; its links are relative, so that the folder can be moved."""
     made = output / "generated"
     sections = [
-        ("Text to clip", _clips(made / "text_to_clip", output)),
-        ("Video to sound (the picture is given, the sound is new)", _clips(made / "video_to_sound", output)),
+        ("The shipped model: text to clip", _clips(made / "shipped", output)),
+        ("Trained by this demo: text to clip", _clips(made / "text_to_clip", output)),
+        ("Trained by this demo: video to audio", _clips(made / "video_to_sound", output)),
         ("Synchrony", _scores(output / "scores" / "summary.csv")),
         ("Losses", _pictures(sorted((output / "comparison").glob("*.png")), output)),
         ("Times", _table(("part", "seconds"), [(name, f"{s:.0f}") for name, s in seconds.items()])),
