@@ -1,6 +1,7 @@
 """SIGTERM and Ctrl-C: the running step ends, a state is saved, one line says so, and the exit status fits."""
 
 import os
+import re
 import signal
 import time
 from pathlib import Path
@@ -12,7 +13,7 @@ from infra.supervisor import Interrupted, raise_if_stopped, stopping
 from syncflow.config import dump_config, validate
 from syncflow.training.config import TrainConfig
 from syncflow.training.resume import latest_state
-from tests.infra.signal_case import signal_when, start
+from tests.infra.signal_case import ROOT, signal_when, start
 from tests.syncflow.training.small import SMALL, write_dataset
 
 CASE = "tests/infra/signal_case.py"
@@ -99,7 +100,9 @@ def test_under_ray_too(tmp_path: Path, kind: signal.Signals, whom: str) -> None:
     printed = signal_when(job, shown="1/100000", kind=kind, group=whom == "group", pick=pick)
     state = latest_state(config.folder / "engine")
     assert job.returncode == STATUS[kind], printed
-    assert state is not None and 1 <= state.step < 100_000 and "Traceback" not in printed
+    assert state is not None and 1 <= state.step < 100_000
+    # beside another Ray on the machine a thread of Ray Train's own prints a traceback; none may be of ours
+    assert not re.search(rf'File "{ROOT}/(infra|pipelines|syncflow)/', printed), printed
     assert printed.splitlines()[-1] == f"stopped; the same command goes on from {state.folder}"
 
 
