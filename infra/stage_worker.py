@@ -72,7 +72,8 @@ def _train(config: TrainConfig, lock: str, *, in_this_process: bool) -> None:
                 max_failures=config.max_failures,
                 cpus_per_worker=config.cpus_per_worker,
             )
-        status = "KILLED" if stop.exists() else "FINISHED"
+        # by its states: Ray ends workers with a SIGTERM, which may write a stop file after the last step
+        status = "FINISHED" if _is_done(config) else "KILLED"
     except KeyboardInterrupt:
         status = "KILLED"
         raise
@@ -83,9 +84,15 @@ def _train(config: TrainConfig, lock: str, *, in_this_process: bool) -> None:
             artifacts=config.folder / "checkpoint",
             samples=config.folder / "samples",
         )
-    last = saved_steps(config.folder / "engine")[0]
-    if last.name != f"step_{config.steps:08}":
+    if not _is_done(config):
+        last = saved_steps(config.folder / "engine")[0]
         raise_if_stopped(stop, f"stopped; the same command goes on from {last}")
+
+
+def _is_done(config: TrainConfig) -> bool:
+    """Whether the stage's last state is that of its last step."""
+    states = saved_steps(config.folder / "engine")
+    return bool(states) and states[0].name == f"step_{config.steps:08}"
 
 
 def record_of(job: StageJob) -> RunRecord:
