@@ -11,8 +11,12 @@ import logging
 import os
 import shutil
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
 
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -24,6 +28,8 @@ QUIET = {
     "RAY_enable_metrics_collection": "0",
     "RAY_DATA_DISABLE_PROGRESS_BARS": "0",
 }
+
+SHUTDOWN_S = 60.0
 
 
 def ray_is_elsewhere() -> bool:
@@ -70,5 +76,30 @@ def cluster(*, num_cpus: int | None = None, log_to_driver: bool = True) -> Itera
         )
         yield
     finally:
-        ray.shutdown()
+        _end(Path(folder))
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _end(folder: Path) -> None:
+    """Ray's shutdown, which waits without limit for an answer of its control service (GCS).
+
+    A service that does not answer is ended after `SHUTDOWN_S`, so that a job whose work is done ends too.
+    """
+    import ray
+
+    services = [each for each in psutil.Process().children(recursive=True) if _serves(each, folder)]
+    guard = threading.Timer(SHUTDOWN_S, lambda: [service.kill() for service in services])
+    guard.start()
+    try:
+        ray.shutdown()
+    finally:
+        guard.cancel()
+
+
+def _serves(process: psutil.Process, folder: Path) -> bool:
+    """Whether it is the control service of the Ray that lives in a folder."""
+    try:
+        command = process.cmdline()
+    except psutil.Error:  # it ended meanwhile
+        return False
+    return bool(command) and command[0].endswith("gcs_server") and str(folder) in " ".join(command)

@@ -1,4 +1,4 @@
-"""One Ray for all tests of these adapters that need no other, and pipelines called without an interpreter."""
+"""One Ray for all tests of a module, and pipelines called without an interpreter."""
 
 import runpy
 import sys
@@ -10,9 +10,9 @@ import pytest
 from infra.local_cluster import cluster
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def ray_of_two() -> Iterator[None]:
-    """A private Ray that offers two CPUs, with a folder of its own."""
+    """A private Ray that offers two CPUs, with a folder of its own; none idles beside other modules' Ray."""
     with cluster(num_cpus=2, log_to_driver=False):
         yield
 

@@ -5,13 +5,11 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
-from infra.local_cluster import cluster
 from infra.ray_data import RayExecutor, fit_pools
 from preprocessing.config import PrecomputeConfig
 from preprocessing.job import precompute
@@ -31,12 +29,6 @@ def case(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_media(folder / "clips", good=GOOD)
     write_weights(folder / "weights")
     return folder
-
-
-@pytest.fixture(scope="module")
-def ray_of_two() -> Iterator[None]:
-    with cluster(num_cpus=2, log_to_driver=False):
-        yield
 
 
 def config(case: Path, name: str, **changes: object) -> PrecomputeConfig:
