@@ -24,6 +24,7 @@ from preprocessing.synthetic.sound import render_audio
 from preprocessing.synthetic_config import SyntheticClipsConfig
 from syncflow.command_line import parse_arguments, run
 from syncflow.config import Config, load_config
+from syncflow.errors import UserError
 from syncflow.evaluation.suite import score_events, summarise
 from syncflow.evaluation.sync import ClipEvents
 from syncflow.flow.config import SolverConfig
@@ -33,6 +34,7 @@ from syncflow.systems.loading import load_pipeline
 from syncflow.systems.pictures import frames_to_video, video_to_frames
 from syncflow.systems.syncflow import SyncFlowPipeline
 
+MOST_TRIED = 100  # scenes that are planned for each that is found
 FRESH = 5000  # real clips are drawn from indices past those that training clips have
 
 
@@ -84,11 +86,17 @@ def main() -> None:
     pipeline = load_pipeline(
         GenerateConfig(checkpoint=config.checkpoint, output=config.output, clip=clip)  # type: ignore[arg-type]
     ).pipeline
+    rates = (pipeline.config["fps"], pipeline.audio_vae.config.sample_rate)
+    if rates != (world.fps, world.sample_rate):
+        raise UserError(
+            f"clips {config.clips}: {world.fps} frames and {world.sample_rate} samples a second, "
+            f"the pipeline makes {rates[0]} and {rates[1]}; give the settings that its training clips had"
+        )
     seen, heard, accuracy = _probes(
         pipeline, _scenes(world, config.probe_clips, first=3 * FRESH, held_out=False), world
     )
     given = [_render(scene, world) for scene in scenes]
-    real = [_kept(scene, *clip) for scene, clip in zip(scenes, given, strict=True)]
+    real = [_kept(scene, *clip, world) for scene, clip in zip(scenes, given, strict=True)]
     rows = [_row("real", real, seen, heard)]
     sheet: list[np.ndarray] = []
     made: dict[str, list[Clip]] = {"text to clip": [], "video to sound": []}
@@ -101,7 +109,7 @@ def main() -> None:
                     sheet.append(video)
                 # the given frames are scored, not their reconstruction
                 shown = video if frames is None else frames[len(part)]
-                part.append(_kept(scene, shown, audio))
+                part.append(_kept(scene, shown, audio, world))
             made[name] += part
             rows.append(_row(f"{name}, seed {seed}", part, seen, heard))
     rows += [_row(f"{name}, all seeds", clips, seen, heard) for name, clips in made.items()]
@@ -109,15 +117,23 @@ def main() -> None:
 
 
 def _scenes(world: SyntheticClipsConfig, count: int, *, held_out: bool, first: int = FRESH) -> list[Scene]:
-    """Scenes of the asked split from index `first` on."""
+    """Scenes of the asked split from index `first` on.
+
+    Raises:
+        UserError: hardly any clip is of that split.
+    """
     found: list[Scene] = []
-    index = first
-    while len(found) < count:
+    for index in range(first, first + MOST_TRIED * count):
         scene = plan_scene(world, index=index)
         if is_test(scene, config=world) == held_out:
             found.append(scene)
-        index += 1
-    return found
+        if len(found) == count:
+            return found
+    raise UserError(
+        f"test_share {world.test_share}: {len(found)} of {MOST_TRIED * count} scenes are "
+        f"{'held out' if held_out else 'for training'}, {count} are needed; "
+        f"give {'--no-held-out' if held_out else 'clips with a smaller share'}"
+    )
 
 
 def _render(scene: Scene, world: SyntheticClipsConfig) -> tuple[np.ndarray, np.ndarray]:
@@ -135,10 +151,10 @@ def _probes(
     real, coded = [], []
     for scene in track(scenes, "real clips and their reconstructions"):
         frames, audio = _render(scene, world)
-        real.append(_kept(scene, frames, audio))
+        real.append(_kept(scene, frames, audio, world))
         video = pipeline.video_vae(frames_to_video(frames))[0]
         sound = pipeline.audio_vae(torch.from_numpy(audio)[None])[0][0].numpy()
-        coded.append(_kept(scene, video_to_frames(video)[0], sound))
+        coded.append(_kept(scene, video_to_frames(video)[0], sound, world))
     tested = {"real clips": real[::4], "reconstructions": coded[::4]}
     trained = [clip for i in range(len(real)) if i % 4 for clip in (real[i], coded[i])]
     names = [clip.scene.material.name for clip in trained]
@@ -152,12 +168,12 @@ def _probes(
     return seen, heard, accuracy
 
 
-def _kept(scene: Scene, frames: np.ndarray, audio: np.ndarray) -> Clip:
+def _kept(scene: Scene, frames: np.ndarray, audio: np.ndarray, world: SyntheticClipsConfig) -> Clip:
     return Clip(
         scene=scene,
-        events=ClipEvents.of(frames, audio, fps=16, sample_rate=48_000),
+        events=ClipEvents.of(frames, audio, fps=world.fps, sample_rate=world.sample_rate),
         video=video_features(frames),
-        audio=audio_features(audio, 48_000),
+        audio=audio_features(audio, world.sample_rate),
     )
 
 

@@ -3,8 +3,10 @@
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 
+import preprocessing.worker as worker_module
 from preprocessing.config import PrecomputeConfig
 from syncflow.autoencoders.audio_vae import AudioVAE
 from syncflow.autoencoders.config import AudioVAEConfig, VideoVAEConfig
@@ -12,6 +14,7 @@ from syncflow.autoencoders.video_vae import VideoVAE
 from syncflow.config import validate
 from syncflow.data.parquet import read_ledger
 from syncflow.media import write_clip
+from syncflow.records import ClipRef
 
 VIDEO = VideoVAEConfig(
     spatial_block_channels=(8, 8, 8, 8),
@@ -93,3 +96,16 @@ def rows_read_by_others(output: Path) -> list[tuple[str, int, str, str]]:
 
     table = pd.read_parquet(output / "latents", columns=["clip_id", "window", "caption", "split"])
     return sorted(table.itertuples(index=False, name=None))
+
+
+def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Fills with the ids that are decoded from now on."""
+    seen: list[str] = []
+    original = worker_module.DecodeStep.__call__
+
+    def spy(self: object, batch: list[ClipRef]) -> list:
+        seen.extend(ref.clip_id for ref in batch)
+        return original(self, batch)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(worker_module.DecodeStep, "__call__", spy)
+    return seen

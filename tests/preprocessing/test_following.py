@@ -8,7 +8,6 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-import preprocessing.worker as worker_module
 import syncflow.data.parquet.finish as finish_module
 from preprocessing.job import precompute
 from preprocessing.keys import offered_texts
@@ -18,7 +17,7 @@ from syncflow.data.parquet.ledger import span_key, text_key
 from syncflow.data.verify import find_faults
 from syncflow.errors import UserError
 from syncflow.records import ClipRef
-from tests.precompute_case import content, job, rows_read_by_others, write_clip_number, write_weights
+from tests.precompute_case import content, decoded, job, rows_read_by_others, write_clip_number, write_weights
 
 GOOD = 4
 
@@ -71,19 +70,6 @@ def of_table(clips: Path, weights: Path, output: Path, *, source: dict | None = 
     """The job over index.csv."""
     values = {"kind": "manifest", "root": str(clips), "index": str(clips / "index.csv"), **(source or {})}
     return job(clips, weights, output, source=values, **changes)
-
-
-def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Fills with the ids that are decoded from now on."""
-    seen: list[str] = []
-    original = worker_module.DecodeStep.__call__
-
-    def spy(self: object, batch: list[ClipRef]) -> list:
-        seen.extend(ref.clip_id for ref in batch)
-        return original(self, batch)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(worker_module.DecodeStep, "__call__", spy)
-    return seen
 
 
 def files_of(output: Path) -> dict[str, bytes]:

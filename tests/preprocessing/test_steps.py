@@ -16,7 +16,7 @@ from syncflow.data.parquet import read_ledger, read_rows
 from syncflow.data.parquet.lock import LOCK, writer_lock
 from syncflow.errors import UserError
 from syncflow.records import ClipRef, Dropped
-from tests.precompute_case import content, job, write_clip_number, write_media, write_weights
+from tests.precompute_case import content, decoded, job, write_clip_number, write_media, write_weights
 
 GOOD = 5
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -46,19 +46,6 @@ def unbroken(originals: Path, weights: Path, tmp_path_factory: pytest.TempPathFa
 @pytest.fixture
 def clips(originals: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(originals, tmp_path / "clips"))
-
-
-def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Fills with the ids that are decoded from now on."""
-    seen: list[str] = []
-    original = worker_module.DecodeStep.__call__
-
-    def spy(self: object, batch: list[ClipRef]) -> list:
-        seen.extend(ref.clip_id for ref in batch)
-        return original(self, batch)  # type: ignore[arg-type]
-
-    monkeypatch.setattr(worker_module.DecodeStep, "__call__", spy)
-    return seen
 
 
 def test_inputs_are_accepted_rejected_or_failed_each_once(unbroken: Path) -> None:
