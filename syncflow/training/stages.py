@@ -60,15 +60,16 @@ def hold_in_bf16(part: nn.Module, name: str) -> dict[str, Tensor]:
 
 
 def check_order(stage: Stage, *, found: str, source: str) -> None:
-    """Refuse a checkpoint of another stage than the one that `stage` starts from.
+    """Refuse a checkpoint of another stage than the one before `stage`, or `stage` itself (fine-tuning).
 
     Raises:
         UserError: it names both stages and the remedy.
     """
-    if found == stage.starts_from:
+    if found in (stage.starts_from, stage.name):
         return
-    wanted = f"one of stage {stage.starts_from!r}, " if stage.starts_from else ""
+    wanted = " or ".join(repr(name) for name in (stage.starts_from, stage.name) if name)
     raise UserError(
         f"initialise_from {source}: a checkpoint of stage {found!r}, but stage {stage.name!r} starts from "
-        f"{wanted}Open-Sora's weights or `none`; run the stages in the order video, audio, joint"
+        f"one of stage {wanted}, Open-Sora's weights or `none`; "
+        "run the stages in the order video, audio, joint"
     )

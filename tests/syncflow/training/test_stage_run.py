@@ -9,11 +9,12 @@ import torch
 from safetensors.torch import load_file
 
 from syncflow.errors import UserError
+from syncflow.hashing import tensors_sha256
 from syncflow.training.checkpoint import CheckpointManifest, load_checkpoint
 from syncflow.training.loop import Callback
 from syncflow.training.resume import saved_steps
 from syncflow.training.stage_run import run_stage
-from syncflow.training.start import check_start
+from syncflow.training.start import check_start, starting_model
 
 
 class Losses(Callback):
@@ -202,10 +203,19 @@ def test_compiling_without_a_compiler_is_one_line(
         run_stage(settings("video", engine={"kind": "torch", "bf16": False, "compile": "always"}))
 
 
+def test_a_stage_goes_on_with_its_own_weights(settings, three_stages) -> None:
+    checkpoint = three_stages["video"][0].folder / "checkpoint"
+    config = settings("video", initialise_from=str(checkpoint))
+    check_start(config)
+    model, first = starting_model(config)
+    assert first.sha256 == CheckpointManifest.read(checkpoint).model_sha256
+    assert tensors_sha256(model.state_dict()) == first.sha256
+
+
 def test_the_wrong_stage_is_refused(settings, three_stages) -> None:
     checkpoint = three_stages["video"][0].folder / "checkpoint"
     with pytest.raises(
-        UserError, match="of stage 'video', but stage 'joint' starts from one of stage 'audio'"
+        UserError, match="of stage 'video', but stage 'joint' starts from one of stage 'audio' or 'joint'"
     ):
         check_start(settings("joint", initialise_from=str(checkpoint)))
 
