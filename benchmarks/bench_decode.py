@@ -17,6 +17,7 @@ from rich.table import Table
 from preprocessing.decode import DecodeStep
 from preprocessing.decode_config import DecodeConfig, WindowConfig
 from preprocessing.sources.media_files import media_files
+from preprocessing.sources.passed_over import PassedOver
 from syncflow.command_line import parse_arguments, run
 from syncflow.config import Config
 from syncflow.errors import UserError
@@ -57,7 +58,7 @@ def decodable(folder: Path, spec: ClipSpec) -> list[Clip]:
         UserError: there is none.
     """
     found = []
-    for _, path in media_files(folder.absolute()):
+    for _, path in media_files(folder.absolute(), PassedOver()):
         try:
             found.append(Clip(path, spec))
         except MediaError as error:

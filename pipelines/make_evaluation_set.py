@@ -9,11 +9,14 @@ from syncflow.command_line import parse_arguments, run
 def main() -> int:
     config = parse_arguments(EvaluationSetConfig, description=__doc__ or "")
 
-    from preprocessing.sources.read import read_source
+    from preprocessing.sources.read import list_source
     from syncflow.evaluation.evaluation_set import write_evaluation_set
     from syncflow.evaluation.extraction import ClipFile
 
-    listed = (ref for ref in read_source(config.source) if ref.split == "test" and not ref.known_bad)
+    listing = list_source(config.source)
+    for note in listing.notes:
+        print(note)
+    listed = (ref for ref in listing.chosen if ref.split == "test" and not ref.known_bad)
     clips = (
         ClipFile(
             id=ref.clip_id,

@@ -16,7 +16,7 @@ class SourceConfig(Config):
 
     kind: SourceKind = "folder"
     """vggsound: csv and clip files; greatest_hits: the official flat layout; synthetic: the same with
-    captions.csv; folder: every media file under root; manifest: a csv or Parquet table."""
+    captions.csv; folder: every media file under root; manifest: a table (csv, jsonl or Parquet)."""
     root: Annotated[FolderOrUrl, Role.WORK]
     """Folder of the media files, here or as any fsspec URL (s3://bucket/clips); a remote file is brought
     here for as long as it is decoded."""
@@ -29,10 +29,10 @@ class SourceConfig(Config):
     video is probed for its length. Unused by the others."""
     captions: Annotated[Path | None, Role.WORK] = None
     """csv, jsonl or Parquet file of captions (clip_id, caption and, for the caption of one window, window);
-    the synthetic source takes root/captions.csv if none is given. An edited caption is embedded again, no
-    more."""
+    the synthetic source takes root/captions.csv if none is given. A file that names no clip is refused. An
+    edited caption is embedded again, no more."""
     known_bad: Annotated[Path | None, Role.WORK] = None
-    """csv (clip, reason) of clips that are not to be used; each is counted as rejected."""
+    """Table (clip, reason) of clips that are not to be used; each is counted as rejected."""
     split: Annotated[Literal["train", "test", "all"], Role.WORK] = "all"
     """Which clips to take."""
     unlisted: Literal["train", "test", "leave_out"] = "train"

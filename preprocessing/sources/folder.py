@@ -2,20 +2,22 @@
 
 from collections.abc import Iterator
 
-from preprocessing.sources.captions import read_captions
+from preprocessing.sources.captions import Captions
 from preprocessing.sources.config import SourceConfig
-from preprocessing.sources.media_files import media_files, require_folder
+from preprocessing.sources.media_files import media_files
+from preprocessing.sources.passed_over import PassedOver
 from syncflow.printable import printable
 from syncflow.records import ClipRef
+from syncflow.storage import Location
 
 DATASET = "folder"
 
 
-def read_folder(config: SourceConfig) -> Iterator[tuple[str, ClipRef]]:
+def read_folder(
+    config: SourceConfig, *, root: Location, captions: Captions, passed_over: PassedOver
+) -> Iterator[tuple[str, ClipRef]]:
     """One clip a media file; the captions table may name it with or without its suffix."""
-    root = require_folder(config.root, source=DATASET)
-    captions = read_captions(config.captions)
-    for name, file in media_files(root):
+    for name, file in media_files(root, passed_over):
         names = (name, name.removesuffix(file.suffix), printable(name))
         yield (
             f"{file}",

@@ -4,11 +4,12 @@ import logging
 import re
 from collections.abc import Iterator
 
-from preprocessing.sources.captions import read_captions
+from preprocessing.sources.captions import Captions
 from preprocessing.sources.config import SourceConfig
 from preprocessing.sources.hit_times import times_sentence
-from preprocessing.sources.media_files import media_files, require_folder
-from preprocessing.sources.text_files import read_csv_table, read_lines
+from preprocessing.sources.media_files import media_files, one_per_clip
+from preprocessing.sources.passed_over import PassedOver
+from preprocessing.sources.text_files import read_lines, read_table
 from preprocessing.sources.video_lengths import video_lengths
 from syncflow.errors import UserError
 from syncflow.records import ClipRef, Split
@@ -16,12 +17,20 @@ from syncflow.storage import Location
 
 DATASET = "greatest_hits"
 VIDEO_ID = re.compile(r"\d{4}(-\d{2}){5}(-\d+)?")  # YYYY-MM-DD-HH-MM-SS[-n]
+INDEX_COLUMNS = ("video_id", "duration_s", "duration_s_at_15fps", "official_split")
 MEDIA_SUFFIX = "_denoised.mp4"
 
 log = logging.getLogger(__name__)
 
 
-def read_greatest_hits(config: SourceConfig, *, dataset: str = DATASET) -> Iterator[tuple[str, ClipRef]]:
+def read_greatest_hits(
+    config: SourceConfig,
+    *,
+    root: Location,
+    captions: Captions,
+    passed_over: PassedOver,
+    dataset: str = DATASET,
+) -> Iterator[tuple[str, ClipRef]]:
     """The clips of train.txt, then of test.txt, then the unlisted ones; split by source video.
 
     A video whose length cannot be read is one clip, which fails where it is decoded.
@@ -30,27 +39,26 @@ def read_greatest_hits(config: SourceConfig, *, dataset: str = DATASET) -> Itera
         UserError: no lists and no index, or (with the line's number) a bad or repeated id, or a length
             that is no number.
     """
-    root = require_folder(config.root, source=dataset)
     indexed = _read_index(config)
     videos = read_official_split(root, indexed)
-    present = {
-        file.name.removesuffix(MEDIA_SUFFIX): file
-        for _, file in media_files(root)
-        if file.name.endswith(MEDIA_SUFFIX)
-    }
-    unlisted = sorted(video for video in {*present, *indexed} - {*videos} if VIDEO_ID.fullmatch(video))
+    present = one_per_clip(media_files(root, passed_over), _video_of, passed_over)
+    unlisted = sorted({*present, *indexed} - {*videos})
     if unlisted:
         log.warning("%s: %d videos are in neither list: %s", root, len(unlisted), config.unlisted)
     if config.unlisted != "leave_out":
         videos |= dict.fromkeys(unlisted, (config.unlisted, "unlisted videos"))
-    files = {video: present.get(video, root / f"{video}{MEDIA_SUFFIX}") for video in videos}
+    for video in sorted({*unlisted} - {*videos}):
+        passed_over.add("in neither list", video)
+    files = {v: present[v][1] if v in present else root / f"{v}{MEDIA_SUFFIX}" for v in videos}
     lengths: dict[str, float] = {}
     if config.segment_seconds:
         lengths = {video: seconds for video, (seconds, _, _) in indexed.items()}
         lengths |= video_lengths({v: file for v, file in files.items() if v not in indexed})
-    captions = read_captions(config.captions)
     for video, (split, where) in videos.items():
-        for clip_id, start_s, duration_s in _segments(video, lengths.get(video), config.segment_seconds):
+        segments = list(_segments(video, lengths.get(video), config.segment_seconds))
+        if not segments:
+            passed_over.add("shorter than a segment", video)
+        for clip_id, start_s, duration_s in segments:
             yield (
                 where,
                 ClipRef(
@@ -65,6 +73,12 @@ def read_greatest_hits(config: SourceConfig, *, dataset: str = DATASET) -> Itera
                     window_captions=captions.windows(clip_id),
                 ),
             )
+
+
+def _video_of(name: str) -> str | None:
+    """The video whose file has this name; `_mic.mp4`, the sound before denoising, is none of its own."""
+    video = name.removesuffix(MEDIA_SUFFIX)
+    return video if name.endswith(MEDIA_SUFFIX) and VIDEO_ID.fullmatch(video) else None
 
 
 Indexed = dict[str, tuple[float, str, str]]  # video id to length in seconds, split, where it is said
@@ -100,7 +114,7 @@ def read_official_split(root: Location, indexed: Indexed) -> Listed:
 def _read_index(config: SourceConfig) -> Indexed:
     """Columns video_id, duration_s (or duration_s_at_15fps) and, if need be, official_split."""
     indexed: Indexed = {}
-    for line, row in read_csv_table(config.index) if config.index else ():
+    for line, row in read_table(config.index, columns=INDEX_COLUMNS) if config.index else ():
         where, video = f"{config.index}, line {line}", str(row.get("video_id", "")).strip()
         _check_video(video, where)
         if video in indexed:

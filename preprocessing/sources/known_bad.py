@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from preprocessing.sources.text_files import read_csv_table
+from preprocessing.sources.text_files import cell_text, read_table
 from preprocessing.sources.vggsound import clip_name, parse_name
 from syncflow.errors import UserError
 from syncflow.printable import printable
@@ -16,8 +16,10 @@ def read_known_bad(path: Path | None) -> dict[str, str]:
         UserError: (with the line's number) a line without clip and reason.
     """
     found: dict[str, str] = {}
-    for number, row in read_csv_table(path) if path else ():
-        clip, reason = row.get("clip"), row.get("reason")
+    for number, row in read_table(path, columns=("clip", "reason")) if path else ():
+        clip, reason = (
+            cell_text(row.get(name), f"{path}, line {number}", name) for name in ("clip", "reason")
+        )
         if not clip or not reason:
             raise UserError(f"{path}, line {number}: expected clip and reason; got {sorted(row)}")
         key = parse_name(f"{clip}.mp4")

@@ -4,7 +4,7 @@ import csv
 from pathlib import Path
 
 from preprocessing.sources.list_config import ListConfig
-from preprocessing.sources.read import read_source
+from preprocessing.sources.read import list_source
 from syncflow.errors import UserError
 
 
@@ -16,7 +16,10 @@ def write_lists(config: ListConfig) -> dict[str, int]:
     Raises:
         UserError: no file of the source is there, or what its reader refuses.
     """
-    refs = [ref for ref in read_source(config.source) if isinstance(ref.path, Path) and ref.path.is_file()]
+    listing = list_source(config.source)
+    for note in listing.notes:
+        print(note, flush=True)
+    refs = [ref for ref in listing.chosen if isinstance(ref.path, Path) and ref.path.is_file()]
     refs = [ref for ref in refs if not ref.known_bad]
     if not refs:
         raise UserError(f"source.root {config.source.root}: no clip is a file there; give their folder")

@@ -2,27 +2,41 @@
 
 import dataclasses
 import os
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Protocol
 
+from preprocessing.sources.captions import Captions, read_captions
 from preprocessing.sources.config import SourceConfig, SourceKind
 from preprocessing.sources.folder import read_folder
 from preprocessing.sources.greatest_hits import read_greatest_hits
 from preprocessing.sources.known_bad import read_known_bad
 from preprocessing.sources.manifest import read_manifest
-from preprocessing.sources.synthetic import read_synthetic
+from preprocessing.sources.media_files import require_folder
+from preprocessing.sources.passed_over import PassedOver
 from preprocessing.sources.vggsound import read_vggsound
 from syncflow.errors import UserError
 from syncflow.printable import printable
 from syncflow.records import ClipRef
-from syncflow.storage import Location, RemoteFile, location
+from syncflow.storage import Location, RemoteFile
 
-# each reader gives, with a clip, the place to name when the clip is refused: a table and its line, or a file
-READERS: dict[SourceKind, Callable[[SourceConfig], Iterator[tuple[str, ClipRef]]]] = {
+
+class Reader(Protocol):
+    """A kind of source: its clips, each with the place to name when it is refused (a table and its line, or
+    a file).
+    """
+
+    def __call__(
+        self, config: SourceConfig, *, root: Location, captions: Captions, passed_over: PassedOver
+    ) -> Iterator[tuple[str, ClipRef]]: ...
+
+
+READERS: dict[SourceKind, Reader] = {
     "vggsound": read_vggsound,
     "greatest_hits": read_greatest_hits,
-    "synthetic": read_synthetic,
+    "synthetic": partial(read_greatest_hits, dataset="synthetic"),
     "folder": read_folder,
     "manifest": read_manifest,
 }
@@ -35,7 +49,7 @@ class Listing:
 
     clips: list[ClipRef]  # all of them
     chosen: list[ClipRef]  # those of the split, and of the first so many, that are asked for
-    notes: list[str] = field(default_factory=list)  # what was passed over, a line each
+    notes: list[str]  # what was passed over, and what of the tables names no clip, a line each
     by_table: bool = False  # whether tables say which clips there are, and not the files alone
     by_table_alone: bool = False  # whether the files have no say in it
 
@@ -53,16 +67,18 @@ def list_source(config: SourceConfig) -> Listing:
 
     Raises:
         UserError: (with the line's number, where a table is read) a missing or empty folder, a duplicate
-            id, a test clip's file among the training clips, an id or a path that is out of bounds, or what
-            the kind's own reader refuses.
+            id, a test clip's file among the training clips, an id or a path that is out of bounds, a
+            captions table that names no clip, or what the kind's own reader refuses.
     """
     clips: list[ClipRef] = []
     files: dict[str, tuple[str, str]] = {}  # the split of each file, and where it was said
     ids: dict[str, str] = {}  # where each was said
     known_bad = read_known_bad(config.known_bad)
-    root = location(config.root)
+    root = require_folder(config.root, source=config.kind)
+    captions, passed_over = read_captions(_captions_file(config, root)), PassedOver()
+    found = READERS[config.kind](config, root=root, captions=captions, passed_over=passed_over)
     root = root if isinstance(root, RemoteFile) else Path(os.path.abspath(root))  # noqa: PTH100
-    for where, ref in map(_with_printable_id, READERS[config.kind](config)):
+    for where, ref in map(_with_printable_id, found):
         _check_inside(ref.path, root, where)
         _check_id(ref.clip_id, where)
         if ref.clip_id in ids:
@@ -76,7 +92,15 @@ def list_source(config: SourceConfig) -> Listing:
         bad = known_bad.get(ref.clip_id, "")
         clips.append(dataclasses.replace(ref, known_bad=bad) if bad else ref)
     if not clips:
-        raise UserError(f"{config.kind} root {config.root}: no clips there; give a folder that holds some")
+        told = "".join(f"; {note}" for note in passed_over.notes())
+        raise UserError(
+            f"{config.kind} root {config.root}: no clips there; give a folder that holds some{told}"
+        )
+    notes = [*passed_over.notes(), *captions.notes()]
+    if known_bad and (elsewhere := len(known_bad.keys() - ids.keys())):
+        notes.append(
+            f"{config.known_bad}: {elsewhere} of {len(known_bad)} known bad clips are not among these"
+        )
     chosen = [ref for ref in clips if config.split in ("all", ref.split)]
     if not chosen:
         raise UserError(
@@ -85,9 +109,16 @@ def list_source(config: SourceConfig) -> Listing:
     return Listing(
         clips=clips,
         chosen=chosen[: config.limit or None],
+        notes=notes,
         by_table=config.kind != "folder",
         by_table_alone=config.kind in ("vggsound", "manifest"),
     )
+
+
+def _captions_file(config: SourceConfig, root: Location) -> Path | None:
+    """The table that is given; without one, the one that synthetic clips come with."""
+    own = root / "captions.csv" if config.kind == "synthetic" else None
+    return config.captions or (own if isinstance(own, Path) else None)
 
 
 def _with_printable_id(found: tuple[str, ClipRef]) -> tuple[str, ClipRef]:

@@ -1,9 +1,10 @@
-"""Index files as people keep them: a BOM and any newlines are taken, values are left as they are."""
+"""Tables as people keep them: a BOM and any newlines are taken, values are left as they are."""
 
 import csv
 import gzip
 import io
 import json
+import math
 import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -58,6 +59,41 @@ def read_csv_rows(path: Location) -> Iterator[tuple[int, list[str]]]:
                 yield reader.line_num, row
     except csv.Error as error:
         raise UserError(f"{path}, line {reader.line_num}: not valid csv ({error}); quote the field") from None
+
+
+def read_table(path: Path, *, columns: Sequence[str]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Rows of a csv with a header, a jsonl or a Parquet file, by its suffix; text may be packed (`.gz`).
+
+    Args:
+        columns: those that are read of a Parquet file, where it has them.
+
+    Raises:
+        UserError: another suffix, or (with the line's number) what is no row.
+    """
+    suffix = Path(path.stem if path.suffix == ".gz" else path.name).suffix
+    if path.suffix == ".parquet":
+        return read_parquet(path, columns=columns)
+    if suffix not in (".csv", ".jsonl"):
+        raise UserError(f"{path}: expected a table that ends in .csv, .jsonl, .csv.gz, .jsonl.gz or .parquet")
+    return read_jsonl(path) if suffix == ".jsonl" else read_csv_table(path)
+
+
+def is_absent(value: Any) -> bool:
+    """Whether a cell holds nothing: null, NaN (a gap of pandas and polars) or blank text."""
+    return value is None or (isinstance(value, float) and math.isnan(value)) or str(value).strip() == ""
+
+
+def cell_text(value: Any, where: str, column: str) -> str:
+    """A cell's text to the letter; a whole number's digits; empty where there is nothing.
+
+    Raises:
+        UserError: (with `where`) a value of another type.
+    """
+    if is_absent(value):
+        return ""
+    if isinstance(value, bool) or not isinstance(value, (str, int)):
+        raise UserError(f"{where}: {column} is {type(value).__name__} {str(value)[:40]}; expected text")
+    return str(value)
 
 
 def read_csv_table(path: Location) -> Iterator[tuple[int, dict[str, Any]]]:

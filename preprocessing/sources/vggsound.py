@@ -4,13 +4,15 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from preprocessing.sources.captions import read_captions
+from preprocessing.sources.captions import Captions
 from preprocessing.sources.config import SourceConfig
-from preprocessing.sources.media_files import media_files, require_folder
+from preprocessing.sources.media_files import media_files, one_per_clip
+from preprocessing.sources.passed_over import PassedOver
 from preprocessing.sources.text_files import read_csv_rows
 from syncflow.errors import UserError
 from syncflow.media.suffixes import has_video_suffix
 from syncflow.records import ClipRef, Split
+from syncflow.storage import Location
 
 DATASET = "vggsound"
 CLIP_SECONDS = 10
@@ -22,7 +24,9 @@ NAMINGS = (  # parsed from the right, for an id may hold `_`; the start in secon
 )
 
 
-def read_vggsound(config: SourceConfig) -> Iterator[tuple[str, ClipRef]]:
+def read_vggsound(
+    config: SourceConfig, *, root: Location, captions: Captions, passed_over: PassedOver
+) -> Iterator[tuple[str, ClipRef]]:
     """One clip a row of the csv; a clip whose file is missing keeps its row, to be counted as failed.
 
     Raises:
@@ -31,25 +35,26 @@ def read_vggsound(config: SourceConfig) -> Iterator[tuple[str, ClipRef]]:
     """
     if config.index is None:
         raise UserError("vggsound index: none given; set source.index to vggsound.csv")
-    root = require_folder(config.root, source=DATASET)
-    files = {key: file for _, file in media_files(root) if (key := parse_name(file.name)) is not None}
+    files = one_per_clip(media_files(root, passed_over), parse_name, passed_over)
     if not files:
         raise UserError(f"vggsound root {root}: no clip named <id>_<start>.mp4 there; give the clips' folder")
-    captions = read_captions(config.captions)
     for line, (video, start, label, split) in read_index(config.index):
         clip_id = clip_name(video, start)
+        _, file = files.pop((video, start), ("", root / f"{clip_id}.mp4"))
         yield (
             f"{config.index}, line {line}",
             ClipRef(
                 dataset=DATASET,
                 clip_id=clip_id,
-                path=files.get((video, start), root / f"{clip_id}.mp4"),
+                path=file,
                 split=split,
                 label=label_sentence(label),
                 caption=captions.clip(clip_id),
                 window_captions=captions.windows(clip_id),
             ),
         )
+    for name, _ in files.values():
+        passed_over.add("not in the index", name)
 
 
 def clip_name(video: str, start: int) -> str:

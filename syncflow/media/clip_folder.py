@@ -69,7 +69,7 @@ def captions_by_id(folder: Path) -> dict[str, str]:
     """Captions by clip id, of `captions.csv`; none where there is no such file.
 
     Raises:
-        UserError: a table that cannot be read, or lacks a column.
+        UserError: a table that cannot be read, lacks a column, or names none of the clips that are there.
     """
     path = folder / "captions.csv"
     if not path.is_file():
@@ -82,9 +82,16 @@ def captions_by_id(folder: Path) -> dict[str, str]:
                 raise UserError(
                     f"{path}: no column {missing[0]!r}; its first line must name clip_id, caption"
                 )
-            return {row["clip_id"]: row["caption"] or "" for row in reader}
+            captions = {row["clip_id"]: row["caption"] or "" for row in reader}
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{path}: cannot be read as a UTF-8 table ({error})") from None
+    ids = [clip_id(file) for file in media_files(folder)]
+    if ids and captions.keys().isdisjoint(ids):
+        raise UserError(
+            f"{path}: none of {len(captions)} captions is of a clip there, whose ids are as {ids[0]!r}: a "
+            "file's name without suffix; name them so"
+        )
+    return captions
 
 
 def distinct_names(folders: list[Path]) -> list[str]:

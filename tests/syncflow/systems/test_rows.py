@@ -39,6 +39,14 @@ def test_a_folder_of_videos_takes_its_captions_and_its_split(tmp_path: Path) -> 
     assert rows(video=tmp_path, prompt=("rain",)) == [("rain", "a_denoised.mp4"), ("rain", "b_denoised.mp4")]
 
 
+def test_captions_that_name_no_clip_of_the_folder_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "a_denoised.mp4").touch()
+    (tmp_path / "captions.csv").write_text("clip_id,caption\na_denoised.mp4,wood\n")
+    with pytest.raises(UserError, match=r"captions\.csv: none of 1 captions.*ids are as 'a'"):
+        rows(video=tmp_path)
+    assert rows(video=tmp_path, prompt=("rain",)) == [("rain", "a_denoised.mp4")]
+
+
 def test_rows_of_a_table_may_bring_videos_beside_it(tmp_path: Path) -> None:
     pq.write_table(pa.table({"prompt": ["wood", None], "video": [None, "b.mp4"]}), tmp_path / "p.parquet")
     assert rows(prompts=tmp_path / "p.parquet") == [("wood", ""), ("", "b.mp4")]
