@@ -44,6 +44,13 @@ ALLOWED: dict[str, set[str]] = {
         "syncflow.autoencoders",
         "syncflow.media",
     },
+    "syncflow.foleygen": {
+        "syncflow.autoencoders",
+        "syncflow.data",
+        "syncflow.evaluation",
+        "syncflow.media",
+        "syncflow.training",
+    },
     "syncflow.systems": {
         "syncflow.model",
         "syncflow.flow",
