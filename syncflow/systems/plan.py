@@ -86,14 +86,14 @@ def file_name(clip: Clip, config: GenerateConfig) -> str:
     return f"{clip.name}.{'wav' if config.modalities == 'audio' else 'mp4'}"
 
 
-def sidecar_path(clip: Clip, config: GenerateConfig) -> Path:
-    """Where the clip's sidecar lies, or will."""
-    return config.output / f"{clip.name}.json"
+def sidecar_path(clip: Clip, folder: Path) -> Path:
+    """Where in the output folder the clip's sidecar lies, or will."""
+    return folder / f"{clip.name}.json"
 
 
 def _there(clip: Clip, config: GenerateConfig) -> Sidecar | None:
     """The sidecar of a clip whose files are whole."""
-    path = sidecar_path(clip, config)
+    path = sidecar_path(clip, config.output)
     if not path.is_file():
         return None
     sidecar = Sidecar.read(path)

@@ -52,24 +52,30 @@ def starting_noise(
     Args:
         like: has the modalities, shapes and device.
         batch: clips.
-        seed: of all clips; or one a clip, whose number is then 0.
-        index: a number a clip.
+        seed: of all clips, whose numbers are 0, 1, 2 ... where `index` is None; or one per clip, whose
+            numbers are then 0.
+        index: a number per clip.
         given: the noise that a caller brings along.
 
     Raises:
         UserError: not one number or seed a clip, or given noise of another shape.
     """
+    if index is not None and len(index) != batch:
+        raise UserError(f"index: {len(index)} numbers for {batch} clips; give one a clip")
     if isinstance(seed, int):
-        numbers = range(batch) if index is None else index
-        if len(numbers) != batch:
-            raise UserError(f"index: {len(numbers)} numbers for {batch} clips; give one a clip")
-        drawn = keyed_noise(like, seed=seed, index=numbers, stream="sample")
+        drawn = keyed_noise(like, seed=seed, index=range(batch) if index is None else index, stream="sample")
     else:
         if len(seed) != batch:
-            raise UserError(f"generator: {len(seed)} for {batch} clips; give one a clip, or one for all")
-        if index is not None:
-            raise UserError("index: with several generators each clip has a seed of its own; leave index out")
-        drawn = _joined([keyed_noise(like, seed=each, index=[0], stream="sample") for each in seed])
+            raise UserError(
+                f"seed or generator: {len(seed)} for {batch} clips; give one a clip, or one for all"
+            )
+        numbers = [0] * batch if index is None else index
+        drawn = _joined(
+            [
+                keyed_noise(like, seed=each, index=[number], stream="sample")
+                for each, number in zip(seed, numbers, strict=True)
+            ]
+        )
 
     def choose(name: str, own: Tensor | None, theirs: Tensor | None) -> Tensor | None:
         if own is None or theirs is None:

@@ -26,6 +26,8 @@ class Clip(Config):
     """Path of the video that sound was made for; empty for none."""
     video_sha256: str
     """Hash of that file's bytes."""
+    seed: int | None = None
+    """Seed of this clip's noise, where clips of one batch have their own; None: that of the settings."""
 
     @property
     def name(self) -> str:

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from syncflow.errors import UserError
 from syncflow.flow.config import GuidanceConfig, SolverConfig
 from syncflow.flow.solver import Step, step_times
 from syncflow.records import AVLatents
@@ -40,6 +41,12 @@ class SyncFlowPipeline(SyncFlowParts):
     """Two-tower rectified flow over video and audio latents, solved from noise to data."""
 
     graphs: Graphs | None = None  # on a GPU: `Graphs()` runs the towers as CUDA graphs
+    _num_timesteps = 0
+
+    @property
+    def num_timesteps(self) -> int:
+        """Solver steps of the call under way: how often `callback_on_step_end` is called in it."""
+        return self._num_timesteps
 
     @torch.no_grad()
     def __call__(
@@ -62,7 +69,7 @@ class SyncFlowPipeline(SyncFlowParts):
         solver: SolverConfig | None = None,
         modalities: Modalities = "both",
         generator: torch.Generator | Sequence[torch.Generator] | None = None,
-        seed: int | None = None,
+        seed: int | Sequence[int] | None = None,
         index: Sequence[int] | None = None,
         num_videos_per_prompt: int = 1,
         latents: Tensor | None = None,
@@ -96,8 +103,9 @@ class SyncFlowPipeline(SyncFlowParts):
             modalities: `video` alone is text to picture. `audio` alone hands out the sound: the picture is
                 solved for too, unless the audio tower reads text alone.
             generator: draws the seed, on whatever device it is; or a list of them, one a clip, each of which
-                draws its clip's seed. Or give `seed`, and `index`, a number a clip. The noise of a clip
-                depends on its (seed, index) alone: not on its batch, the other modality or the device.
+                draws its clip's seed. Or give `seed` (or a list of them, one per clip), and `index`, a number
+                per clip. The noise of a clip depends on its (seed, index) alone: not on its batch, the other
+                modality or the device.
             latents, audio_latents: noise to start from, in place of drawn noise.
             video_steps_per_batch: with a video that is kept whole, flow times whose video features are
                 computed in one forward; the same sound up to rounding.
@@ -158,7 +166,7 @@ class SyncFlowPipeline(SyncFlowParts):
                 audio=self._empty(self.audio_vae.latent_shape(spec)) if "audio" in makes else None,
             ),
             batch=prompts.batch,
-            seed=seeds_of(generator) if seed is None else check_count("seed", seed, least=0),
+            seed=_seeds(seed, generator, index),
             index=None if index is None else [check_count("index", number, least=0) for number in index],
             given=AVLatents(video=latents, audio=audio_latents),
         )
@@ -177,8 +185,8 @@ class SyncFlowPipeline(SyncFlowParts):
         self._wake(self.dual_dit)
         config = solver or SolverConfig(steps=num_inference_steps)
         passes = 2 if picture_first(given, noise, clean_video=clean_video) else 1
-        steps = passes * (len(step_times(config, start=1 - strength)) - 1)
-        with self.progress_bar(total=steps) as bar:  # type: ignore[call-issue]
+        self._num_timesteps = passes * (len(step_times(config, start=1 - strength)) - 1)
+        with self.progress_bar(total=self._num_timesteps) as bar:  # type: ignore[call-issue]
 
             def after(step: Step) -> AVLatents | None:
                 bar.update()
@@ -209,3 +217,17 @@ class SyncFlowPipeline(SyncFlowParts):
         state = {"latents": step.x.video, "audio_latents": step.x.audio}
         state |= callback(self, step.number, step.t, dict(state)) or {}
         return AVLatents(video=state["latents"], audio=state["audio_latents"])
+
+
+def _seeds(
+    seed: int | Sequence[int] | None, generator: Any, index: Sequence[int] | None
+) -> int | Sequence[int]:
+    """The seed of all clips, or one per clip: as given, or as drawn by `generator`."""
+    if isinstance(seed, (list, tuple)):
+        return [check_count("seed", each, least=0) for each in seed]
+    if seed is not None:
+        return check_count("seed", seed, least=0)
+    seeds = seeds_of(generator)
+    if not isinstance(seeds, int) and index is not None:
+        raise UserError("index: with several generators each clip has a seed of its own; leave index out")
+    return seeds

@@ -1,7 +1,9 @@
 """One worker: the pipeline in memory, a batch of clips in, their files out."""
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,11 +18,14 @@ from syncflow.systems.loading import LoadedPipeline, load_pipeline
 from syncflow.systems.plan import Batch, Done, file_name, sidecar_path
 from syncflow.systems.sidecar import Clip, Sidecar, versions
 from syncflow.systems.spans import parse_keep
+from syncflow.systems.syncflow import SyncFlowPipeline
 
 Score = Callable[[np.ndarray, np.ndarray, ClipSpec], float]
 """How good frames (uint8 `f h w c`) and sound (float32 `m`) are together; more is better."""
 Report = Callable[[float], None]
 """Called with the share of a batch that is done, 0 to 1."""
+Watch = Callable[[float, AVLatents], None]
+"""Called after each solver step with its flow time and latents (None: a modality not yet solved for)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,16 +43,21 @@ class ClipWorker:
     """Makes batches; it holds the weights, so a process makes one worker and gives it many batches."""
 
     def __init__(
-        self, config: GenerateConfig, *, weights: dict[str, str] | None = None, score: Score | None = None
+        self,
+        config: GenerateConfig,
+        *,
+        weights: dict[str, str] | None = None,
+        score: Score | None = None,
+        loaded: LoadedPipeline | None = None,
     ) -> None:
         """`weights` are the hashes that the clips of the output folder were made with; `score` is what
-        `best_of` chooses by.
+        `best_of` chooses by; `loaded` is the pipeline, where it is in memory already.
 
         Raises:
             UserError: as `load_pipeline`; or the weights are not `weights`.
         """
         self.config, self.score = config, score
-        self.loaded: LoadedPipeline = load_pipeline(config)
+        self.loaded: LoadedPipeline = loaded or load_pipeline(config)
         if weights is not None and weights != self.loaded.weights:
             raise UserError(
                 f"output {config.output}: its clips were made with other weights; give another --output"
@@ -83,6 +93,23 @@ class ClipWorker:
         report: Report = lambda share: None,
     ) -> list[Sidecar]:
         """Make `clips` together and write the `wanted` ones, the best of the candidates of each."""
+        best = self.best(clips, inputs, wanted, candidates=candidates, report=report)
+        return [self.write(best[place], clips, place, folder=self.config.output) for place in wanted]
+
+    def best(
+        self,
+        clips: Sequence[Clip],
+        inputs: Sequence[Inputs],
+        wanted: Sequence[int],
+        *,
+        candidates: Sequence[int] | None = None,
+        report: Report = lambda share: None,
+        watch: Watch = lambda t, latents: None,
+    ) -> dict[int, Made]:
+        """Make `clips` together: by place in the batch, the best candidate of each of the `wanted` ones.
+
+        An error that `report` or `watch` raises ends it.
+        """
         numbers = range(self.config.best_of) if candidates is None else candidates
         best: dict[int, Made] = {}
         for turn, candidate in enumerate(numbers):
@@ -91,20 +118,28 @@ class ClipWorker:
                 inputs,
                 candidate,
                 report=lambda share, turn=turn: report((turn + share) / len(numbers)),
+                watch=watch,
             )
             for place in wanted:
                 made = self._decode(found, place, inputs[place], candidate)
                 best[place] = self._better(best.get(place), made)
-        return [self._write(best[place], clips, place) for place in wanted]
+        return best
 
     def _solve(
-        self, clips: Sequence[Clip], inputs: Sequence[Inputs], candidate: int, *, report: Report
+        self,
+        clips: Sequence[Clip],
+        inputs: Sequence[Inputs],
+        candidate: int,
+        *,
+        report: Report,
+        watch: Watch,
     ) -> AVLatents:
         config, spec = self.config, self.spec
-        steps = config.solver.steps
+        done = itertools.count(1)
 
-        def stepped(_pipeline: object, step: int, t: float, state: dict) -> None:
-            report((step + 1) / (steps + 1))
+        def stepped(pipeline: SyncFlowPipeline, _step: int, t: float, state: dict) -> None:
+            report(next(done) / (pipeline.num_timesteps + 1))  # the last part is decoding
+            watch(t, AVLatents(video=state["latents"], audio=state["audio_latents"]))
 
         pictures = [each.picture for each in inputs if each.picture is not None]
         sounds = [each.sound for each in inputs if each.sound is not None]
@@ -124,7 +159,7 @@ class ClipWorker:
             guidance_interval=(config.guidance.start, config.guidance.end),
             solver=config.solver,
             modalities=config.modalities,
-            seed=config.seed,
+            seed=[config.seed if clip.seed is None else clip.seed for clip in clips],
             index=[clip.noise_index(candidate) for clip in clips],
             video_steps_per_batch=config.speed.video_steps_per_batch,
             video_every=config.speed.video_every,
@@ -174,8 +209,8 @@ class ClipWorker:
             scores=scores,
         )
 
-    def _write(self, made: Made, clips: Sequence[Clip], place: int) -> Sidecar:
-        """The clip, its strip, and last its sidecar, which says that they are whole."""
+    def write(self, made: Made, clips: Sequence[Clip], place: int, *, folder: Path) -> Sidecar:
+        """Write the clip, its strip, and last its sidecar, which says that they are whole, into `folder`."""
         config, clip = self.config, clips[place]
         named = {"video": made.latents.video, "audio": made.latents.audio}
         sidecar = Sidecar(
@@ -191,7 +226,7 @@ class ClipWorker:
             versions=versions(),
         )
         write_files(
-            config.output / sidecar.file,
+            folder / sidecar.file,
             frames=made.frames,
             audio=made.audio,
             spec=self.spec,
@@ -199,5 +234,5 @@ class ClipWorker:
             strip=config.strip,
             wav=config.wav,
         )
-        sidecar.write(sidecar_path(clip, config))
+        sidecar.write(sidecar_path(clip, folder))
         return sidecar

@@ -250,3 +250,32 @@ def test_a_generator_a_clip_makes_each_clip_as_it_makes_it_alone(pipeline: SyncF
         alone = make(pipeline, PROMPTS[row], seed=None, generator=generator)
         close(alone.frames[0], together.frames[row])
         close(alone.audio[0], together.audio[row])
+
+
+def test_a_list_of_seeds_gives_each_clip_the_noise_of_its_own_seed(pipeline: SyncFlowPipeline) -> None:
+    def latents(prompts: list[str], **request: object):
+        return pipeline(prompts, num_inference_steps=1, output_type="latent", **request)
+
+    together = latents(["wood", "metal"], seed=[7, 9], index=[0, 3])
+    for place, (prompt, seed, index) in enumerate((("wood", 7, 0), ("metal", 9, 3))):
+        alone = latents([prompt], seed=seed, index=[index])
+        torch.testing.assert_close(together.frames[place], alone.frames[0], atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(together.audio[place], alone.audio[0], atol=1e-4, rtol=1e-4)
+    with pytest.raises(UserError, match="seed or generator: 1 for 2 clips; give one a clip"):
+        latents(["wood", "metal"], seed=[7])
+
+
+@pytest.mark.parametrize("clean_video", [False, True])
+def test_num_timesteps_is_the_number_of_calls_of_the_callback(
+    pipeline: SyncFlowPipeline, clean_video: bool
+) -> None:
+    seen: list[int] = []
+    pipeline(
+        "wood",
+        seed=0,
+        num_inference_steps=2,
+        clean_video=clean_video,
+        output_type="latent",
+        callback_on_step_end=lambda pipe, *_: seen.append(pipe.num_timesteps),
+    )
+    assert seen == [2 * (1 + clean_video)] * (2 * (1 + clean_video))
