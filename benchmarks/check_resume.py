@@ -1,250 +1,274 @@
-"""Kill a training run at random steps, and compare what it ends with to a run that nobody killed.
+"""Interrupt trainings at random steps, and compare what they end with to a training that nobody interrupted.
 
-    OMP_NUM_THREADS=1 PYTHONPATH=. python benchmarks/check_resume.py --kills 10 --output /tmp/check_resume
+    OMP_NUM_THREADS=1 PYTHONPATH=. python benchmarks/check_resume.py --output DIR
 
-Stage `audio` of a small model, two workers, DeepSpeed; SIGKILL for workers and the driver. The final weights
-must be the same bit for bit; after 2 -> 1 -> 2 workers, at another ZeRO stage each, within 1e-5 of their norm
-(a key bias, unseen by a softmax, has rounding for its gradient, and differs most). Every process has another
-global seed: a frozen tower not read from its checkpoint would show. `--launcher ray` starts workers as
-`train_stage.py` does (20 s and more); `fork` from a process in a second.
+SIGTERM, SIGKILL and Ctrl-C (SIGINT) go in turns to the process that a user started and to one of its workers, in
+stage `audio` of a small model, the audio VAE with discriminators and the video VAE. What ended is started
+again by the same call. After SIGTERM and Ctrl-C no step may be done twice, and the exit status is 0 and
+130; after SIGKILL a job goes on from its last state, by itself where a worker was killed. The weights at the
+end must be the unbroken training's bit for bit; after 2 -> 1 -> 2 workers within 1e-5 of their norm, in plain
+torch and ZeRO 0 to 3. Every process has another global seed: frozen weights that were not read from their
+checkpoint would show. Exit status 1 says that something was otherwise.
 """
 
-import contextlib
-import copy
-import ctypes
-import json
 import math
+import multiprocessing.process
 import os
 import random
 import signal
-import socket
-import subprocess
-import sys
-import threading
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
 import torch
-import tyro
+from pydantic import Field
+from resume_jobs import SPAWNED_FROM_A_SERVER, Job, Launcher, Task, prepare, start
+from rich.console import Console
+from rich.table import Table
 from safetensors.torch import load_file
 
-from infra.deepspeed_setup import prepare_deepspeed
-from infra.local_cluster import cluster
-from infra.ray_train import run_workers
-from infra.zero import zero_engine
-from syncflow.config import validate
+from infra.local_cluster import QUIET
+from syncflow.command_line import parse_arguments, run
+from syncflow.config import Config
 from syncflow.training.checkpoint import CheckpointManifest
-from syncflow.training.config import TrainConfig
-from syncflow.training.distributed import rank
-from syncflow.training.loop import Callback
-from syncflow.training.stage_run import run_stage
-from tests.syncflow.training.small import SMALL, write_dataset
 
-DRIVER, PR_SET_PDEATHSIG = -1, 1
-SETTLED = {"ray": 5.0, "fork": 0.0}  # seconds after which a worker's death counts as one to repair
-Launcher = Literal["ray", "fork"]
+Kind = Literal["SIGTERM", "SIGKILL", "SIGINT"]
+Victim = Literal["driver", "worker"]
+STATUS: dict[Kind, int] = {"SIGTERM": 0, "SIGKILL": -9, "SIGINT": 130}  # of a driver that was not let finish
+PATIENCE_S = 600.0
+TOLERANCE = 1e-5
 
 
-@dataclass(frozen=True, kw_only=True)
-class Kill:
-    step: int
-    victim: int  # a rank, or DRIVER
-    delay: float  # seconds after the step; a state may be being written then
+class CheckConfig(Config):
+    """What is interrupted, and how often."""
 
-
-@dataclass(frozen=True, kw_only=True)
-class Job:
-    config: TrainConfig
-    launcher: Launcher
-    kills: tuple[Kill, ...] = ()
-    driver: int = 0  # its process
-
-
-class Reaper(Callback):
-    """Ends a worker or the driver at the steps of `kills`, each once."""
-
-    def __init__(self, job: Job) -> None:
-        self.job, self.began = job, time.monotonic()
-
-    def on_step(self, step: int) -> None:
-        for number, kill in enumerate(self.job.kills):
-            mark = self.job.config.output / f"killed_{number}"
-            if kill.step != step or rank() != max(kill.victim, 0) or mark.exists():
-                continue
-            time.sleep(max(0.0, SETTLED[self.job.launcher] - (time.monotonic() - self.began)))
-            mark.touch()
-            process = self.job.driver if kill.victim == DRIVER else os.getpid()
-            threading.Timer(kill.delay, os.kill, (process, signal.SIGKILL)).start()
-
-
-def work(job: Job) -> None:
-    """One worker."""
-    torch.manual_seed(os.getpid())
-    with (job.config.output / f"starts_{rank()}").open("a") as stream:
-        stream.write("x")
-    run_stage(job.config, make_engine=zero_engine, callbacks=[Reaper(job)])
-
-
-def train(job: Job) -> None:
-    config = job.config
-    config.output.mkdir(parents=True, exist_ok=True)
-    failures = len(job.kills) + 1
-    if job.launcher == "ray":
-        run_workers(work, job, workers=config.workers, storage=config.folder / "ray", max_failures=failures)
-    else:
-        fork_workers(job, max_failures=failures)
-
-
-def fork_workers(job: Job, *, max_failures: int) -> None:
-    """All workers, and all of them again when one has died."""
-    workers = job.config.workers
-    for attempt in range(max_failures + 1):
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
-        try:
-            torch.multiprocessing.start_processes(
-                work_forked, args=(job, port), nprocs=workers, start_method="fork"
-            )
-            return
-        except torch.multiprocessing.ProcessExitedException:
-            if attempt == max_failures:
-                raise
-
-
-def work_forked(number: int, job: Job, port: int) -> None:
-    """One worker; it ends with its driver."""
-    ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "RANK": str(number)}
-    os.environ |= {"LOCAL_RANK": str(number), "WORLD_SIZE": str(job.config.workers)}
-    torch.set_num_threads(1)
-    torch.distributed.init_process_group("gloo", rank=number, world_size=job.config.workers)
-    work(job)
-    torch.distributed.destroy_process_group()
+    output: Path = Path("out/check_resume")
+    """Folder for everything; it must not exist."""
+    tasks: list[Task] = ["stage", "audio_vae", "video_vae"]
+    """What trains."""
+    sigterm: int = Field(default=10, ge=0)
+    """SIGTERMs to each task, to the driver and a worker in turns."""
+    sigkill: int = Field(default=10, ge=0)
+    """SIGKILLs, likewise."""
+    ctrl_c: int = Field(default=10, ge=0)
+    """SIGINTs, likewise."""
+    launcher: Launcher = "fork"
+    """What starts the workers: `ray`, as train_stage.py does (20 s and more each time), or `fork`, in a second."""
+    engine: Literal["torch", "zero0", "zero1", "zero2", "zero3"] = "torch"
+    """Of the stage that is interrupted."""
+    moves: list[Literal["torch", "zero0", "zero1", "zero2", "zero3"]] = [
+        "torch",
+        "zero0",
+        "zero1",
+        "zero2",
+        "zero3",
+    ]
+    """Engines in which the stage goes from 2 workers to 1 and to 2 again (autoencoders: torch); forked."""
+    steps: int = Field(default=60, ge=12)
+    """Updates of each training."""
+    state_every: int = Field(default=4, ge=1)
+    """Updates between states."""
+    seed: int = 0
+    """Of the moments and the workers."""
 
 
 @dataclass
-class Settings:
-    output: Path
-    """Folder for everything; it must not exist."""
-    kills: int = 10
-    """How often the run is killed."""
-    driver_kills: int = 3
-    """How many of these end the driver, and all with it; the others end a worker."""
-    steps: int = 60
-    """Updates of the run."""
-    state_every: int = 4
-    """Updates between states."""
-    launcher: Launcher = "ray"
-    """What starts the workers."""
-    seed: int = 0
-    """Of the kills."""
-    drive: str = ""
-    """Used by itself: the name of a run, of which this process is the driver."""
+class Found:
+    """One line of the table."""
+
+    job: Job
+    kind: Kind
+    victims: list[Victim] = field(default_factory=list)
+    statuses: list[int | None] = field(default_factory=list)  # of drivers that ended by it
+    lost: list[int] = field(default_factory=list)  # steps done again, at each start
+    equal: bool = False
+
+    @property
+    def is_right(self) -> bool:
+        most = 0 if self.kind != "SIGKILL" else 2 * self.job.every  # a state may be under way
+        return (
+            self.equal
+            and len(self.lost) == len(self.victims)
+            and max(self.lost, default=0) <= most
+            and set(self.statuses) <= {STATUS[self.kind]}
+        )
 
 
-def config_of(
-    settings: Settings, name: str, *, workers: int = 2, zero: int = 1, steps: int = 0
-) -> TrainConfig:
-    values = copy.deepcopy(SMALL) | {
-        "stage": "audio",
-        "data": settings.output / "latents",
-        "output": settings.output / name,
-        "initialise_from": str(settings.output / "before" / "video" / "checkpoint"),
-        "workers": workers,
-        "batch_size": 8 // workers,
-        "engine": {"kind": "deepspeed", "zero_stage": zero, "bf16": False},
-        "flow": {"audio_draws": 2, "coupling": {"scope": "update", "score": "video"}},
-        "checkpoint": {"every": settings.state_every, "keep": 2},
-        "steps": steps or settings.steps,
-    }
-    return validate(TrainConfig, values, source="check_resume")
+def interrupted(job: Job, kind: Kind, *, count: int, draw: random.Random) -> Found:
+    """Train to the end with `count` signals on the way."""
+    found, driver = Found(job, kind), start(job)
+    for number, step in enumerate(sorted(draw.sample(range(1, job.steps - 1), count))):
+        victim: Victim = "worker" if number % 2 else "driver"
+        _reach(job, step, driver)
+        time.sleep(draw.uniform(0, 0.1))  # within a step, while a state is written, or between
+        target = driver.pid
+        if victim == "worker":
+            target = int((job.folder / f"worker_{draw.randrange(job.workers)}").read_text())
+        starts = len(_starts(job))
+        assert target is not None
+        os.kill(target, signal.Signals[kind])
+        found.victims.append(victim)
+        if kind == "SIGKILL" and victim == "worker":  # the job is to see to it
+            while len(_starts(job)) == starts:
+                _still(driver, job)
+            continue
+        driver.join(PATIENCE_S)
+        found.statuses.append(driver.exitcode)
+        driver = start(job)
+    driver.join(PATIENCE_S)
+    if driver.exitcode != 0:
+        raise SystemExit(f"{job.name} ended with {driver.exitcode}; see {job.log}")
+    found.lost = [reached - again for reached, again in _starts(job)[1:]]
+    return found
 
 
-def planned(settings: Settings) -> tuple[Kill, ...]:
-    draw = random.Random(settings.seed)
-    steps = sorted(draw.sample(range(1, settings.steps), settings.kills))
-    drivers = set(draw.sample(range(settings.kills), settings.driver_kills))
-    return tuple(
-        Kill(step=step, victim=DRIVER if n in drivers else draw.randrange(2), delay=draw.random() * 0.2)
-        for n, step in enumerate(steps)
-    )
+def _trace(job: Job) -> list[str]:
+    trace = job.folder / "trace"
+    return trace.read_text().split("\n")[:-1] if trace.exists() else []
 
 
-def drive(settings: Settings) -> None:
-    """One driver process: the run that is killed, or all others one after the other under one Ray."""
-    launcher = settings.launcher
-    if settings.drive == "killed":
-        config = config_of(settings, "killed")
-        train(Job(config=config, launcher=launcher, kills=planned(settings), driver=os.getpid()))
-        return
-    third = settings.steps // 3
-    with cluster(num_cpus=2) if launcher == "ray" else contextlib.nullcontext():
-        for config in (
-            config_of(settings, "whole"),
-            config_of(settings, "moved", zero=1, steps=third),
-            config_of(settings, "moved", workers=1, zero=3, steps=2 * third),
-            config_of(settings, "moved", zero=2),
-        ):
-            train(Job(config=config, launcher=launcher))
+def _starts(job: Job) -> list[tuple[int, int]]:
+    """At each start of the workers: the last step done before, and the step it goes on from."""
+    reached, starts = 0, []
+    for line in _trace(job):
+        word, _, step = line.rpartition(" ")
+        if word:
+            starts.append((reached, int(step)))
+        else:
+            reached = int(step)
+    return starts
 
 
-def call(settings: Settings, name: str) -> int:
-    flags = [f"--output={settings.output}", f"--kills={settings.kills}", f"--steps={settings.steps}"]
-    flags += [f"--driver-kills={settings.driver_kills}", f"--state-every={settings.state_every}"]
-    flags += [f"--seed={settings.seed}", f"--drive={name}", f"--launcher={settings.launcher}"]
-    return subprocess.run([sys.executable, __file__, *flags]).returncode
+def _reach(job: Job, step: int, driver: multiprocessing.process.BaseProcess) -> None:
+    """Wait until the workers that now train have done a step."""
+    while not (lines := _trace(job)) or lines[-1].startswith("start") or int(lines[-1]) < step:
+        _still(driver, job)
 
 
-def weights(settings: Settings, name: str) -> dict[str, torch.Tensor]:
-    return load_file(settings.output / name / "audio" / "checkpoint" / "diffusion_pytorch_model.safetensors")
+def _still(driver: multiprocessing.process.BaseProcess, job: Job) -> None:
+    if not driver.is_alive():
+        raise SystemExit(f"{job.name} ended by itself with {driver.exitcode}; see {job.log}")
+    time.sleep(0.002)
+
+
+def finished(job: Job) -> dict[str, torch.Tensor]:
+    """Train without interruption; the weights."""
+    driver = start(job)
+    driver.join()
+    if driver.exitcode != 0:
+        raise SystemExit(f"{job.name} ended with {driver.exitcode}; see {job.log}")
+    return load_file(job.weights)
+
+
+def moved(job: Job) -> dict[str, torch.Tensor]:
+    """A third with two workers, a third with one, a third with two."""
+    third = job.steps // 3
+    for workers, steps in ((2, third), (1, 2 * third), (2, job.steps)):
+        made = finished(replace(job, workers=workers, steps=steps))
+    return made
 
 
 def norm(tensors: Mapping[str, torch.Tensor]) -> float:
     return math.sqrt(sum(float(tensor.double().square().sum()) for tensor in tensors.values()))
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    settings = tyro.cli(Settings, description=__doc__, args=arguments)
-    settings.output = settings.output.resolve()
-    if settings.drive:
-        prepare_deepspeed()
-        drive(settings)
-        return 0
-    settings.output.mkdir(parents=True)
-    write_dataset(settings.output / "latents")
-    before = copy.deepcopy(SMALL) | {"stage": "video", "data": settings.output / "latents", "steps": 5}
-    run_stage(validate(TrainConfig, before | {"output": settings.output / "before"}, source="check_resume"))
-    if call(settings, "whole"):
-        return 1
-    drivers = 1
-    while status := call(settings, "killed"):
-        print(f"driver {drivers} ended with {status}", flush=True)
-        drivers += 1
-        if drivers > settings.kills + 2:
-            return 1
-    whole, killed, moved = (weights(settings, name) for name in ("whole", "killed", "moved"))
-    apart = {n: float((whole[n] - moved[n]).abs().max() / whole[n].abs().max().clamp(1e-3)) for n in whole}
-    farthest = max(apart, key=apart.__getitem__)
-    difference = norm({n: whole[n] - moved[n] for n in whole}) / norm(whole)
-    first = CheckpointManifest.read(settings.output / "before" / "video" / "checkpoint").parts["video_tower"]
-    last = CheckpointManifest.read(settings.output / "killed" / "audio" / "checkpoint").parts["video_tower"]
-    result = {
-        "kills": len(list((settings.output / "killed").glob("killed_*"))),
-        "of them the driver": settings.driver_kills,
-        "drivers": drivers,
-        "starts of worker 0": len((settings.output / "killed" / "starts_0").read_text()),
-        "equal bit for bit": all(torch.equal(whole[n], killed[n]) for n in whole),
-        "relative difference after 2 -> 1 -> 2 workers, of the norm of all weights": difference,
-        "largest in a tensor": f"{apart[farthest]:.1e} ({farthest})",
-        "frozen tower as before": first == last,
-    }
-    print(json.dumps(result, indent=1))
-    return 0 if result["equal bit for bit"] and difference < 1e-5 and first == last else 1
+def equal(one: Mapping[str, torch.Tensor], other: Mapping[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def check_interruptions(config: CheckConfig, base: Job) -> Iterator[Found]:
+    """One training for each kind of signal, and the unbroken one before."""
+    counts: dict[Kind, int] = {"SIGTERM": config.sigterm, "SIGKILL": config.sigkill, "SIGINT": config.ctrl_c}
+    if not any(counts.values()):
+        return
+    whole = finished(replace(base, name=f"{base.task}_whole"))
+    for kind, count in counts.items():
+        if count:
+            draw = random.Random(f"{config.seed} {base.task} {kind}")
+            job = replace(base, name=f"{base.task}_{kind.lower()}")
+            found = interrupted(job, kind, count=count, draw=draw)
+            found.equal = equal(whole, load_file(job.weights)) and _is_still_frozen(job)
+            yield found
+
+
+def _is_still_frozen(job: Job) -> bool:
+    if job.task != "stage":
+        return True
+    folders = (job.root / "before" / "video" / "checkpoint", job.weights.parent)
+    before, after = (CheckpointManifest.read(folder).parts["video_tower"] for folder in folders)
+    return before == after
+
+
+def check_moves(config: CheckConfig, base: Job) -> Iterator[tuple[Job, float]]:
+    """For each engine: how far 2 -> 1 -> 2 workers end from 2 all along."""
+    for engine in config.moves if base.task == "stage" else config.moves[:1] and ["torch"]:
+        job = replace(base, engine=engine, launcher="fork")
+        whole = finished(replace(job, name=f"{job.task}_{engine}_two"))
+        other = moved(replace(job, name=f"{job.task}_{engine}_moved"))
+        yield job, norm({name: whole[name].float() - other[name].float() for name in whole}) / norm(whole)
+
+
+def check(config: CheckConfig) -> int:
+    os.environ.update({**QUIET, "OMP_NUM_THREADS": "1"})
+    preload = ["syncflow.training.stage_run", "syncflow.training.autoencoder_run", "infra.supervisor"]
+    SPAWNED_FROM_A_SERVER.set_forkserver_preload([*preload, "resume_jobs"])
+    root = config.output.resolve()
+    prepare(root, config.tasks)
+    interruptions, moves = [], []
+    for task in config.tasks:
+        base = Job(task=task, root=root, name="", steps=config.steps, every=config.state_every)
+        broken = replace(base, launcher=config.launcher, engine=config.engine if task == "stage" else "torch")
+        for found in check_interruptions(config, broken):
+            interruptions.append(found)
+            told = f"steps done again {found.lost}, exits {found.statuses}"
+            print(
+                f"{task}, {found.kind} to {', '.join(found.victims)}: {told}, equal: {found.equal}",
+                flush=True,
+            )
+        for job, apart in check_moves(config, base):
+            moves.append((job, apart))
+            print(f"{task}, {job.engine}: 2 -> 1 -> 2 workers apart by {apart:.1e} of the norm", flush=True)
+    show_interruptions(config, interruptions)
+    show_moves(config, moves)
+    right = [found.is_right for found in interruptions] + [apart <= TOLERANCE for _, apart in moves]
+    return 0 if all(right) else 1
+
+
+def show_interruptions(config: CheckConfig, all_found: list[Found]) -> None:
+    if not all_found:
+        return
+    names = (
+        "task",
+        "signal",
+        "to driver",
+        "to worker",
+        "exit",
+        "most steps done again",
+        "equal bit for bit",
+        "",
+    )
+    title = f"2 workers ({config.launcher}), {config.steps} steps, a state every {config.state_every}"
+    table = Table(*names, title=title)
+    for found in all_found:
+        to = [str(found.victims.count(victim)) for victim in ("driver", "worker")]
+        statuses = ", ".join(str(status) for status in sorted(set(found.statuses), key=str))
+        row = [found.job.task, found.kind, *to, statuses, str(max(found.lost, default=0))]
+        table.add_row(*row, "yes" if found.equal else "no", "right" if found.is_right else "WRONG")
+    Console(width=110).print(table)
+
+
+def show_moves(config: CheckConfig, moves: list[tuple[Job, float]]) -> None:
+    if not moves:
+        return
+    table = Table(
+        "task", "engine", "difference / norm", "", title=f"2 -> 1 -> 2 workers, {config.steps} steps"
+    )
+    for job, apart in moves:
+        table.add_row(job.task, job.engine, f"{apart:.1e}", "right" if apart <= TOLERANCE else "WRONG")
+    Console(width=110).print(table)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run(lambda: check(parse_arguments(CheckConfig, description=__doc__ or "")))
