@@ -2,8 +2,8 @@
 
     OMP_NUM_THREADS=1 PYTHONPATH=. python benchmarks/check_resume.py --output DIR
 
-SIGTERM, SIGKILL and Ctrl-C (SIGINT) go in turns to the process that a user started and to one of its workers, in
-stage `audio` of a small model, the audio VAE with discriminators and the video VAE. What ended is started
+SIGTERM, SIGKILL and Ctrl-C (SIGINT) go in turns to the process that a user started and to one of its workers,
+in stage `audio` of a small model, the audio VAE with discriminators and the video VAE. What ended is started
 again by the same call. After SIGTERM and Ctrl-C no step may be done twice, and the exit status is 0 and
 130; after SIGKILL a job goes on from its last state, by itself where a worker was killed. The weights at the
 end must be the unbroken training's bit for bit; after 2 -> 1 -> 2 workers within 1e-5 of their norm, in plain
@@ -36,6 +36,7 @@ from syncflow.training.checkpoint import CheckpointManifest
 
 Kind = Literal["SIGTERM", "SIGKILL", "SIGINT"]
 Victim = Literal["driver", "worker"]
+EngineName = Literal["torch", "zero0", "zero1", "zero2", "zero3"]
 STATUS: dict[Kind, int] = {"SIGTERM": 0, "SIGKILL": -9, "SIGINT": 130}  # of a driver that was not let finish
 PATIENCE_S = 600.0
 TOLERANCE = 1e-5
@@ -46,7 +47,7 @@ class CheckConfig(Config):
 
     output: Path = Path("out/check_resume")
     """Folder for everything; it must not exist."""
-    tasks: list[Task] = ["stage", "audio_vae", "video_vae"]
+    tasks: tuple[Task, ...] = ("stage", "audio_vae", "video_vae")
     """What trains."""
     sigterm: int = Field(default=10, ge=0)
     """SIGTERMs to each task, to the driver and a worker in turns."""
@@ -55,16 +56,10 @@ class CheckConfig(Config):
     ctrl_c: int = Field(default=10, ge=0)
     """SIGINTs, likewise."""
     launcher: Launcher = "fork"
-    """What starts the workers: `ray`, as train_stage.py does (20 s and more each time), or `fork`, in a second."""
-    engine: Literal["torch", "zero0", "zero1", "zero2", "zero3"] = "torch"
+    """What starts the workers: `ray`, as in train_stage.py (20 s each time), or `fork`, in a second."""
+    engine: EngineName = "torch"
     """Of the stage that is interrupted."""
-    moves: list[Literal["torch", "zero0", "zero1", "zero2", "zero3"]] = [
-        "torch",
-        "zero0",
-        "zero1",
-        "zero2",
-        "zero3",
-    ]
+    moves: tuple[EngineName, ...] = ("torch", "zero0", "zero1", "zero2", "zero3")
     """Engines in which the stage goes from 2 workers to 1 and to 2 again (autoencoders: torch); forked."""
     steps: int = Field(default=60, ge=12)
     """Updates of each training."""
@@ -203,7 +198,7 @@ def _is_still_frozen(job: Job) -> bool:
 
 def check_moves(config: CheckConfig, base: Job) -> Iterator[tuple[Job, float]]:
     """For each engine: how far 2 -> 1 -> 2 workers end from 2 all along."""
-    for engine in config.moves if base.task == "stage" else config.moves[:1] and ["torch"]:
+    for engine in config.moves if base.task == "stage" else config.moves and ("torch",):
         job = replace(base, engine=engine, launcher="fork")
         whole = finished(replace(job, name=f"{job.task}_{engine}_two"))
         other = moved(replace(job, name=f"{job.task}_{engine}_moved"))

@@ -12,7 +12,7 @@ import os
 import signal
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -231,7 +231,7 @@ def _forked(number: int, job: Job, port: int) -> None:
     torch.distributed.destroy_process_group()
 
 
-def prepare(root: Path, tasks: Mapping[Task, Any] | list[Task]) -> None:
+def prepare(root: Path, tasks: Collection[Task]) -> None:
     """Data for the tasks, and the stage before."""
     from kills_setting import make_clips
     from random_latents import write_random

@@ -54,8 +54,13 @@ def is_finished(config: TrainConfig) -> bool:
 
 
 def set_aside(folder: Path, *, keep: str) -> Path | None:
-    """Move what a run has left in `folder`, but `keep`, to a subfolder; None where there is nothing."""
-    left = [path for path in folder.iterdir() if path.name != keep and not path.name.startswith(NAMED_BEFORE)]
+    """Move what a run has left in `folder` to a subfolder; None where there is nothing.
+
+    Args:
+        keep: name of a file that stays, and of hidden ones that belong to it.
+    """
+    staying = (keep, f".{keep}", NAMED_BEFORE)
+    left = [path for path in folder.iterdir() if not path.name.startswith(staying)]
     if not left:
         return None
     number = 1 + len(list(folder.glob(f"{NAMED_BEFORE}*")))

@@ -48,3 +48,5 @@ def test_what_is_set_aside_is_never_overwritten(tmp_path: Path) -> None:
         assert set_aside(tmp_path, keep="lock") == tmp_path / f"before_{number}"
     assert [(tmp_path / f"before_{n}" / "a").read_text() for n in (1, 2)] == ["1", "2"]
     assert (tmp_path / "lock").exists()
+    (tmp_path / ".lock.owner.beat").touch()  # the lock's owner shows that it lives
+    assert set_aside(tmp_path, keep="lock") is None
