@@ -32,6 +32,7 @@ from safetensors.torch import load_file
 from infra.local_cluster import QUIET
 from syncflow.command_line import parse_arguments, run
 from syncflow.config import Config
+from syncflow.errors import UserError
 from syncflow.training.checkpoint import CheckpointManifest
 
 Kind = Literal["SIGTERM", "SIGKILL", "SIGINT"]
@@ -40,6 +41,7 @@ EngineName = Literal["torch", "zero0", "zero1", "zero2", "zero3"]
 STATUS: dict[Kind, int] = {"SIGTERM": 0, "SIGKILL": -9, "SIGINT": 130}  # of a driver that was not let finish
 PATIENCE_S = 600.0
 TOLERANCE = 1e-5
+MARGIN = 20  # steps at the end without a signal: a step or more goes by before each arrives
 
 
 class CheckConfig(Config):
@@ -61,7 +63,7 @@ class CheckConfig(Config):
     """Of the stage that is interrupted."""
     moves: tuple[EngineName, ...] = ("torch", "zero0", "zero1", "zero2", "zero3")
     """Engines in which the stage goes from 2 workers to 1 and to 2 again (autoencoders: torch); forked."""
-    steps: int = Field(default=60, ge=12)
+    steps: int = Field(default=100, ge=MARGIN + 4)
     """Updates of each training."""
     state_every: int = Field(default=4, ge=1)
     """Updates between states."""
@@ -94,20 +96,22 @@ class Found:
 def interrupted(job: Job, kind: Kind, *, count: int, draw: random.Random) -> Found:
     """Train to the end with `count` signals on the way."""
     found, driver = Found(job, kind), start(job)
-    for number, step in enumerate(sorted(draw.sample(range(1, job.steps - 1), count))):
+    for number, step in enumerate(sorted(draw.sample(range(1, job.steps - MARGIN), count))):
         victim: Victim = "worker" if number % 2 else "driver"
         _reach(job, step, driver)
-        time.sleep(draw.uniform(0, 0.1))  # within a step, while a state is written, or between
+        time.sleep(draw.uniform(0, 0.05))  # within a step, while a state is written, or between
         target = driver.pid
         if victim == "worker":
             target = int((job.folder / f"worker_{draw.randrange(job.workers)}").read_text())
         starts = len(_starts(job))
         assert target is not None
+        _check_alive(driver, job)
         os.kill(target, signal.Signals[kind])
         found.victims.append(victim)
         if kind == "SIGKILL" and victim == "worker":  # the job is to see to it
             while len(_starts(job)) == starts:
-                _still(driver, job)
+                _check_alive(driver, job)
+                time.sleep(0.002)
             continue
         driver.join(PATIENCE_S)
         found.statuses.append(driver.exitcode)
@@ -139,13 +143,14 @@ def _starts(job: Job) -> list[tuple[int, int]]:
 def _reach(job: Job, step: int, driver: multiprocessing.process.BaseProcess) -> None:
     """Wait until the workers that now train have done a step."""
     while not (lines := _trace(job)) or lines[-1].startswith("start") or int(lines[-1]) < step:
-        _still(driver, job)
+        _check_alive(driver, job)
+        time.sleep(0.002)
 
 
-def _still(driver: multiprocessing.process.BaseProcess, job: Job) -> None:
+def _check_alive(driver: multiprocessing.process.BaseProcess, job: Job) -> None:
     if not driver.is_alive():
-        raise SystemExit(f"{job.name} ended by itself with {driver.exitcode}; see {job.log}")
-    time.sleep(0.002)
+        told = "give more --steps" if driver.exitcode == 0 else f"see {job.log}"
+        raise SystemExit(f"{job.name} ended by itself with {driver.exitcode} before its last signal; {told}")
 
 
 def finished(job: Job) -> dict[str, torch.Tensor]:
@@ -209,6 +214,8 @@ def check(config: CheckConfig) -> int:
     os.environ.update({**QUIET, "OMP_NUM_THREADS": "1"})
     preload = ["syncflow.training.stage_run", "syncflow.training.autoencoder_run", "infra.supervisor"]
     SPAWNED_FROM_A_SERVER.set_forkserver_preload([*preload, "resume_jobs"])
+    if (most := max(config.sigterm, config.sigkill, config.ctrl_c)) >= config.steps - MARGIN:
+        raise UserError(f"steps {config.steps}: too few for {most} signals; give {most + MARGIN + 1} or more")
     root = config.output.resolve()
     prepare(root, config.tasks)
     interruptions, moves = [], []
