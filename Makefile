@@ -56,7 +56,7 @@ bench-gpu: $(READY)  ## what one GPU reaches, beside what was foretold: 8 minute
 gpu-wheels: $(READY)  ## out/wheels: what bench-gpu needs on a machine with PyTorch, transformers and no network
 	$(BIN)/python -m pip download -q --no-deps --only-binary=:all: --python-version $(GPU_PYTHON) -d out/wheels \
 		--platform manylinux_2_17_x86_64 --platform manylinux2014_x86_64 --platform any \
-		$$($(BIN)/python -m pip list --format freeze | grep -E '^(diffusers|pydantic|pydantic_core|annotated-types|typing-inspection|hjson)==')
+		$$($(BIN)/python -m pip list --format freeze | grep -E '^(annotated-types|diffusers|docstring_parser|ffmpeg-python|future|hjson|pydantic|pydantic_core|typeguard|typing-inspection|tyro)==')
 	DS_BUILD_OPS=0 $(BIN)/python -m pip wheel -q --no-deps --no-build-isolation -w out/wheels \
 		$$($(BIN)/python -m pip list --format freeze | grep '^deepspeed==')
 
