@@ -63,7 +63,8 @@ ALLOWED: dict[str, set[str]] = {
         "syncflow.onsets",
         "syncflow.text",
         "syncflow.autoencoders",
-        "syncflow.data.parquet",
+        "syncflow.data",
+        "syncflow.foleygen",
     },
 }
 

@@ -1,4 +1,4 @@
-"""Sizes of FoleyGen and how it is sampled; the defaults are the large model.
+"""Settings of FoleyGen: codec, visual encoder, sizes, sampling; the defaults are the large model.
 
 Depth, width and sampling of the original are not public: those are of AudioGen's medium-small configuration
 in the same authors' codebase.
@@ -9,6 +9,41 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from syncflow.config import Config, Role
+from syncflow.places import Place
+
+
+class CodecConfig(Config):
+    """Which codec makes the codes."""
+
+    kind: Literal["encodec", "audio_vae"] = "encodec"
+    """`encodec`: an EncodecModel of transformers; `audio_vae`: the audio VAE that encoded the dataset, with
+    a residual vector quantiser that is fitted to the dataset's latents."""
+    location: Annotated[Place, Role.WORK] = ""
+    """Folder or hub id of the model (`encodec`: mono, without normalisation). Empty: facebook/encodec_32khz
+    for `encodec`, the dataset's own for `audio_vae`."""
+    num_codebooks: int = Field(default=4, ge=1)
+    """Codebooks that are used: the first ones of `encodec`, or as many as are fitted."""
+    codebook_size: int = Field(default=256, ge=2)
+    """`audio_vae`: entries of a codebook (an EnCodec has its own number)."""
+    fit_latents: int = Field(default=50_000, ge=1)
+    """`audio_vae`: latents that the quantiser is fitted to."""
+    seed: int = 0
+    """`audio_vae`: seed of the fit."""
+
+
+class VisualConfig(Config):
+    """Which encoder looks at the frames."""
+
+    kind: Literal["clip", "efficientnet", "video_vae"] = "clip"
+    """`clip`: a CLIP vision model of transformers; `efficientnet`: EfficientNet-Lite0 (fetch_backbones.py);
+    `video_vae`: the 2-D part of the video VAE that encoded the dataset, which needs no other weights."""
+    location: Annotated[Place, Role.WORK] = ""
+    """Folder or hub id of the CLIP model or the video VAE; folder of the backbones for `efficientnet`. Empty:
+    openai/clip-vit-base-patch32, the dataset's own video VAE, or the folder that fetch_backbones.py fills."""
+    every: int = Field(default=1, ge=1)
+    """Features of every so many frames: 1 is all of them."""
+    batch: Annotated[int, Role.ROUNDING] = Field(default=32, ge=1)
+    """Frames at once."""
 
 
 class FoleyGenConfig(Config):

@@ -1,0 +1,24 @@
+"""Codes of the audio and features of the frames of a finished dataset, for FoleyGen.
+
+python pipelines/precompute_codes.py --config tiny/foleygen/codes
+"""
+
+from preprocessing.codes_config import CodesConfig
+from syncflow.command_line import parse_arguments, run
+
+
+def main() -> int:
+    config = parse_arguments(CodesConfig, description=__doc__ or "")
+    from preprocessing.codes import precompute_codes
+
+    if config.executor == "loop":
+        precompute_codes(config)
+        return 0
+    from infra.ray_codes import RayCodes
+
+    precompute_codes(config, execute=RayCodes(config))
+    return 0
+
+
+if __name__ == "__main__":
+    run(main)
