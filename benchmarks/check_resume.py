@@ -95,10 +95,10 @@ class Found:
 
 def interrupted(job: Job, kind: Kind, *, count: int, draw: random.Random) -> Found:
     """Train to the end with `count` signals on the way."""
-    found, driver = Found(job, kind), start(job)
+    found, driver, starts = Found(job, kind), start(job), 0
     for number, step in enumerate(sorted(draw.sample(range(1, job.steps - MARGIN), count))):
         victim: Victim = "worker" if number % 2 else "driver"
-        _reach(job, step, driver)
+        _reach(job, step, driver, after=starts)
         time.sleep(draw.uniform(0, 0.05))  # within a step, while a state is written, or between
         target = driver.pid
         if victim == "worker":
@@ -140,9 +140,9 @@ def _starts(job: Job) -> list[tuple[int, int]]:
     return starts
 
 
-def _reach(job: Job, step: int, driver: multiprocessing.process.BaseProcess) -> None:
-    """Wait until the workers that now train have done a step."""
-    while not (lines := _trace(job)) or lines[-1].startswith("start") or int(lines[-1]) < step:
+def _reach(job: Job, step: int, driver: multiprocessing.process.BaseProcess, *, after: int) -> None:
+    """Wait until the workers have started more than `after` times, and done a step."""
+    while len(_starts(job)) <= after or not (last := _trace(job)[-1]).isdigit() or int(last) < step:
         _check_alive(driver, job)
         time.sleep(0.002)
 
