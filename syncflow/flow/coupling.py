@@ -14,7 +14,6 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from syncflow.flow.config import CouplingConfig
-from syncflow.flow.latents import map_latents, present
 from syncflow.records import AVLatents
 
 
@@ -22,28 +21,6 @@ from syncflow.records import AVLatents
 class Assignment:
     permutation: Tensor  # int64 b: data i takes the drawn noise [permutation[i]]
     gain: float  # share of the mean squared distance saved, 0 for none; log it
-
-
-@dataclass(frozen=True, kw_only=True)
-class Coupling(Assignment):
-    x_0: AVLatents  # the noise, permuted: sample i now meets data i
-
-
-def couple(
-    x_0: AVLatents, x_1: AVLatents, *, config: CouplingConfig, conditions: Tensor | None = None
-) -> Coupling:
-    """Noise `x_0` in the order that suits data `x_1`; nothing random is drawn.
-
-    `conditions` (b k, one vector a prompt, as `pooled_conditions` gives) are what `c2ot` needs.
-    """
-    batch = present(x_1)[0].shape[0]
-    if config.method == "none" or batch == 1:
-        return Coupling(x_0=x_0, permutation=torch.arange(batch), gain=0.0)
-    draws = 1 if x_0.audio is None else x_0.audio.shape[0] // batch
-    distance = squared_distances(x_0, x_1, config=config, audio_draws=draws).cpu()
-    found = assign(distance, config=config, conditions=conditions)
-    permuted = map_latents(lambda noise: _reorder(noise, found.permutation), x_0)
-    return Coupling(x_0=permuted, permutation=found.permutation, gain=found.gain)
 
 
 def assign(distance: Tensor, *, config: CouplingConfig, conditions: Tensor | None = None) -> Assignment:
@@ -98,11 +75,6 @@ def _mean(rows: Tensor, draws: int) -> Tensor:
 def _squared_norm(rows: Tensor) -> Tensor:
     """Of each row, float64; the squares themselves are never written to memory."""
     return torch.linalg.vector_norm(rows, dim=1).double().square()
-
-
-def _reorder(noise: Tensor, order: Tensor) -> Tensor:
-    """Rows of `noise` in another order; the draws of a sample stay together."""
-    return noise.unflatten(0, (len(order), -1)).index_select(0, order.to(noise.device)).flatten(0, 1)
 
 
 def condition_distances(conditions: Tensor) -> Tensor:

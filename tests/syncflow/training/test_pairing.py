@@ -1,9 +1,10 @@
 """Which noise each sample is given."""
 
+import pytest
 import torch
 
 from syncflow.data.batches import LatentDataset
-from syncflow.flow.coupling import couple
+from syncflow.flow.coupling import assign, squared_distances
 from syncflow.flow.noise import keyed_noise
 from syncflow.training.objective import FlowObjective
 from syncflow.training.pairing import exchange_noise, paired
@@ -33,18 +34,23 @@ def indices(config, *, passes: int) -> list[list[int]]:
     return [torch.cat([next(source).noise_index for _ in range(passes)]).tolist() for _ in range(2)]
 
 
-def test_a_batch_is_paired_as_the_coupling_of_its_noise_and_data(settings) -> None:
-    config = settings("joint", initialise_from="none", batch_size=8)
+@pytest.mark.parametrize("draws", [1, 3])
+def test_a_batch_is_paired_as_the_coupling_of_its_noise_and_data(settings, draws: int) -> None:
+    """One exchange moves the noise of both modalities, and all audio noises of a sample."""
+    config = settings("joint", initialise_from="none", batch_size=8, flow={"audio_draws": draws})
     objective, dataset = case(config)
     batch = dataset.batch(0, batch_size=8)
     (found,) = exchange_noise([batch], objective=objective, everyone=False)
-    x_0 = keyed_noise(batch.latents, seed=config.seed, index=batch.index)
-    expected = couple(x_0, batch.latents, config=config.flow.coupling)
-    assert found.noise_index.tolist() == expected.permutation.tolist() != list(range(8))
+    x_1, coupling = batch.latents, config.flow.coupling
+    x_0 = keyed_noise(x_1, seed=config.seed, index=batch.index, audio_draws=draws)
+    expected = assign(squared_distances(x_0, x_1, config=coupling, audio_draws=draws), config=coupling)
+    order = expected.permutation
+    assert found.noise_index.tolist() == order.tolist() != list(range(8))
     assert found.coupling_gain == expected.gain > 0
     path = objective.draw(found)
-    assert torch.equal(path.velocity.video, batch.latents.video - expected.x_0.video)
-    assert torch.equal(path.velocity.audio, batch.latents.audio - expected.x_0.audio)
+    assert torch.equal(path.velocity.video, x_1.video - x_0.video[order])
+    audio = x_1.audio.repeat_interleave(draws, 0) - x_0.audio.unflatten(0, (8, draws))[order].flatten(0, 1)
+    assert torch.equal(path.velocity.audio, audio)
 
 
 def test_under_scope_update_the_pairing_does_not_depend_on_the_passes(settings) -> None:
