@@ -9,9 +9,10 @@ run that was cut off goes on from its last state.
 """
 
 import dataclasses
+import functools
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -31,11 +32,13 @@ from syncflow.systems.config import GenerateConfig
 from syncflow.systems.loading import load_pipeline
 from syncflow.training.checkpoint import CheckpointManifest, load_checkpoint
 from syncflow.training.config import TrainConfig
+from syncflow.training.distributed import device
 from syncflow.training.identity import is_finished
 from syncflow.training.objective import FlowObjective
 from syncflow.training.stages import STAGES
 from syncflow.training.validation import average
 
+RESULT = "result.json"
 MEASURING = ("limit", "draws", "solver", "guidance", "clean_video", "validation_passes", "tolerance_s")
 FIGURES = ("loss_audio", "loss_audio_mismatched", "f1", "chance_f1", "offset_ms", "onsets_per_clip")
 
@@ -46,15 +49,10 @@ def ablate(config: AblationConfig) -> int:
     Raises:
         UserError: a preset of another stage, or data and presets that do not fit.
     """
-    config.output.mkdir(parents=True, exist_ok=True)
-    dump_config(config, config.output / "resolved.yaml")
-    results, pictures = [], None
-    for seed in config.seeds:
-        video = None
-        if config.video is not None:
-            video = _settings(config, config.video, stage="video", variant="video", seed=seed)
-        for number, (variant, preset) in enumerate(config.variants.items()):
-            settings = _settings(config, preset, stage="audio", variant=variant, seed=seed)
+    plan = [(seed, *_stages(config, seed)) for seed in config.seeds]
+    results, pictures = [], _pictures(config)
+    for seed, video, variants in plan:
+        for number, (variant, settings) in enumerate(variants.items()):
             if video is not None:
                 if not is_finished(video):
                     train(video)
@@ -62,11 +60,9 @@ def ablate(config: AblationConfig) -> int:
                 settings = settings.model_copy(update={"initialise_from": start})
             if not is_finished(settings):
                 train(settings)
-            written, made_by = settings.output / "result.json", measured_by(config, settings)
+            written, made_by = settings.output / RESULT, measured_by(config, settings)
             if config.measure_again or not is_measured(written, made_by):
-                spec = LatentDataset(config.data).spec
-                pictures = pictures or read_pictures(config.clips, spec=spec, limit=config.limit)
-                result = measure(config, settings, variant=variant, pictures=pictures)
+                result = measure(config, settings, variant=variant, pictures=pictures())
                 values = dataclasses.asdict(result) | {"made_by": made_by}
                 written.write_text(json.dumps(values, indent=1), encoding="utf-8")
             values = json.loads(written.read_text(encoding="utf-8"))
@@ -75,6 +71,7 @@ def ablate(config: AblationConfig) -> int:
             print(
                 f"seed {seed}, {variant} ({number + 1} of {len(config.variants)}): {results[-1]}", flush=True
             )
+    dump_config(config, config.output / "resolved.yaml")  # a refused call leaves that of the tables there
     write_ablation(config.output, results)
     print(f"tables in {config.output / 'ablation.md'}")
     if config.tracking != "none":
@@ -83,6 +80,23 @@ def ablate(config: AblationConfig) -> int:
             f"--output {config.output / 'comparison'} --group-by model.adaptor.kind model.audio.context"
         )
     return 0
+
+
+def _pictures(config: AblationConfig) -> Callable[[], list[Picture]]:
+    """Gives the held-out clips. They are read once; at once where a result is missing, before any training.
+
+    Raises:
+        UserError: no clip can be read.
+    """
+
+    @functools.cache
+    def read() -> list[Picture]:
+        return read_pictures(config.clips, spec=LatentDataset(config.data).spec, limit=config.limit)
+
+    files = [config.output / v / f"seed_{seed}" / RESULT for v in config.variants for seed in config.seeds]
+    if config.measure_again or not all(file.is_file() for file in files):
+        read()
+    return read
 
 
 def measured_by(config: AblationConfig, settings: TrainConfig) -> dict[str, Any]:
@@ -157,8 +171,12 @@ def measure(
 
 
 def held_out_loss(checkpoint: Path, data: Path, *, passes: int) -> dict[str, float]:
-    """Losses of a checkpoint over the test split, its noise the same for every checkpoint."""
+    """Losses of a checkpoint over the test split, on a GPU where there is one.
+
+    The noise is the same for every checkpoint.
+    """
     model, manifest = load_checkpoint(checkpoint)
+    model.to(device())  # type: ignore[arg-type]
     settings = load_config(TrainConfig, checkpoint / "resolved.yaml")
     held_out = LatentDataset(data, split="test")
     stage = STAGES[manifest.stage]
@@ -181,6 +199,18 @@ def held_out_loss(checkpoint: Path, data: Path, *, passes: int) -> dict[str, flo
 def train(settings: TrainConfig) -> None:
     """In this process where one worker and plain torch are asked for, else under Ray Train."""
     train_stage(settings, in_this_process=settings.workers == 1 and not settings.uses_zero)
+
+
+def _stages(config: AblationConfig, seed: int) -> tuple[TrainConfig | None, dict[str, TrainConfig]]:
+    """The video stage of a seed, if there is one, and the audio stage of each variant."""
+    video = None
+    if config.video is not None:
+        video = _settings(config, config.video, stage="video", variant="video", seed=seed)
+    variants = {
+        variant: _settings(config, preset, stage="audio", variant=variant, seed=seed)
+        for variant, preset in config.variants.items()
+    }
+    return video, variants
 
 
 def _settings(config: AblationConfig, preset: Path, *, stage: str, variant: str, seed: int) -> TrainConfig:

@@ -15,7 +15,8 @@ COLUMNS = (  # heading, field, digits
     ("the same, another clip's picture", "loss_audio_mismatched", 4),
     ("sync F1", "f1", 3),
     ("by chance", "chance_f1", 3),
-    ("onsets a clip", "onsets_per_clip", 2),
+    ("onsets per clip", "onsets_per_clip", 2),
+    ("clips", "clips", 0),
 )
 
 

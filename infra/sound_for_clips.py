@@ -7,11 +7,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from syncflow.errors import UserError
 from syncflow.evaluation.suite import ClipScore, list_clips, score_events
 from syncflow.evaluation.sync import ClipEvents
 from syncflow.flow.config import SolverConfig
 from syncflow.media import decode_window
 from syncflow.media.clip_folder import captions_by_id, clip_id
+from syncflow.media.errors import MediaError
 from syncflow.records import ClipSpec
 from syncflow.systems.syncflow import SyncFlowPipeline
 
@@ -30,21 +32,26 @@ class Picture:
 def read_pictures(folder: Path, *, spec: ClipSpec, limit: int = 0) -> list[Picture]:
     """The first windows of the test clips of `folder` (of all where it has no test.txt), with captions.
 
+    A clip that cannot be read is left out, with a line that says why.
+
     Raises:
-        UserError: no clips there.
-        MediaError: one of them cannot be read.
+        UserError: no clips there, or none can be read.
     """
     prompts = captions_by_id(folder)
     split = "test" if (folder / "test.txt").is_file() and (folder / "test.txt").stat().st_size else "all"
     paths = list_clips(folder, split=split)[: limit or None]
-    return [
-        Picture(
-            name=path.stem,
-            prompt=prompts.get(clip_id(path), ""),
-            frames=decode_window(path.resolve(), start_s=0.0, spec=spec)[0],
-        )
-        for path in paths
-    ]
+    pictures, reasons = [], []
+    for path in paths:
+        try:
+            frames = decode_window(path.resolve(), start_s=0.0, spec=spec)[0]
+        except MediaError as error:
+            reasons.append(str(error))
+            print(f"{path}: left out ({error})", flush=True)
+            continue
+        pictures.append(Picture(name=path.stem, prompt=prompts.get(clip_id(path), ""), frames=frames))
+    if not pictures:
+        raise UserError(f"clips {folder}: none of {len(paths)} can be read; the first: {reasons[0]}")
+    return pictures
 
 
 @torch.no_grad()

@@ -3,14 +3,20 @@
 import math
 
 import pytest
+import torch
 import yaml
 
 from infra import ablation
 from infra.ablation import ablate
 from infra.ablation_config import AblationConfig
 from infra.ablation_report import Result, ablation_markdown
+from infra.sound_for_clips import read_pictures
 from syncflow.errors import UserError
+from syncflow.records import ClipSpec, LatentBatch
 from syncflow.training.checkpoint import CheckpointManifest
+from syncflow.training.finite import Metrics
+from syncflow.training.objective import FlowObjective
+from tests.autoencoder_case import SIZE, write_clips
 from tests.syncflow.training.small import SMALL, write_dataset
 
 
@@ -111,3 +117,37 @@ def test_a_preset_of_another_stage_is_refused(config) -> None:
         UserError, match=r"video\.yaml: of stage video, the ablation needs one of stage audio"
     ):
         ablate(config.model_copy(update={"variants": {"x": config.video}}))
+
+
+def test_clips_that_cannot_be_read_are_left_out_and_said_before_the_training(
+    config, tmp_path, capsys
+) -> None:
+    with pytest.raises(UserError, match="clips"):
+        ablate(config)  # the folder holds no clip
+    clips = write_clips(tmp_path / "clips", count=2, seconds=2.0)
+    (clips / "broken.mp4").write_bytes(b"no clip")
+    spec = ClipSpec(height=SIZE, width=SIZE)
+    assert [picture.name for picture in read_pictures(clips, spec=spec)] == ["0", "1"]
+    assert "broken.mp4: left out (" in capsys.readouterr().out
+    for path in ("0.mp4", "1.mp4"):
+        (clips / path).write_bytes(b"no clip either")
+    with pytest.raises(UserError, match=r"none of 3 can be read; the first: "):
+        ablate(config.model_copy(update={"clips": clips}))
+    assert not list(config.output.rglob("checkpoint"))
+
+
+def test_the_held_out_loss_is_computed_where_training_is(config, monkeypatch) -> None:
+    monkeypatch.setattr(ablation, "measure", lambda c, s, *, variant, pictures: result(variant, s.seed))
+    monkeypatch.setattr(ablation, "read_pictures", lambda *a, **k: ["one"])
+    ablate(config.model_copy(update={"seeds": (0,)}))
+    places = set()
+
+    def forward(objective: FlowObjective, batch: LatentBatch) -> Metrics:
+        places.add((objective.device, *(part.device for part in objective.model.parameters())))
+        return {"loss_audio": torch.tensor(0.5)}
+
+    monkeypatch.setattr(ablation, "device", lambda: torch.device("meta"))
+    monkeypatch.setattr(FlowObjective, "forward", forward)
+    folder = config.output / "with adaptor" / "seed_0" / "audio" / "checkpoint"
+    assert ablation.held_out_loss(folder, config.data, passes=1) == {"loss_audio": 0.5}
+    assert {place for found in places for place in found} == {torch.device("meta")}
