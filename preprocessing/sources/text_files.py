@@ -52,7 +52,9 @@ def read_lines(path: Location) -> Iterator[tuple[int, str]]:
 
 def read_csv_rows(path: Location) -> Iterator[tuple[int, list[str]]]:
     """The number of a row's last line, and its fields to the letter: some are names of files."""
-    reader = csv.reader(io.StringIO(read_text(path), newline=""), strict=True)
+    text = read_text(path)
+    csv.field_size_limit(max(csv.field_size_limit(), len(text)))  # a caption may be longer than 128 KiB
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
         for row in reader:
             if row:

@@ -93,10 +93,15 @@ def _of_file(path: Path) -> list[tuple[str, Path | None]]:
 
 def _table(path: Path, *, required: tuple[str, ...]) -> list[dict[str, str]]:
     reader = csv.DictReader(io.StringIO(_text(path), newline=""))
-    missing = [name for name in required if name not in (reader.fieldnames or [])]
-    if missing:
-        raise UserError(f"{path}: no column {missing[0]!r}; its first line must name {', '.join(required)}")
-    return list(reader)
+    try:
+        missing = [name for name in required if name not in (reader.fieldnames or [])]
+        if missing:
+            raise UserError(
+                f"{path}: no column {missing[0]!r}; its first line must name {', '.join(required)}"
+            )
+        return list(reader)
+    except csv.Error as error:
+        raise UserError(f"{path}: line {reader.line_num} is not csv ({error}); quote the field") from None
 
 
 def _json_lines(path: Path) -> list[dict[str, str]]:

@@ -1,6 +1,5 @@
 """Colours, fields, mirrored frames and channels: the values that they must have."""
 
-import subprocess
 from pathlib import Path
 
 import numpy as np
@@ -14,15 +13,11 @@ from syncflow.media import (
     decode_windows,
     probe,
 )
-from syncflow.media.process import ffmpeg_binary
 from syncflow.records import ClipSpec
+from tests.media_case import ffmpeg
 
 SPEC = ClipSpec(seconds=0.5, height=64, width=64)
 GREEN = (0, 192, 0)
-
-
-def ffmpeg(*arguments: object) -> None:
-    subprocess.run([ffmpeg_binary(), "-v", "error", "-nostdin", "-y", *map(str, arguments)], check=True)
 
 
 def plain(path: Path, *, size: str, matrix: str, tags: list[str]) -> Path:

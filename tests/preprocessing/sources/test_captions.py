@@ -2,6 +2,7 @@
 
 import json
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -56,3 +57,26 @@ def test_captions_of_windows_reach_the_clip(tmp_path):
     captions.write_text("id,caption,window\na,a dog,\na.mp4,it runs,1\n")
     (ref,) = read_source(SourceConfig(root=str(tmp_path), captions=captions))
     assert (ref.caption, ref.window_captions) == ("a dog", ("", "it runs"))
+
+
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])
+def test_long_captions_and_other_scripts_are_taken_whole(tmp_path, kind):
+    """A megabyte is more than a csv reader takes by default."""
+    told = {
+        "a": "犬が吠える、雨の中で。",
+        "b": "كلب ينبح",
+        "c": "a dog \U0001f415 " * 80_000,
+        "d": 'says "woof", twice',
+    }
+    path, table = (
+        tmp_path / f"captions.{kind}",
+        pd.DataFrame({"clip_id": told.keys(), "caption": told.values()}),
+    )
+    if kind == "csv":
+        table.to_csv(path, index=False)
+    elif kind == "jsonl":
+        table.to_json(path, orient="records", lines=True, force_ascii=False)
+    else:
+        table.to_parquet(path)
+    captions = read_captions(path)
+    assert {name: captions.clip(name) for name in told} == {n: text.strip() for n, text in told.items()}

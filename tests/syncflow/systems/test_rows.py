@@ -55,6 +55,7 @@ def test_rows_of_a_table_may_bring_videos_beside_it(tmp_path: Path) -> None:
 def test_one_wrong_line_is_named(tmp_path: Path) -> None:
     (tmp_path / "bad.jsonl").write_text('{"prompt": "fine"}\n{"prompt": 3}\n')
     (tmp_path / "bad.csv").write_text("text\nfine\n")
+    (tmp_path / "huge.csv").write_text(f"prompt\n{'x' * 200_000}\n")
     (tmp_path / "latin.txt").write_bytes(b"caf\xe9")
     pq.write_table(pa.table({"prompt": [1]}), tmp_path / "number.parquet")
     pq.write_table(pa.table({"text": ["a"]}), tmp_path / "other.parquet")
@@ -63,6 +64,7 @@ def test_one_wrong_line_is_named(tmp_path: Path) -> None:
     cases = [
         ({"prompts": tmp_path / "bad.jsonl"}, "line 2 has no text"),
         ({"prompts": tmp_path / "bad.csv"}, "no column 'prompt'"),
+        ({"prompts": tmp_path / "huge.csv"}, "line 2 is not csv|200000 characters"),
         ({"prompts": tmp_path / "latin.txt"}, "UTF-8"),
         ({"prompts": tmp_path / "long.txt"}, "5001 characters"),
         ({"prompts": tmp_path / "none.txt"}, "cannot be read"),
