@@ -101,7 +101,7 @@ def _table(path: Path, *, required: tuple[str, ...]) -> list[dict[str, str]]:
             )
         return list(reader)
     except csv.Error as error:
-        raise UserError(f"{path}: line {reader.line_num} is not csv ({error}); quote the field") from None
+        raise UserError(f"{path}: no csv after line {reader.line_num} ({error}); quote the field") from None
 
 
 def _json_lines(path: Path) -> list[dict[str, str]]:

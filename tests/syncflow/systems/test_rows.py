@@ -64,7 +64,7 @@ def test_one_wrong_line_is_named(tmp_path: Path) -> None:
     cases = [
         ({"prompts": tmp_path / "bad.jsonl"}, "line 2 has no text"),
         ({"prompts": tmp_path / "bad.csv"}, "no column 'prompt'"),
-        ({"prompts": tmp_path / "huge.csv"}, "line 2 is not csv|200000 characters"),
+        ({"prompts": tmp_path / "huge.csv"}, "no csv after line 1|200000 characters"),
         ({"prompts": tmp_path / "latin.txt"}, "UTF-8"),
         ({"prompts": tmp_path / "long.txt"}, "5001 characters"),
         ({"prompts": tmp_path / "none.txt"}, "cannot be read"),
