@@ -46,8 +46,8 @@ class VisualConfig(Config):
     """Frames at once."""
 
 
-class FoleyGenConfig(Config):
-    """A decoder-only Transformer over the codes of a neural audio codec."""
+class FoleyGenSizes(Config):
+    """A decoder-only Transformer over the codes of a neural audio codec: its own sizes."""
 
     version: Literal["prefix", "cross"] = "prefix"
     """How frames condition the audio: `prefix`, their tokens stand before those of the audio (version P);
@@ -55,16 +55,6 @@ class FoleyGenConfig(Config):
     visual_attention: Literal["all", "causal", "frame"] = "all"
     """Which frames an audio token attends to: `all`; `causal`, those up to its own time; `frame`, the one at
     its own time."""
-    num_codebooks: int = Field(default=4, ge=1)
-    """Codebooks of the codec that are modelled."""
-    codebook_size: int = Field(default=2048, ge=2)
-    """Entries of a codebook."""
-    code_rate: float = Field(default=50.0, gt=0)
-    """Codes a second of each codebook, Hz."""
-    feature_dim: int = Field(default=512, ge=1)
-    """Width of a frame's features."""
-    feature_rate: float = Field(default=16.0, gt=0)
-    """Frames a second that have features, Hz."""
     hidden_size: int = Field(default=1024, ge=2)
     """Width of the Transformer."""
     depth: int = Field(default=24, ge=1)
@@ -83,6 +73,21 @@ class FoleyGenConfig(Config):
                 f"hidden_size {self.hidden_size}: expected a multiple of 2 x num_heads ({2 * self.num_heads})"
             )
         return self
+
+
+class FoleyGenConfig(FoleyGenSizes):
+    """The whole model."""
+
+    num_codebooks: int = Field(default=4, ge=1)
+    """Codebooks of the codec that are modelled."""
+    codebook_size: int = Field(default=2048, ge=2)
+    """Entries of a codebook."""
+    code_rate: float = Field(default=50.0, gt=0)
+    """Codes a second of each codebook, Hz."""
+    feature_dim: int = Field(default=512, ge=1)
+    """Width of a frame's features."""
+    feature_rate: float = Field(default=16.0, gt=0)
+    """Frames a second that have features, Hz."""
 
 
 class CodeSamplingConfig(Config):

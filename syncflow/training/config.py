@@ -26,8 +26,9 @@ class OptimizerConfig(Config):
     shifts, scales and gates)."""
     warmup_steps: int = Field(default=1000, ge=0)
     """Steps in which the learning rate rises from nothing, linearly."""
-    decay: Literal["none", "cosine"] = "none"
-    """What follows the warm-up: the same rate, or a half cosine down to a hundredth of it at `steps`."""
+    decay: Literal["none", "cosine", "inverse_sqrt"] = "none"
+    """What follows the warm-up: the same rate, a half cosine down to a hundredth of it at `steps`,
+    or one over the square root of the step, which is the same at any number of steps."""
     clip_norm: float = Field(default=1.0, ge=0)
     """Largest norm of the gradient; 0 leaves it."""
     skip_not_finite: Annotated[int, Role.WORK] = Field(default=0, ge=0)

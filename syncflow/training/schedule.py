@@ -35,6 +35,8 @@ def learning_rate(
             return config.lr * (step + 1) / config.warmup_steps
         if config.decay == "none":
             return config.lr
+        if config.decay == "inverse_sqrt":
+            return config.lr * math.sqrt(max(1, config.warmup_steps) / (step + 1))
         done = min(1.0, (step - config.warmup_steps) / max(1, steps - config.warmup_steps))
         return config.lr * (FLOOR + (1 - FLOOR) * (1 + math.cos(math.pi * done)) / 2)
 

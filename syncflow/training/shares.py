@@ -8,12 +8,39 @@ import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import count, pairwise
+from typing import Protocol, TypeVar
 
 from syncflow.data.batches import LatentDataset
 from syncflow.errors import UserError
 from syncflow.records import LatentBatch
 from syncflow.training.config import TrainConfig
 from syncflow.training.distributed import rank, world_size
+
+B_co = TypeVar("B_co", covariant=True)
+B = TypeVar("B")
+
+
+class Samples(Protocol[B_co]):
+    """A dataset by global sample index (`LatentDataset`); its batches are dataclasses with a `weight`."""
+
+    def __len__(self) -> int: ...
+
+    def samples(
+        self, mine: range, *, among: range, per_step: int, seed: int = 0, drop_probability: float = 0.1
+    ) -> B_co: ...
+
+
+class UpdateSizes(Protocol):
+    """What of a trainer's settings says how many samples go where (`TrainConfig`)."""
+
+    @property
+    def batch_size(self) -> int: ...
+    @property
+    def accumulate(self) -> int: ...
+    @property
+    def update_samples(self) -> int: ...
+    @property
+    def validation_batches(self) -> int: ...
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,18 +77,18 @@ def shares(update: range, *, rank: int, workers: int, passes: int) -> list[Share
     return [Share(samples=one, weight=len(one) / even) for one in split(split(update, workers)[rank], passes)]
 
 
-def passes_of(config: TrainConfig) -> int:
+def passes_of(config: UpdateSizes) -> int:
     """Forward passes of an update at the present number of workers."""
     return forward_passes(config.update_samples, workers=world_size(), largest=config.batch_size)
 
 
 def batches_of(
-    dataset: LatentDataset, config: TrainConfig, *, update: range, drop_probability: float, seed: int = 0
-) -> list[LatentBatch]:
+    dataset: Samples[B], config: UpdateSizes, *, update: range, drop_probability: float, seed: int = 0
+) -> list[B]:
     """This worker's batches of the samples `update`."""
     parts = shares(update, rank=rank(), workers=world_size(), passes=passes_of(config))
     return [
-        dataclasses.replace(
+        dataclasses.replace(  # type: ignore[type-var]
             dataset.samples(
                 part.samples,
                 among=update,
@@ -75,7 +102,7 @@ def batches_of(
     ]
 
 
-def held_out_batches(held_out: LatentDataset, config: TrainConfig) -> tuple[list[LatentBatch], list[int]]:
+def held_out_batches(held_out: Samples[B], config: UpdateSizes) -> tuple[list[B], list[int]]:
     """This worker's batches of a validation, and how many samples each counts for.
 
     All workers have as many batches; together they go through `validation_batches` batches a worker, or

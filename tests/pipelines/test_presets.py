@@ -5,11 +5,13 @@ from pathlib import Path
 import pytest
 
 from infra.ablation_config import AblationConfig
+from preprocessing.codes_config import CodesConfig
 from preprocessing.config import PrecomputeConfig
 from preprocessing.sources.list_config import ListConfig
 from preprocessing.synthetic_config import SyntheticClipsConfig
 from syncflow.config import Config, load_config
 from syncflow.evaluation.suite_config import EvaluateConfig
+from syncflow.foleygen.train_config import FoleyGenTrainConfig
 from syncflow.systems.config import GenerateConfig
 from syncflow.training.autoencoder_config import AutoencoderTrainConfig
 from syncflow.training.config import TrainConfig
@@ -26,6 +28,8 @@ MODELS: dict[str, type[Config]] = {
     "joint": TrainConfig,
     "single_stage": TrainConfig,
     "ablation": AblationConfig,
+    "codes": CodesConfig,
+    "train": FoleyGenTrainConfig,
     "generate": GenerateConfig,
     "evaluate": EvaluateConfig,
     "audio_vae": AutoencoderTrainConfig,

@@ -1,0 +1,19 @@
+"""Train FoleyGen: python pipelines/train_foleygen.py --config tiny/foleygen/train
+
+precompute_codes.py comes before it. The same command again goes on from the last state.
+"""
+
+from syncflow.command_line import parse_arguments, run
+from syncflow.foleygen.train_config import FoleyGenTrainConfig
+
+
+def main() -> int:
+    config = parse_arguments(FoleyGenTrainConfig, description="Train FoleyGen on codes and frame features.")
+    from infra.foleygen import train_foleygen
+    from infra.supervisor import supervised
+
+    return supervised(lambda: 0 if train_foleygen(config) else 1)
+
+
+if __name__ == "__main__":
+    run(main)
