@@ -12,7 +12,7 @@ export HF_HUB_OFFLINE ?= 1
 export RAY_USAGE_STATS_ENABLED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help install clip demo test test-ray test-plain test-fast test-gpu bench-gpu gpu-wheels lint types format clean
+.PHONY: help install clip demo test test-ray test-plain test-fast test-gpu bench-gpu gpu-wheels docs lint types format clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' | column -t -s '|'
@@ -35,6 +35,7 @@ demo: $(READY)  ## the whole way on synthetic clips: data, three stages, generat
 test: $(READY)  ## lint, then every test that needs no GPU and no pretrained weights
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/codespell
 	$(MAKE) -j2 test-ray test-plain
 
 test-ray: $(READY)  ## the tests that start Ray, in a process of their own
@@ -60,9 +61,13 @@ gpu-wheels: $(READY)  ## out/wheels: what bench-gpu needs on a machine with PyTo
 	DS_BUILD_OPS=0 $(BIN)/python -m pip wheel -q --no-deps --no-build-isolation -w out/wheels \
 		$$($(BIN)/python -m pip list --format freeze | grep '^deepspeed==')
 
-lint: $(READY)  ## ruff and pyright
+docs: $(READY)  ## the pages as a site, out/site, with references generated from the code; a warning fails
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
+lint: $(READY)  ## ruff, codespell and pyright
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/codespell
 	$(BIN)/pyright
 
 format: $(READY)  ## let ruff mend what it can

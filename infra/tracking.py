@@ -121,10 +121,14 @@ def open_run(
 
     Args:
         uri: MLflow's store or server.
-        experiment, pipeline, stage: where a new run is filed.
+        experiment: MLflow experiment in which a new run is filed.
+        pipeline: name of the parent run of a new run.
+        stage: name of a new run.
         folder: what the run makes; its note is written here.
         identity: hash of what is asked for; the note's run is taken up again if it was asked for the same.
-        params, tags, inputs: what the run says of itself; settings that changed since are tags.
+        params: the run's settings; those that changed since the run began become tags.
+        tags: what else the run says of itself.
+        inputs: datasets that the run is made from.
         goes_on: the work goes on from a saved state, so the note's run is its run whatever has changed.
         attempt: name of this call, for `opened_by`.
     """

@@ -170,7 +170,8 @@ class LatentDataset:
         """The samples `mine` of a run; prompts are padded to the longest of the samples `among`.
 
         Args:
-            mine, among: global sample indices.
+            mine: global sample indices of the samples.
+            among: global sample indices to whose longest prompt all are padded.
             per_step: samples of a step over all workers, by which the order is laid out (`order.py`).
             seed: seed of the run.
             drop_probability: share of prompts that the null prompt replaces.

@@ -64,7 +64,8 @@ def decode_span(
 
     Args:
         timeout_s: wall-clock limit, to which the seconds of media that are decoded are added.
-        video, audio: which of the two to decode.
+        video: whether to decode the video.
+        audio: whether to decode the audio.
         side: whether the audio gets a second channel, half the difference of left and right.
 
     Raises:

@@ -90,12 +90,15 @@ class SyncFlowPipeline(SyncFlowParts):
                 Kept whole, which is the default, it gets new sound (Section 5, zero-shot), and the frames
                 that come back are its reconstruction.
             audio: a given sound: float samples `m` or `b m` in [-1, 1], or latents `b n d`.
-            keep_video, keep_audio: what is kept of them: "all", "none", or spans [(start, end), ...] in
-                seconds; the rest is made new (in-painting). Either may be shorter than the clip, which
-                then goes on from it (continuation).
+            keep_video: what is kept of the given video: "all", "none", or spans [(start, end), ...] in
+                seconds; the rest is made new (in-painting). A video that is shorter than the clip is
+                continued.
+            keep_audio: what is kept of the given audio, in the same form.
             strength: of the change of what is given and not kept: it is noised up to flow time
                 1 - strength and solved from there (editing); at 1 it is made from noise alone.
-            height, width, num_frames: size in pixels and length; default: the video's, else the saved ones.
+            height: rows of a frame, pixels; default: the given video's, else the saved pipeline's.
+            width: columns of a frame, pixels; default as for `height`.
+            num_frames: length of the clip in frames; default as for `height`.
             num_inference_steps: solver steps, when no `solver` is given.
             guidance_scale: w of equation (3); `audio_guidance_scale` for the audio if it differs.
             guidance_interval: flow times from and to which guidance acts.
@@ -106,7 +109,8 @@ class SyncFlowPipeline(SyncFlowParts):
                 draws its clip's seed. Or give `seed` (or a list of them, one per clip), and `index`, a number
                 per clip. The noise of a clip depends on its (seed, index) alone: not on its batch, the other
                 modality or the device.
-            latents, audio_latents: noise to start from, in place of drawn noise.
+            latents: video noise `b c t h w` to start from, in place of drawn noise.
+            audio_latents: audio noise `b n d` to start from, in place of drawn noise.
             video_steps_per_batch: with a video that is kept whole, flow times whose video features are
                 computed in one forward; the same sound up to rounding.
             video_every: run the video tower at every so many evaluations only, and reuse its velocity and

@@ -107,7 +107,9 @@ def read_index(
 
     Args:
         folder: the dataset.
-        files_sha256, sha256, windows: the manifest's `files_sha256`, `index_sha256` and `windows`.
+        files_sha256: the manifest's hash of the dataset's files.
+        sha256: the manifest's hash of the index (`index_sha256`).
+        windows: number of windows by the manifest.
         columns: which to read besides the scores (all).
 
     Raises:

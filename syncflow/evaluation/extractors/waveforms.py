@@ -66,7 +66,8 @@ def mel_filters(
 
     Args:
         bins: bins of the spectrum, from 0 Hz to half of `rate`.
-        low, high: Hz at which the lowest triangle starts and the highest ends.
+        low: Hz at which the lowest triangle starts.
+        high: Hz at which the highest triangle ends.
         normed: whether each triangle has the same area (Slaney) or the same height.
         in_mel_space: whether triangles are straight over mels rather than over Hz.
     """
