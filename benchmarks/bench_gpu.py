@@ -25,6 +25,7 @@ from gpu_parts.tower import against_latte
 from gpu_parts.training import (
     stage_audio_compiled,
     stage_audio_eager,
+    stage_audio_one_kernel,
     stage_joint,
     stage_video,
     waiting,
@@ -47,6 +48,7 @@ WORKS = {  # name: seconds at most, and what is done
     "stage video": (40, stage_video),
     "stage joint": (40, stage_joint),
     "sampling": (60, sampling),
+    "stage audio, one kernel": (45, stage_audio_one_kernel),
     "kernels": (20, kernels),
     "ceilings again": (10, ceilings),
 }

@@ -11,6 +11,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from gpu_parts.runner import Found
 from gpu_parts.setting import Setting
 from syncflow.model import temporal_attention
+from syncflow.model.attention import EPS, Rotation, rotary_frequencies, rotate, rotation
 
 BACKENDS = {
     "cuDNN": SDPBackend.CUDNN_ATTENTION,
@@ -25,6 +26,8 @@ def attention(setting: Setting, found: Found) -> None:
     """At two batch sizes, forward and backward."""
     for batch in (setting.of(4, 1), setting.of(16, 2)):
         _temporal(setting, found, batch)
+        if setting.on_gpu:
+            _temporal_with_norms(setting, found, batch)
         _spatial(setting, found, batch)
         _cross(setting, found, batch)
 
@@ -45,6 +48,32 @@ def _temporal(setting: Setting, found: Found, batch: int) -> None:
             found.details[f"temporal, batch {batch}, {name}, forward ms"] = 1e3 * forward
         except RuntimeError as error:
             found.details[f"temporal, batch {batch}, {name}"] = str(error).splitlines()[0]
+
+
+def _temporal_with_norms(setting: Setting, found: Found, batch: int) -> None:
+    """What comes before it included: from the product that holds queries, keys and values."""
+    from syncflow.model.temporal_kernel import attend
+
+    heads, size = _heads(setting)
+    qkv = _normal(setting, batch, FRAMES, setting.of(256, 16), 3, heads, size)
+    weights = tuple(torch.ones(size, device=setting.device, requires_grad=True) for _ in range(2))
+    device = torch.device(setting.device)
+    turn = rotation(torch.arange(FRAMES, device=device), rotary_frequencies(size, device=device))
+    ways: dict[str, Callable[..., Tensor]] = {
+        "eager": partial(_norm_turn_attend, turn),
+        "compiled": torch.compile(partial(_norm_turn_attend, turn)),
+        "one kernel": lambda qkv, *norms: attend(qkv, *norms, *turn, eps=EPS),
+    }
+    for name, work in ways.items():
+        _both_ways(setting, found, f"norms, turns and temporal, batch {batch}, {name}", work, (qkv, *weights))
+
+
+def _norm_turn_attend(turn: Rotation, qkv: Tensor, query_weight: Tensor, key_weight: Tensor) -> Tensor:
+    query, key, value = qkv.unbind(-3)
+    size = query_weight.shape
+    query = F.rms_norm(query, size, query_weight.to(query.dtype), EPS)
+    key = F.rms_norm(key, size, key_weight.to(key.dtype), EPS)
+    return temporal_attention.attend_over_time(rotate(query, turn), rotate(key, turn), value)
 
 
 def _spatial(setting: Setting, found: Found, batch: int) -> None:

@@ -9,6 +9,7 @@ from gpu_parts.runner import Found
 from gpu_parts.setting import Setting
 from gpu_parts.training import make_engine
 from syncflow.flow.noise import keyed_noise
+from syncflow.model.compiled import attend_in_one_kernel
 from syncflow.training.config import StageName
 from syncflow.training.stages import STAGES
 
@@ -30,6 +31,10 @@ def checks(setting: Setting, found: Found) -> None:
     whole, parts = _losses(tiny, "joint", kind="torch", bf16=False, steps=STEPS), _resumed(tiny)
     found.check("a run in two parts has the losses of a whole one", _near(parts, whole, 1e-5))
     found.check("temporal attention in groups is the plain one", _same_attention(setting))
+    if setting.on_gpu:
+        kernel = _losses(tiny, "video", kind="torch", bf16=False, temporal_kernel=True)
+        plain = _losses(cpu, "video", kind="torch", bf16=False)
+        found.check("attention over time in one kernel: the CPU's losses", _near(kernel, plain, 1e-3))
     found.check("a sampled clip is the CPU's", _same_clip(tiny, cpu))
 
 
@@ -44,6 +49,8 @@ def _case(setting: Setting, stage: StageName, **engine: Any):
     on_cpu = dataclasses.replace(setting, device="cpu")
     model = on_cpu.random_model()
     model.to(setting.device)  # type: ignore[arg-type]
+    if config.engine.temporal_kernel:
+        attend_in_one_kernel(model, setting="engine.temporal_kernel")
     objective = setting.objective(model, config)
     batches = []
     for number in range(STEPS):

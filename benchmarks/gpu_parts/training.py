@@ -13,7 +13,7 @@ import torch
 
 from gpu_parts.runner import Found
 from gpu_parts.setting import Setting
-from syncflow.model.compiled import compile_blocks
+from syncflow.model.compiled import attend_in_one_kernel, compile_blocks
 from syncflow.training.config import StageName, TrainConfig
 from syncflow.training.ema import MovingAverage
 from syncflow.training.engine import Engine
@@ -55,6 +55,8 @@ def prepared(
         hold_in_bf16(model.video_tower, "video_tower")
     if config.engine.gradient_checkpointing:
         model.enable_gradient_checkpointing()
+    if config.engine.temporal_kernel:
+        attend_in_one_kernel(model, setting="engine.temporal_kernel")
     if config.engine.compile == "always":
         compile_blocks(model, setting="engine.compile")
     objective = setting.objective(model, config)
@@ -181,6 +183,14 @@ def stage_audio_compiled(setting: Setting, found: Found) -> None:
             kind="torch",
             compile=where_it_can(setting),
         )
+
+
+def stage_audio_one_kernel(setting: Setting, found: Found) -> None:
+    """As `stage_audio_compiled`, with attention over time in one kernel; only on a GPU."""
+    if setting.on_gpu:
+        measure(setting, found, "stage audio of 16, one kernel over time, 300 tokens", "audio", batch=16,
+                text_tokens=300, kind="torch", compile=where_it_can(setting),
+                temporal_kernel=True)  # fmt: skip
 
 
 def stage_video(setting: Setting, found: Found) -> None:

@@ -1,5 +1,6 @@
 """Attention, rotary positions and the feed-forward: what every block of both towers is made of."""
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -7,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from syncflow.model.linear import Linear, linear_gelu
-from syncflow.model.temporal_attention import attend_over_time
+from syncflow.model.temporal_attention import LONGEST, attend_over_time
 
 EPS = 1e-6
 
@@ -75,6 +76,7 @@ class SelfAttention(nn.Module):
     def __init__(self, width: int, *, num_heads: int) -> None:
         super().__init__()
         self.num_heads = num_heads
+        self.kernel: Callable[..., Tensor] | None = None  # `temporal_kernel.attend`, where it is asked for
         self.query_key_value = Linear(width, 3 * width)
         self.query_norm = HeadNorm(width // num_heads)
         self.key_norm = HeadNorm(width // num_heads)
@@ -82,6 +84,9 @@ class SelfAttention(nn.Module):
 
     def forward(self, x: Tensor, *, rotation: Rotation | None = None) -> Tensor:
         qkv = self.query_key_value(x).unflatten(-1, (3, self.num_heads, -1))
+        if self.kernel is not None and rotation is not None and x.shape[1] <= LONGEST:
+            weights = self.query_norm.weight, self.key_norm.weight
+            return self.output(self.kernel(qkv, *weights, *rotation, eps=EPS).reshape(x.shape))
         query, key, value = qkv.unbind(-3)  # b n g h d
         query, key = self.query_norm(query), self.key_norm(key)
         if rotation is not None:

@@ -1,10 +1,11 @@
-"""torch.compile for the blocks that repeat, by the settings that ask for it."""
+"""torch.compile and Triton for the blocks that repeat, by the settings that ask for them."""
 
 import os
 import shutil
 
 from syncflow.errors import UserError
 from syncflow.model.dual_dit import DualDiT
+from syncflow.model.video_tower import TemporalBlock
 
 LIMIT = 64  # graphs of a block: lengths of prompts, batch sizes, with and without gradients
 
@@ -41,3 +42,23 @@ def compile_blocks(
     torch._dynamo.config.suppress_errors = or_eager
     torch._functorch.config.activation_memory_budget = memory_budget
     model.compile_repeated_blocks(dynamic=False)
+
+
+def attend_in_one_kernel(model: DualDiT, *, setting: str) -> None:
+    """Attention over time of the video tower in one Triton kernel, for clips of up to 16 latent frames.
+
+    Args:
+        setting: name of the setting that asks for it, for the error.
+
+    Raises:
+        UserError: Triton is not installed; it names `setting`.
+    """
+    try:
+        from syncflow.model.temporal_kernel import attend
+    except ModuleNotFoundError as error:
+        if error.name != "triton":
+            raise
+        raise UserError(f"{setting}: Triton is not installed; pip install triton, or leave it off") from None
+    for block in model.video_tower.modules():
+        if isinstance(block, TemporalBlock):
+            block.self_attention.kernel = attend

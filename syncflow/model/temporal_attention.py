@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 TILE = 128  # rows of queries that GPU kernels take at a time
+LONGEST = 16  # positions that the kernel of ours takes (`temporal_kernel.py`)
 
 
 def attend_over_time(query: Tensor, key: Tensor, value: Tensor) -> Tensor:

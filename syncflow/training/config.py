@@ -55,6 +55,9 @@ class EngineConfig(Config):
     """Compiled blocks: share of the activations that is kept for the backward pass; the rest is computed
     again, the cheapest first. 1 keeps all that is faster to keep."""
 
+    temporal_kernel: Annotated[bool, Role.ROUNDING] = False
+    """On a GPU: norms, rotary positions and attention over time of the video tower in one Triton kernel."""
+
     @field_validator("compile", mode="before")
     @classmethod
     def _as_it_was(cls, value: object) -> object:

@@ -8,7 +8,7 @@ from torch import Tensor
 from syncflow.data.batches import LatentDataset
 from syncflow.errors import UserError
 from syncflow.hashing import tensors_sha256
-from syncflow.model.compiled import compile_blocks, no_compiler
+from syncflow.model.compiled import attend_in_one_kernel, compile_blocks, no_compiler
 from syncflow.model.dual_dit import DualDiT
 from syncflow.records import LatentBatch
 from syncflow.training.checkpoint import part_hashes, write_checkpoint
@@ -162,9 +162,15 @@ def run_stage(
 def compile_where_asked(model: DualDiT, config: TrainConfig) -> bool:
     """Compile the model's blocks, if the settings ask for it or leave it to what is there; whether they are.
 
+    Attention over time becomes one kernel before that, if they ask for it.
+
     Raises:
-        UserError: they ask for it, and there is no C++ compiler.
+        UserError: they ask for it, and there is no C++ compiler, GPU or Triton.
     """
+    if config.engine.temporal_kernel:
+        if device().type != "cuda":
+            raise UserError("engine.temporal_kernel: no GPU here, and its kernel is for one; leave it off")
+        attend_in_one_kernel(model, setting="engine.temporal_kernel")
     asked = config.engine.compile
     if asked == "never" or (asked == "auto" and device().type != "cuda"):
         return False
