@@ -10,14 +10,15 @@ class CompareConfig(Config):
     """Which MLflow runs to lay side by side, and where the comparison goes."""
 
     tracking_uri: StoreUri
-    """MLflow's store or server, as sqlite:///out/demo/mlflow.db."""
+    """MLflow store or server, for example sqlite:///out/demo/mlflow.db."""
     experiment: str = ""
-    """Name of the experiment; empty takes all."""
+    """Name of the MLflow experiment; empty takes all."""
     runs: tuple[str, ...] = ()
-    """Names or ids of runs; empty takes all that hold metrics."""
+    """Names or ids of the runs to compare; empty takes all that hold metrics."""
     group_by: tuple[str, ...] = ()
-    """Settings or tags, as model.adaptor.kind: runs with the same values of them (seeds, for one) are shown
-    as one column and one curve, mean ± sample deviation. Empty: each run by itself."""
+    """Settings or tags, for example model.adaptor.kind: runs that agree in them (different seeds, for
+    example) are shown as one column and one curve, mean ± sample deviation. Empty: each run is its own
+    column."""
     allow_different: tuple[str, ...] = ()
     """Parts of the evaluation protocol or of the data in which runs of a stage may differ all the same."""
     output: Path = Path("out/comparison")

@@ -11,7 +11,7 @@ class DemoConfig(Config):
     """The whole way on the tiny preset; what is not set here is the preset's."""
 
     output: Path = Path("out/demo")
-    """Folder under which everything is written."""
+    """Folder for everything that the demo writes."""
     clips: int = Field(default=600, ge=10)
     """Number of synthetic clips."""
     video_steps: int = Field(default=0, ge=0)

@@ -17,11 +17,11 @@ class CodesConfig(Config):
     output: Annotated[Path | None, Role.WORK] = None
     """Folder of the table; empty: `foleygen` in the dataset's folder."""
     codec: CodecConfig = CodecConfig()
-    """What makes the codes."""
+    """Model that turns audio into codes."""
     visual: VisualConfig = VisualConfig()
-    """What looks at the frames."""
+    """Model that turns frames into features."""
     device: Annotated[Literal["auto", "cpu", "cuda"], Role.ROUNDING] = "auto"
-    """Where the models run; auto: a GPU where there is one."""
+    """Device of the models: cpu, cuda, cuda:1 ...; auto takes a GPU where there is one."""
     executor: Annotated[Literal["ray", "loop"], Role.WORK] = "ray"
     """`ray`: workers under Ray Data, here or on a cluster; `loop`: this process alone."""
     workers: Annotated[int, Role.WORK] = Field(default=0, ge=0)

@@ -26,19 +26,19 @@ class CaptionConfig(Config):
     fallback: str = ""
     """Caption of a clip whose source has none; empty: such a clip is rejected as no_caption."""
     model: Place = ""
-    """Folder or hub name of the model (`GitForCausalLM`, `Qwen3VLForConditionalGeneration`); empty:
+    """Folder or hub name of the caption model (`GitForCausalLM`, `Qwen3VLForConditionalGeneration`); empty:
     microsoft/git-base-vatex, Qwen/Qwen3-VL-4B-Instruct."""
     span: Literal["window", "clip"] = "window"
-    """What a model looks at: `window`, each window's own seconds; `clip`, the whole clip, whose caption all
-    of its windows share."""
+    """What a caption model sees: `window`, the two seconds of each window; `clip`, the whole clip, whose
+    caption all of its windows share."""
     frames: int = Field(default=6, ge=1, le=64)
-    """Evenly spaced frames that the model looks at."""
+    """Evenly spaced frames that the caption model is shown."""
     prompt: str = "Describe in one sentence what happens in this video, and what makes a sound in it."
-    """What qwen3-vl is asked."""
+    """Instruction that qwen3-vl is given with the frames."""
     max_tokens: int = Field(default=40, ge=1)
-    """Longest caption that the model may write, tokens."""
+    """Longest caption that the caption model may write, tokens."""
     batch: Annotated[int, Role.ROUNDING] = Field(default=8, ge=1)
-    """Captions that the model writes at once."""
+    """Captions that the caption model writes at once."""
 
     @property
     def by_model(self) -> bool:
@@ -60,11 +60,11 @@ class EncodeConfig(Config):
     """The models that turn windows and captions into latents and embeddings."""
 
     video_vae: Annotated[Place, Role.WORK] = "hpcai-tech/OpenSora-VAE-v1.2"
-    """Folder of a video VAE (ours or in Open-Sora's format), or its name on the Hugging Face hub."""
+    """Folder of a video VAE (this project's or Open-Sora's format), or its name on the Hugging Face hub."""
     audio_vae: Annotated[FolderOrUrl, Role.WORK]
     """Folder of an audio VAE, as train_autoencoder.py writes it."""
     text: TextConfig = TextConfig()
-    """The text encoder."""
+    """Text encoder of the captions."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Precision of the autoencoders; the stored moments are float16."""
     batch: Annotated[int, Role.ROUNDING] = Field(default=8, ge=1)
@@ -73,26 +73,26 @@ class EncodeConfig(Config):
     """Largest absolute mean, and deviation, of a normalised latent; a clip with one above it fails as
     huge_latents."""
     device: Annotated[Literal["auto", "cpu", "cuda"], Role.ROUNDING] = "auto"
-    """Where the models run; auto: a GPU where there is one."""
+    """Device of the models: cpu, cuda, cuda:1 ...; auto takes a GPU where there is one."""
 
 
 class PrecomputeConfig(Config):
     """Source -> decode -> filter -> caption -> encode -> Parquet."""
 
     source: SourceConfig
-    """The clips."""
+    """Dataset whose clips are encoded."""
     output: Annotated[Path, Role.WORK]
     """Folder of the dataset, local or on a network file system; a job that was cut off goes on there."""
     spec: ClipSpec = ClipSpec()
-    """What a window is."""
+    """Length, size and rates of a window."""
     windows: WindowConfig = WindowConfig()
-    """Which windows of a clip."""
+    """Which windows of a clip are encoded."""
     decode: DecodeConfig = DecodeConfig()
-    """How clips are read."""
+    """Limits and backend of the decoders."""
     filters: FilterConfig = FilterConfig()
     """Which windows are left out at once (training can leave out more by the stored scores)."""
     caption: CaptionConfig = CaptionConfig()
-    """Captions."""
+    """Where captions come from."""
     encode: EncodeConfig
     """Autoencoders and text encoder."""
     executor: Annotated[Literal["ray", "loop"], Role.WORK] = "ray"
@@ -104,7 +104,7 @@ class PrecomputeConfig(Config):
     """Under Ray, `fused` (and `auto`): a worker decodes, captions, encodes and writes; `split`: CPU workers
     decode, and others, on the GPUs where there are any, caption and encode (it takes 2 CPUs or more)."""
     clips_per_shard: Annotated[int, Role.WORK] = Field(default=16, ge=1, le=4096)
-    """Clips that are committed together; a kill loses at most this many a worker."""
+    """Clips that are committed together; a kill loses at most this many per worker."""
     clips_at_once: Annotated[int, Role.ROUNDING] = Field(default=4, ge=1)
     """Clips whose frames a worker holds in memory at once."""
     failure_budget: Annotated[float, Role.WORK] = Field(default=0.05, ge=0, le=1)
@@ -116,19 +116,19 @@ class PrecomputeConfig(Config):
     drop_missing: Annotated[bool, Role.WORK] = False
     """Take accepted clips whose files are not there any more out of the dataset; else they stay."""
     most_leaving: Annotated[float, Role.WORK] = Field(default=0.25, ge=0, le=1)
-    """Share of the dataset's clips that may leave because the source's tables name them no more (or by
-    `drop_missing`); a job that would take out more is refused."""
+    """Largest share of the dataset's clips that may leave because the source's tables no longer name them (or
+    by `drop_missing`); a job that would take out more is refused."""
     repair: Annotated[bool, Role.WORK] = False
     """Read every file of the dataset first, put aside those that are damaged, and do their clips again."""
     retry_failed: Annotated[str, Role.WORK] = ""
     """Try again the clips that failed for this reason (`all`: for any), also those whose former latents
     stayed because a changed file failed."""
     plan: Annotated[bool, Role.WORK] = False
-    """Try a sample of the clips that are to be done, tell hours, GB and failures to expect, write nothing."""
+    """Only try a sample of the clips, and print the hours, GB and failures to expect."""
     plan_share: Annotated[float, Role.WORK] = Field(default=0.01, gt=0, le=1)
     """Share of the clips that `plan` tries (and no fewer than 8)."""
     only: Annotated[str, Role.WORK] = ""
-    """Run this one clip id alone."""
+    """Id of one clip to encode alone, for trying; empty: all clips."""
 
     @field_validator("output")
     @classmethod

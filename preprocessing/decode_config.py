@@ -25,20 +25,20 @@ class DecodeConfig(Config):
     """How clips are read, and what one may cost."""
 
     backend: Literal["ffmpeg", "decord"] = "ffmpeg"
-    """Decoder of the picture; sound is always decoded by ffmpeg."""
+    """Decoder of the video; audio is always decoded by ffmpeg."""
     timeout_s: Annotated[float, Role.WORK] = Field(default=30.0, gt=0)
-    """Wall-clock limit of each decoding child, seconds, to which the seconds that it decodes are added."""
+    """Wall-clock limit of each decoding process, seconds, to which the length of what it decodes is added."""
     memory_mib: Annotated[int, Role.WORK] = Field(default=4096, ge=256)
-    """Address-space limit of a decoding child, MiB."""
+    """Limit of a decoding process's address space, MiB."""
     max_pixels: Annotated[int, Role.WORK] = Field(default=4096 * 2304, ge=1)
-    """Largest source frame, pixels."""
+    """Largest number of pixels of a source frame."""
     max_seconds: Annotated[float, Role.WORK] = Field(default=3600.0, gt=0)
     """Longest source file, seconds."""
     max_windows: Annotated[int, Role.WORK] = Field(default=200, ge=1)
     """Most windows of one clip (6.7 MB each at the paper's size); a clip with more fails as too_large."""
     max_length_difference_s: float = Field(default=0.1, ge=0)
-    """Most that a file's sound may be longer or shorter than its picture, seconds; past it the clip is
-    rejected as lengths_differ, for the two may drift apart."""
+    """Largest difference in length between a file's audio and video, seconds; above it the clip is rejected
+    as lengths_differ, since the two may drift apart."""
     max_fetch_mib: Annotated[int, Role.WORK] = Field(default=2048, ge=1)
     """Largest file that is fetched from a remote root, MiB."""
     fetch_timeout_s: Annotated[float, Role.WORK] = Field(default=300.0, gt=0)
@@ -50,26 +50,26 @@ class FilterConfig(Config):
     not be decoded whole."""
 
     min_video_decoded: float = Field(default=0.95, ge=0, le=1)
-    """Least of a window's frames that must have been decoded; the others repeat the one before, where packets
-    are damaged or gone. Fraction; 0 is off."""
+    """Smallest share of a window's frames that must have been decoded; the others repeat the frame before,
+    where packets are damaged or missing. 0 is off."""
     min_audio_decoded: float = Field(default=0.95, ge=0, le=1)
-    """Least of a window's samples that must have been decoded; the others are silence, where packets are
-    damaged or gone, or the file has a pause. Fraction; 0 is off."""
+    """Smallest share of a window's samples that must have been decoded; the others are silence, where packets
+    are damaged or missing, or the file has a pause. 0 is off."""
     max_phase_cancellation: float = Field(default=1.0, ge=0, le=1)
-    """Most of the power of left and right that may be lost in their average: 0.5 for channels that have
-    nothing in common, 1 for opposite ones, of which nothing is left. Fraction; 1 is off."""
+    """Largest share of the power of left and right that may be lost in their average: 0.5 for channels that
+    have nothing in common, 1 for opposite ones, of which nothing is left. 1 is off."""
     min_motion: float = Field(default=0.0, ge=0)
-    """Least mean absolute difference of successive frames, of 255."""
+    """Smallest mean absolute difference of successive frames, on a scale of 255."""
     max_static_fraction: float = Field(default=1.0, ge=0, le=1)
-    """Most of the successive frame pairs that may be all but equal, fraction."""
+    """Largest share of successive frame pairs that may be nearly equal."""
     max_silence_fraction: float = Field(default=1.0, ge=0, le=1)
-    """Most of the sound's 20 ms pieces that may be below -60 dBFS, fraction."""
+    """Largest share of 20 ms pieces of the audio that may be below -60 dBFS."""
     min_loudness_dbfs: float = Field(default=-120.0, ge=-120, le=0)
-    """Least root mean square level, dBFS; -120 is digital silence, so the default is off."""
+    """Smallest root mean square level of the audio, dBFS; -120 is digital silence, so the default is off."""
     max_clipping_fraction: float = Field(default=1.0, ge=0, le=1)
-    """Most of the samples that may be at full scale, fraction."""
+    """Largest share of the samples that may be at full scale."""
     min_onset_correspondence: float = Field(default=0.0, ge=0, le=1)
-    """Least match of sound onsets and motion peaks (F1 at 0.1 s), against sounds off the screen, which the
-    paper's Appendix A.1 regrets; fraction."""
+    """Smallest match of audio onsets and motion peaks (F1 at 0.1 s), against off-screen sounds (the paper's
+    Appendix A.1). 0 is off."""
     min_clip_seconds: float = Field(default=0.0, ge=0)
-    """Least length of the clip in which there are both sound and picture, seconds."""
+    """Shortest stretch of a clip that has both audio and video, seconds."""

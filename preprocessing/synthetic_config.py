@@ -18,24 +18,24 @@ class SyntheticClipsConfig(Config):
     seconds: float = Field(default=4.0, ge=1.0, le=120.0)
     """Length of a clip, seconds."""
     size: int = Field(default=256, ge=32, le=2048, multiple_of=2)
-    """Rows and columns of a frame, pixels."""
+    """Rows and columns of the drawn frames, pixels."""
     fps: int = Field(default=30, ge=8, le=120)
-    """Frames a second."""
+    """Frames per second of the drawn clips."""
     sample_rate: int = Field(default=48_000, ge=8_000, le=96_000)
-    """Audio samples a second, Hz (mono)."""
+    """Sample rate of the drawn clips' mono audio, Hz."""
     seed: int = Field(default=0, ge=0, le=9_999)
-    """Seed of every draw; it also gives the day in the clips' ids."""
+    """Seed of all draws; it also gives the day in the clips' ids."""
     variety: float = Field(default=1.0, ge=0.0, le=1.0)
     """How much backgrounds and colours differ between clips: 0 is one plain wall and table and each
     material's colours as they are, 1 adds gradients, textures, blurred shapes and tints."""
     stick_width: float = Field(default=1.0, gt=0.0, le=4.0)
     """Width of the drumstick, as a multiple of 2.4 % of the frame; small frames need a wider one."""
     most_impacts: int = Field(default=6, ge=1, le=6)
-    """Impacts of a clip, at most."""
+    """Largest number of impacts per clip."""
     hold_out: Annotated[Literal["clips", "combinations"], Role.WORK] = "clips"
     """What test.txt holds: `clips`, evenly spread; `combinations`, every clip of a share of the combinations
     of material, action and number of impacts, so that no such caption is in train.txt."""
     test_share: Annotated[float, Role.WORK] = Field(default=0.1, ge=0.0, le=1.0)
     """Share of the clips (or of the combinations) that test.txt lists; the others are in train.txt."""
     workers: Annotated[int, Role.WORK] = Field(default=0, ge=0)
-    """Processes that draw and encode; 0 takes one a core."""
+    """Processes that draw and encode clips; 0 takes one per core."""

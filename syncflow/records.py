@@ -34,13 +34,13 @@ class ClipSpec(Config):
     seconds: float = 2.0
     """Length of a window, seconds."""
     fps: int = 16
-    """Frames a second."""
+    """Frames per second of a window."""
     height: int = 256
-    """Rows of a frame, pixels."""
+    """Rows of each frame of a window, pixels."""
     width: int = 256
-    """Columns of a frame, pixels."""
+    """Columns of each frame of a window, pixels."""
     sample_rate: int = 48_000
-    """Audio samples a second, Hz (mono)."""
+    """Sample rate of the mono audio, Hz."""
 
     @property
     def num_frames(self) -> int:

@@ -18,99 +18,100 @@ class WeightsConfig(Config):
     """Public weights: hub ids, or folders that all nodes see. The first step converts or copies them."""
 
     text_encoder: Place = "DeepFloyd/t5-v1_1-xxl"
-    """T5 of the prompts."""
+    """Hub name of the T5 encoder that embeds prompts."""
     captioner: Place = "microsoft/git-base-vatex"
-    """GIT that writes captions."""
+    """Hub name of the GIT model that writes captions."""
     video_tower: Place = "hpcai-tech/OpenSora-STDiT-v3"
-    """Open-Sora v1.2's diffusion transformer."""
+    """Hub name of Open-Sora v1.2's diffusion transformer."""
     video_vae: Place = "hpcai-tech/OpenSora-VAE-v1.2"
-    """Open-Sora v1.2's video VAE."""
+    """Hub name of Open-Sora v1.2's video VAE."""
 
 
 class DatasetConfig(Config):
     """One dataset: where its raw files lie, what is trained on it, and with how many workers."""
 
     enabled: bool = True
-    """Whether jobs are written for it."""
+    """Whether jobs are written for this dataset."""
     preset: str = ""
-    """Folder of its presets: a name under pipelines/configs, or an absolute path; empty: its own."""
+    """Folder of the dataset's presets: a name under pipelines/configs, or an absolute path; empty: its
+    own."""
     root: FolderOrUrl = ""
-    """Folder of the clips."""
+    """Folder of the dataset's clips."""
     index: Path | None = None
-    """Its csv (`source.index`)."""
+    """The dataset's csv (`source.index`)."""
     captions: Path | None = None
-    """Captions that exist already (`source.captions`)."""
+    """Table of captions that exist already (`source.captions`)."""
     known_bad: Path | None = None
-    """Clips that are not to be used (`source.known_bad`)."""
+    """Table of clips that are not to be used (`source.known_bad`)."""
     audio_vae: Place = ""
     """Folder of a trained audio VAE, for a dataset that trains none of its own; empty: it trains one."""
     systems: tuple[System, ...] = ("audio", "joint")
-    """What is trained, in this order."""
+    """Systems that are trained, in this order."""
     workers: int = Field(default=32, ge=1)
-    """Workers of a training stage, one GPU each."""
+    """Workers of each training stage, one GPU each."""
     audio_vae_workers: int = Field(default=8, ge=1)
     """Workers that train the audio VAE, one GPU each."""
     precompute_gpus: int = Field(default=8, ge=0)
     """GPUs of the precompute job; 0: its models run on CPUs."""
     generate_gpus: int = Field(default=8, ge=0)
-    """GPUs that make clips, one worker each; 0: CPUs."""
+    """GPUs that generate clips, one worker each; 0: CPUs."""
 
 
 class ClusterConfig(Config):
     """Where the jobs run, and where what they read and write lies; what they do is their presets'."""
 
     output: Path = Path("jobs")
-    """Folder for one manifest a step."""
+    """Folder for the manifests, one per step."""
     vggsound: DatasetConfig = DatasetConfig(
         root="/data/raw/vggsound/video", index=Path("/data/raw/vggsound/vggsound.csv")
     )
-    """VGGSound."""
+    """Jobs for the VGGSound dataset."""
     greatest_hits: DatasetConfig = DatasetConfig(
         root="/data/raw/greatest_hits",
         audio_vae="/data/vggsound/audio_vae",
         systems=("audio", "audio_no_adaptor", "audio_text"),
         workers=8,
     )
-    """Greatest Hits; the three systems are the rows of the paper's Table 4."""
+    """Jobs for the Greatest Hits dataset; its three systems are the rows of the paper's Table 4."""
     weights: WeightsConfig = WeightsConfig()
-    """Public weights."""
+    """Public weights that the first step converts."""
     offline: bool = False
-    """The first step, too, takes nothing from the hub but what its cache under the storage holds."""
+    """Whether the first step, too, reads only what the hub's cache on the storage holds."""
     code: str = Field(default="/opt/syncflow", pattern=r"^/[^\s']*$")
-    """Where the code lies on the nodes (in the image)."""
+    """Folder of this project on the nodes (in the image)."""
     python: str = Field(default="python", pattern=r"^[^\s']+$")
-    """The Python on the nodes."""
+    """Path of the Python interpreter on the nodes."""
     namespace: str = "syncflow"
-    """Kubernetes namespace."""
+    """Kubernetes namespace of the jobs."""
     image: str = "syncflow:cuda"
     """Image of head, workers and submitter (infra/cluster/Dockerfile)."""
     image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
-    """When nodes fetch the image."""
+    """When nodes fetch the image: Always, IfNotPresent or Never."""
     storage_claim: str = "syncflow-data"
     """PersistentVolumeClaim that all pods share (ReadWriteMany)."""
     storage_path: str = Field(default="/data", pattern=r"^/[\w./-]*$")
-    """Where it is mounted; clips, latents, runs and checkpoints lie under it."""
+    """Path at which the shared storage is mounted; clips, latents, runs and checkpoints are under it."""
     tracking_uri: str = "http://mlflow:5000"
-    """MLflow's server (infra/cluster/mlflow.yaml)."""
+    """URI of the MLflow server (infra/cluster/mlflow.yaml)."""
     head_cpus: int = Field(default=8, ge=1)
     """CPU cores of the head, on which a job's own process runs: it converts weights, scores clips, and
     loads the encoders once to hash them."""
     head_memory: str = "48Gi"
-    """Memory of the head (T5-XXL takes 10 GiB of it)."""
+    """Memory of the head, for example 48Gi (T5-XXL takes 10 GiB of it)."""
     gpus_per_node: int = Field(default=8, ge=1)
-    """GPUs of a node; a pod takes all of one."""
+    """GPUs per node; a pod takes all of one node."""
     gpu_product: str = "NVIDIA-H100-80GB-HBM3"
     """Label nvidia.com/gpu.product of the nodes; empty takes any."""
     gpu_node_cpus: int = Field(default=64, ge=1)
-    """CPU cores of a GPU pod."""
+    """CPU cores of each GPU pod."""
     gpu_node_memory: str = "512Gi"
-    """Memory of a GPU pod."""
+    """Memory of each GPU pod, for example 128Gi."""
     cpu_nodes: int = Field(default=8, ge=0)
-    """CPU pods of the precompute and audio VAE steps, which decode; other steps have up to one."""
+    """CPU pods of the precompute and audio VAE steps, which decode; other steps have at most one."""
     cpu_node_cpus: int = Field(default=32, ge=1)
-    """CPU cores of a CPU pod."""
+    """CPU cores of each CPU pod."""
     cpu_node_memory: str = "128Gi"
-    """Memory of a CPU pod."""
+    """Memory of each CPU pod, for example 64Gi."""
     retries: int = Field(default=3, ge=0)
     """How often a job that failed is submitted again; it goes on from its last state."""
 

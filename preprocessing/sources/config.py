@@ -18,8 +18,8 @@ class SourceConfig(Config):
     """vggsound: csv and clip files; greatest_hits: the official flat layout; synthetic: the same with
     captions.csv; folder: every media file under root; manifest: a table (csv, jsonl or Parquet)."""
     root: Annotated[FolderOrUrl, Role.WORK]
-    """Folder of the media files, here or as any fsspec URL (s3://bucket/clips); a remote file is brought
-    here for as long as it is decoded."""
+    """Folder of the media files, local or any fsspec URL (s3://bucket/clips); a remote file is fetched while
+    it is decoded."""
     moved: Annotated[bool, Role.WORK] = False
     """The clips lie under another root than before and some have changed: do these again. Without it a file
     of another root and other bytes is refused, for two folders may use the same ids."""
@@ -34,11 +34,11 @@ class SourceConfig(Config):
     known_bad: Annotated[Path | None, Role.WORK] = None
     """Table (clip, reason) of clips that are not to be used; each is counted as rejected."""
     split: Annotated[Literal["train", "test", "all"], Role.WORK] = "all"
-    """Which clips to take."""
+    """Split whose clips are taken; all takes every one."""
     unlisted: Literal["train", "test", "leave_out"] = "train"
     """greatest_hits: what the videos (four of the original) are that neither train.txt nor test.txt names."""
     segment_seconds: float | None = Field(default=None, gt=0)
     """greatest_hits and synthetic: length of the segments that a video is cut into, its remainder
     dropped, seconds (the paper: 10); none takes each file whole."""
     limit: Annotated[int, Role.WORK] = Field(default=0, ge=0)
-    """Take only the first clips; 0 takes all."""
+    """Take only the first so many clips; 0 takes all."""

@@ -10,6 +10,6 @@ class EvaluationSetConfig(Config):
     """The test clips of a source, as a table that generation and evaluation take."""
 
     source: SourceConfig
-    """Where the clips come from; of its clips those of the test split are listed."""
+    """Dataset whose test clips are listed."""
     output: Path
     """The table: a csv file with the columns id, prompt, video, start_s."""

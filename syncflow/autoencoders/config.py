@@ -11,34 +11,34 @@ class VideoVAEConfig(Config):
     """The video VAE of Open-Sora v1.2: frames through a 2-D VAE, then time through a causal 3-D one."""
 
     latent_channels: int = 4
-    """Channels of a video latent."""
+    """Channels of the video VAE's latents."""
     spatial_block_channels: tuple[int, ...] = (128, 256, 512, 512)
     """Channels of each level of the 2-D VAE; each level after the first halves rows and columns."""
     spatial_layers_per_block: int = 2
-    """Residual layers of a level of the 2-D encoder (its decoder has one more)."""
+    """Residual layers per level of the 2-D encoder (its decoder has one more)."""
     spatial_norm_groups: int = 32
     """Groups of the 2-D VAE's group norms."""
     spatial_scaling: float = 0.18215
-    """The 2-D latents are multiplied by this before the temporal VAE."""
+    """Factor by which the 2-D latents are multiplied before the temporal VAE."""
     temporal_filters: int = 128
     """Base width of the temporal VAE."""
     temporal_multipliers: tuple[int, ...] = (1, 2, 2, 4)
     """Width of each level of the temporal VAE, in multiples of its base width."""
     temporal_downsample: tuple[bool, ...] = (False, True, True)
-    """Whether each step between two levels halves the frames."""
+    """Whether each transition between two levels of the temporal VAE halves the number of frames."""
     temporal_res_blocks: int = 4
-    """Residual blocks of a level of the temporal VAE."""
+    """Residual blocks per level of the temporal VAE."""
     temporal_norm_groups: int = 32
     """Groups of the temporal VAE's group norms."""
     time_padding: Literal["zeros", "first"] = "zeros"
-    """What stands before the first frame of a chunk: zeros as in Open-Sora, or that frame again, which gives
-    the first latent frame the statistics of the others."""
+    """What precedes the first frame of a chunk: `zeros`, as in Open-Sora, or the `first` frame again, which
+    gives the first latent frame the statistics of the others."""
     frames_per_chunk: int = 17
-    """Frames that the temporal VAE sees at once; a clip is cut into such chunks, each on its own."""
+    """Frames per chunk: the temporal VAE encodes a clip in chunks that do not depend on each other."""
     frames_per_batch: Annotated[int, Role.ROUNDING] = 4
-    """Frames that the 2-D VAE takes at once: less is less memory, the result is the same."""
+    """Frames that the 2-D VAE computes at once: fewer take less memory, the result is the same."""
     shift: tuple[float, ...] = (-0.10, 0.34, 0.27, 0.98)
-    """Mean of each latent channel, which normalising takes away."""
+    """Mean of each latent channel, which normalising subtracts."""
     scale: tuple[float, ...] = (3.85, 2.32, 2.33, 3.06)
     """Deviation of each latent channel, by which normalising divides."""
 
@@ -65,13 +65,14 @@ class AudioVAEConfig(Config):
     """The 48 kHz mono audio VAE: EnCodec's SEANet with a Gaussian latent in place of the quantiser."""
 
     sample_rate: int = 48_000
-    """Samples a second, Hz."""
+    """Sample rate of the audio VAE, Hz."""
     latent_dim: int = 128
-    """Width of an audio latent."""
+    """Width of the audio VAE's latents."""
     upsampling_ratios: tuple[int, ...] = (8, 5, 4, 6)
-    """Strides of the decoder, coarsest first; their product is the samples of a latent (960: 50 Hz)."""
+    """Strides of the decoder, coarsest first; their product is the number of samples per latent (960: 50
+    Hz)."""
     num_filters: int = 32
-    """Channels at the full rate; each stride doubles them."""
+    """Channels at the full sample rate; each stride doubles them."""
     hidden_size: int = 128
     """Width between SEANet and the latent."""
     num_residual_layers: int = 1
@@ -81,7 +82,7 @@ class AudioVAEConfig(Config):
     kernel_size: int = 7
     """Kernel of the first and last convolutions of encoder and decoder, samples (or latents)."""
     norm_type: Literal["weight_norm", "time_group_norm"] = "weight_norm"
-    """Normalisation of the convolutions; weight norm looks at no other time, which keeps timing local."""
+    """Normalisation of the convolutions; weight norm depends on no other time, which keeps timing local."""
     causal: bool = False
     """Causal convolutions (for streaming); otherwise padding is symmetric."""
     pad_mode: Literal["reflect", "constant"] = "reflect"

@@ -22,10 +22,10 @@ class ConvertConfig(Config):
     a trained checkpoint as STDiT3, or a video VAE, in the files that Open-Sora v1.2 reads. `syncflow`: an
     Open-Sora v1.2 VAE as a video VAE folder of ours."""
     entry: str = ""
-    """`safetensors`: where in a pickled file the tensors lie, as dotted keys (ema, or best_state.model);
-    empty: found, where there is only one such place."""
+    """With `to: safetensors`: dotted keys of the tensors inside a pickled file, for example ema or
+    best_state.model; empty: found, where there is only one such place."""
     memory_gib: float = Field(default=0.0, ge=0)
-    """`safetensors`: memory that the process which reads pickled files may use, GiB; 0: three times the
-    largest file and 2 GiB more."""
+    """With `to: safetensors`: memory limit of the process that reads pickled files, GiB; 0: three times the
+    largest file plus 2 GiB."""
     timeout_s: float = Field(default=3600.0, gt=0)
-    """`safetensors`: longest time for all files, seconds."""
+    """With `to: safetensors`: time limit for reading all files, seconds."""

@@ -11,9 +11,9 @@ class DataFilters(Config):
     """Which rows of a dataset training reads: thresholds on its score columns, with no decoding again."""
 
     min_scores: dict[str, float] = Field(default={})
-    """Least value of a score, by its name without `score_` (the dataset card lists them)."""
+    """Smallest value of a score, by its name without `score_` (the dataset card lists them)."""
     max_scores: dict[str, float] = Field(default={})
-    """Greatest value of a score, by its name."""
+    """Largest value of a score, by its name without `score_`."""
     require_caption: bool = False
     """Leave out rows whose caption is empty."""
     caption_sources: tuple[str, ...] = ()
@@ -30,14 +30,16 @@ class InspectConfig(Config):
     """Read every shard, and check its checksums, hashes, columns and fingerprints; load the models that the
     dataset names, and check the hashes of their weights."""
     upgrade: bool = False
-    """First write the dataset's index anew, and what an older version did not write; latents stay."""
+    """First write the dataset's index again, and what an older version did not write; latents stay as they
+    are."""
     video_vae: str = ""
-    """For `upgrade`: folder or hub name of the video VAE that made the dataset; empty: where it lay then."""
+    """For `upgrade`: folder or hub name of the video VAE that made the dataset; empty: where it was when the
+    dataset was made."""
     card: bool = True
     """Write a dataset card, README.md, and a picture of the scores, scores.png, into the dataset."""
     sample: int = Field(default=0, ge=0, le=100)
-    """Windows to decode back to mp4 with the dataset's own autoencoders."""
+    """Number of windows to decode back to mp4 with the dataset's own autoencoders."""
     output: Path = Path("out/inspect")
     """Folder for the decoded windows."""
     seed: int = 0
-    """Seed of which windows are decoded."""
+    """Seed of the choice of windows that are decoded."""

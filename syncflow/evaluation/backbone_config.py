@@ -27,29 +27,31 @@ class FetchConfig(Config):
     """The open backbones that the package index serves."""
 
     output: Path = default_folder()
-    """Folder that the files are kept in; SYNCFLOW_BACKBONES changes the default."""
+    """Folder in which the weights are kept; the environment variable SYNCFLOW_BACKBONES changes the
+    default."""
 
 
 class BackboneConfig(Config):
     """The backbones of an evaluation: their folder, and what of their preprocessing may differ."""
 
     folder: Annotated[Path, Role.WORK] = default_folder()
-    """Folder of the weights, as pipelines/fetch_backbones.py and pipelines/convert_weights.py write them."""
+    """Folder of the backbones' weights, as pipelines/fetch_backbones.py and pipelines/convert_weights.py
+    write them."""
     device: str = "cpu"
-    """Device that they run on, as cpu or cuda."""
+    """Device on which the backbones run: cpu, cuda, cuda:1 ..."""
     vggish: VGGishSettings = VGGishSettings()
-    """FAD's embedding."""
+    """VGGish, whose embedding FAD uses."""
     i3d: I3DSettings = I3DSettings()
-    """FVD's features."""
+    """I3D, whose features FVD uses."""
     panns: PannsSettings = PannsSettings()
-    """AudioSet classes of Cnn14."""
+    """PANNs Cnn14, which gives probabilities of AudioSet classes."""
     vggishish: VGGishishSettings = VGGishishSettings()
-    """VGGSound classes."""
+    """VGGish-ish (SpecVQGAN), which gives probabilities of VGGSound classes."""
     passt: PasstSettings = PasstSettings()
-    """AudioSet classes of PaSST."""
+    """PaSST, which gives probabilities of AudioSet classes."""
     ast: AstSettings = AstSettings()
-    """AudioSet classes of AST."""
+    """Audio Spectrogram Transformer, which gives probabilities of AudioSet classes."""
     clap: ClapSettings = ClapSettings()
-    """Sound and prompt."""
+    """CLAP, which embeds audio and prompts."""
     imagebind: ImageBindSettings = ImageBindSettings()
-    """Video, sound and prompt; under a licence that must be accepted."""
+    """ImageBind, which embeds video, audio and prompts; its licence must be accepted."""

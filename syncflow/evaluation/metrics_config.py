@@ -13,8 +13,8 @@ class MetricsConfig(Config):
     """Which metrics, against which real clips."""
 
     names: tuple[str, ...] = ()
-    """Metrics and groups of them: `open` (the backbones of pipelines/fetch_backbones.py), `paper`, `all`, or
-    single ones as fad, fvd, kl_panns, clap. None: only the sync score."""
+    """Metrics and groups of metrics: `open` (the backbones of pipelines/fetch_backbones.py), `paper`, `all`,
+    or single ones, for example fad, fvd, kl_panns, clap. Empty: the sync score alone."""
     reference: Path | None = None
     """Folder of real clips. A generated clip is paired with the one whose id its manifest's `video` names, or
     that has its own id."""
@@ -26,6 +26,6 @@ class MetricsConfig(Config):
     features: Annotated[Path | None, Role.WORK] = None
     """Folder of the clips' features, found again by later runs; empty: `features` in `output`."""
     backbones: BackboneConfig = BackboneConfig()
-    """The networks, their folder and preprocessing."""
+    """Networks whose features the metrics use: their folder and their preprocessing."""
     compare_with: tuple[Path, ...] = ()
     """Output folders of earlier evaluations whose rows join the table, if their protocol is the same."""

@@ -15,8 +15,8 @@ class EvaluateConfig(Config):
     """Folders of clips, one a system, scored by the same protocol."""
 
     clips: Annotated[tuple[Path, ...], Role.WORK]
-    """Folders of clips, one a system (real clips are one too). A system is named by its folder, and by those
-    above it where two folders have one name."""
+    """Folders of clips, one per system (real clips are one too). A system is named by its folder, and by
+    those above it where two folders have one name."""
     output: Annotated[Path, Role.WORK]
     """Folder for scores.csv, summary.csv, summary.md and resolved.yaml."""
     split: Literal["all", "train", "test"] = "all"
@@ -27,19 +27,20 @@ class EvaluateConfig(Config):
     the mean and deviation of their figures are reported too, as the paper does over the last three.
     Empty: no mean. Example: SyncFlow-GH."""
     clip: ClipSpec = ClipSpec()
-    """What is read of each clip: its first window."""
+    """Length, size and rates at which the first window of each clip is read."""
     metrics: MetricsConfig = MetricsConfig()
     """Learned metrics, beside the sync score."""
     plan: Annotated[bool, Role.WORK] = False
-    """Only tell what the metrics would take: missing weights, clips to compute, time and memory."""
+    """Only print what the metrics would take (missing weights, clips to compute, time, memory), and compute
+    nothing."""
     tolerance_s: float = Field(default=0.1, gt=0, le=1)
-    """Largest distance at which a sound and a motion peak match, seconds."""
+    """Largest distance at which an audio onset and a motion peak match, seconds."""
     tracking_uri: Annotated[StoreUri, Role.WORK] = ""
     """MLflow's store or server; empty takes mlflow.db beside `output`, `none` tracks nothing."""
     experiment: Annotated[str, Role.WORK] = "syncflow"
-    """Experiment in MLflow."""
+    """MLflow experiment in which the run is filed."""
     run: Annotated[str, Role.WORK] = "evaluation"
-    """Name of the parent run: that of the training whose clips these are."""
+    """Name of the parent run in MLflow: that of the training whose clips are evaluated."""
 
     @property
     def tracking(self) -> str:

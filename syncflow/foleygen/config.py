@@ -28,7 +28,7 @@ class CodecConfig(Config):
     fit_latents: int = Field(default=50_000, ge=1)
     """`audio_vae`: latents that the quantiser is fitted to."""
     seed: int = 0
-    """`audio_vae`: seed of the fit."""
+    """`audio_vae`: seed of the fit of the quantiser."""
 
 
 class VisualConfig(Config):
@@ -41,9 +41,9 @@ class VisualConfig(Config):
     """Folder or hub id of the CLIP model or the video VAE; folder of the backbones for `efficientnet`. Empty:
     openai/clip-vit-base-patch32, the dataset's own video VAE, or the folder that fetch_backbones.py fills."""
     every: int = Field(default=1, ge=1)
-    """Features of every so many frames: 1 is all of them."""
+    """Features are made of every so many frames; 1 takes all frames."""
     batch: Annotated[int, Role.ROUNDING] = Field(default=32, ge=1)
-    """Frames at once."""
+    """Frames whose features are computed at once."""
 
 
 class FoleyGenSizes(Config):
@@ -58,9 +58,9 @@ class FoleyGenSizes(Config):
     hidden_size: int = Field(default=1024, ge=2)
     """Width of the Transformer."""
     depth: int = Field(default=24, ge=1)
-    """Layers."""
+    """Number of Transformer layers."""
     num_heads: int = Field(default=16, ge=1)
-    """Attention heads."""
+    """Attention heads per Transformer layer."""
     mlp_ratio: int = Field(default=4, ge=1)
     """Width of the feed-forward layers, in multiples of `hidden_size`."""
     dropout: float = Field(default=0.0, ge=0, lt=1)

@@ -18,55 +18,56 @@ class FoleyGenTrainConfig(Config):
     data: Annotated[Path, Role.WORK]
     """Dataset of latents, as precompute_latents.py wrote it."""
     codes: Annotated[Path | None, Role.WORK] = None
-    """Its table of codes, as precompute_codes.py wrote it; empty: `foleygen` in the dataset's folder."""
+    """Table of codes of the dataset, as precompute_codes.py wrote it; empty: `foleygen` in the dataset's
+    folder."""
     output: Annotated[Path, Role.WORK] = Path("out/foleygen")
     """Folder for states, the checkpoint and resolved.yaml."""
     model: FoleyGenSizes = FoleyGenSizes()
-    """Sizes; those of codes and features come from the table."""
+    """Sizes of the Transformer; those of codes and features come from the table."""
     filters: DataFilters = DataFilters()
     """Rows of the dataset to train on."""
     optimizer: OptimizerConfig = OptimizerConfig(
         lr=5e-4, betas=(0.9, 0.95), weight_decay=0.1, warmup_steps=3000, decay="inverse_sqrt"
     )
-    """AdamW."""
+    """AdamW and its learning rate."""
     engine: EngineConfig = EngineConfig()
     """DeepSpeed or plain torch; nothing is compiled, and no activation is computed again."""
     steps: Annotated[int, Role.WORK] = Field(default=150_000, ge=1)
-    """Updates in all."""
+    """Number of updates in all, those before a resume included."""
     batch_size: Annotated[int, Role.WORK] = Field(default=16, ge=1)
-    """Samples a worker, in one forward pass."""
+    """Samples per worker in one forward pass."""
     accumulate: Annotated[int, Role.WORK] = Field(default=1, ge=1)
-    """Forward passes that make one update."""
+    """Forward passes per update."""
     workers: Annotated[int, Role.WORK] = Field(default=8, ge=1)
-    """Processes; one GPU each where there are GPUs."""
+    """Worker processes; one GPU each where there are GPUs."""
     max_failures: Annotated[int, Role.WORK] = Field(default=3, ge=0)
     """How often workers that died are started again, from the last state."""
     stall_minutes: Annotated[float, Role.WORK] = Field(default=20, ge=0)
-    """A worker that makes no step for so long ends, and leaves the stack of its threads in `stalled`; the
-    others do too, and are started again. 0: they wait for ever."""
+    """Minutes without a step after which a worker ends, and leaves the stack of its threads in `stalled`; the
+    other workers end too, and all start again. 0: they wait without end."""
     frames_dropout: float = Field(default=0.1, ge=0, le=1)
-    """Share of the clips whose frames are not told, for guidance."""
+    """Share of the clips whose frames are dropped, for guidance."""
     ema_decay: float = Field(default=0.999, ge=0, lt=1)
-    """Decay a step of the moving average of the weights (reached slowly: (1+n)/(10+n)), which is what is
+    """Decay per step of the moving average of the weights (reached slowly: (1+n)/(10+n)), which is what is
     saved; 0: the last step's weights."""
     seed: int = 0
     """Seed of the weights, the order of the samples and the dropped frames."""
     checkpoint_every: Annotated[int, Role.WORK] = Field(default=500, ge=1)
     """Steps between the states from which a run resumes."""
     keep: Annotated[int, Role.WORK] = Field(default=2, ge=1)
-    """States kept; the oldest go."""
+    """Number of saved states; older ones are deleted."""
     log_every: Annotated[int, Role.WORK] = Field(default=50, ge=1)
     """Steps between two points of the curves."""
     validate_every: Annotated[int, Role.WORK] = Field(default=0, ge=0)
     """Steps between two validations on the test split; 0: never."""
     validation_batches: Annotated[int, Role.WORK] = Field(default=8, ge=1)
-    """Batches of a validation."""
+    """Number of batches per validation."""
     cache_gb: Annotated[float, Role.WORK] = Field(default=2.0, gt=0)
-    """Memory a worker for codes read before, GiB."""
+    """Memory per worker for codes that were read before, GiB."""
     allow_change: Annotated[tuple[str, ...], Role.WORK] = ()
     """Settings, by dotted name, in which a resumed run may differ from its beginning."""
     experiment: Annotated[str, Role.WORK] = "syncflow"
-    """Experiment in MLflow."""
+    """MLflow experiment in which the run is filed."""
     tracking_uri: Annotated[StoreUri, Role.WORK] = ""
     """MLflow's store or server; empty takes mlflow.db beside `output`, `none` tracks nothing."""
 

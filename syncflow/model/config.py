@@ -26,21 +26,21 @@ class VideoTowerConfig(Config):
     """STDiT3-XL/2 of Open-Sora v1.2; what the paper leaves open is `tap` and `feature_tokens`."""
 
     in_channels: int = 4
-    """Channels of a video latent."""
+    """Channels of the video latents that the video tower reads."""
     patch_size: tuple[int, int, int] = (1, 2, 2)
     """Latent frames, rows and columns that make one token."""
     hidden_size: int = 1152
-    """Width of a token (the paper's 1142 is not divisible by its 16 heads)."""
+    """Width of the video tower's tokens (the paper's 1142 is not divisible by its 16 heads)."""
     depth: int = 28
     """Layers; each is a spatial block, then a temporal one."""
     num_heads: int = 16
-    """Attention heads."""
+    """Attention heads of the video tower."""
     mlp_ratio: float = 4.0
-    """Width of the feed-forward over the width of a token."""
+    """Width of the video tower's feed-forward layers, in multiples of `hidden_size`."""
     text_dim: int = 4096
     """Width of the text encoder's tokens."""
     max_text_tokens: int = 300
-    """Longest prompt, tokens; the length of the null prompt."""
+    """Longest prompt that the video tower reads, and length of its null prompt, tokens."""
     reference_size: int = 512
     """Side of the square whose positions are not rescaled, pixels."""
     tap: Tap = "block"
@@ -48,8 +48,8 @@ class VideoTowerConfig(Config):
     self-attention. The paper puts the text cross-attention inside the "temporal attention layer"
     whose output it takes, so the layer is the block."""
     feature_tokens: FeatureTokens = "frame"
-    """Features a latent frame: its mean (`frame`), a `feature_grid` squared (`grid`), or all (`spatial`).
-    Stage 2 costs 4.9 TFLOP a sample with `frame`, 9.8 with `spatial`."""
+    """Features per latent frame: its mean (`frame`), `feature_grid` squared (`grid`), or all tokens
+    (`spatial`). Stage 2 costs 4.9 TFLOP per sample with `frame`, 9.8 with `spatial`."""
     feature_grid: int = 4
     """Side of the grid of `feature_tokens: grid`, tokens."""
 
@@ -65,30 +65,29 @@ class AudioTowerConfig(Config):
     """Audio tower after AudioBox: as deep as the video tower, 16 heads."""
 
     latent_dim: int = 128
-    """Width of an audio latent."""
+    """Width of the audio latents that the audio tower reads."""
     latent_rate: float = 50.0
-    """Audio latents a second, Hz."""
+    """Audio latents per second, Hz."""
     hidden_size: int = 1152
-    """Width of a token."""
+    """Width of the audio tower's tokens."""
     depth: int = 28
-    """Layers; layer i listens to layer i of the video tower."""
+    """Number of layers; layer i reads the features of layer i of the video tower."""
     num_heads: int = 16
-    """Attention heads."""
+    """Attention heads of the audio tower."""
     mlp_ratio: float = 4.0
-    """Width of the feed-forward over the width of a token."""
+    """Width of the audio tower's feed-forward layers, in multiples of `hidden_size`."""
     norm: Literal["output", "residual"] = "output"
     """Layer norm after each transformation: of what it returns, `x + LN(f(x))`, or of the sum,
     `LN(x + f(x))`, which needs a careful warm-up at this depth."""
     first_gain: float = Field(default=0.1, ge=0)
-    """First gain of those norms, with `norm: output`: how much each transformation adds at first, beside the
-    unit of variance that a norm makes of whatever it is given. It sets first weights alone."""
+    """First gain of the norms, with `norm: output`: how much each transformation adds at the start of
+    training, in units of the deviation that a norm gives. It sets first weights alone."""
     context: AudioContext = "video"
     """What cross-attention reads beside the flow time: the video features (the paper), the text alone
     (its text-to-audio ablation), or both."""
     own_time: float = Field(default=0.0, ge=0)
-    """How much more, at first, half of the cross-attention's heads attend to a feature of their own time than
-    to one far off, as a difference of logits: 6 makes synchrony a matter of what is seen then, where 0 leaves
-    it to training to find out where to look. It sets first weights alone."""
+    """How much more, at the start of training, half of the cross-attention heads attend to a feature of their
+    own instant than to one far away, as a difference of logits; 0: equally. It sets first weights alone."""
     text_dim: int = 4096
     """Width of the text encoder's tokens (used when the context has text)."""
     max_text_tokens: int = 300
@@ -106,13 +105,14 @@ class AdaptorConfig(Config):
     kind: Literal["attention", "none"] = "attention"
     """`attention`: self-attention, layer norm, linear; `none`: the features as they are (Table 4)."""
     num_heads: int = 16
-    """Attention heads."""
+    """Attention heads of the adaptor."""
     tokens: int = Field(default=1, ge=1)
-    """Tokens that a feature becomes, each at its own part of the time that its latent frame covers. One
-    stands at the middle; 4 can say in which of the 4 pixel frames a thing happens."""
+    """Tokens per feature, each at its own part of the span of its latent frame. One stands at the middle; 4
+    can say in which of the 4 video frames something happens."""
     whiten: bool = False
-    """Features are first made of no mean and of equal variance in every direction, as measured on training
-    samples before stage audio's first step. Sound then learns the picture's timing several times sooner."""
+    """Whether features are whitened first: zero mean and equal variance in every direction, measured on
+    training samples before the first step of stage audio. Audio then learns the timing of the video several
+    times sooner."""
 
     @model_validator(mode="after")
     def _check(self) -> "AdaptorConfig":
@@ -129,8 +129,11 @@ class DualDiTConfig(Config):
     """Both towers and the adaptors between them."""
 
     video: VideoTowerConfig = VideoTowerConfig()
+    """Sizes and choices of the video tower."""
     audio: AudioTowerConfig = AudioTowerConfig()
+    """Sizes and choices of the audio tower."""
     adaptor: AdaptorConfig = AdaptorConfig()
+    """The modality adaptors, one per layer."""
 
     @model_validator(mode="before")
     @classmethod
@@ -161,17 +164,17 @@ class SampleShape(Config):
     """Sizes of one training sample as the model sees it; the autoencoders' `latent_shape` gives them."""
 
     video_latents: tuple[int, int, int] = (9, 32, 32)
-    """Latent frames, rows and columns."""
+    """Latent frames, rows and columns of the sample."""
     audio_latents: int = 100
-    """Audio latents."""
+    """Audio latents of the sample."""
     text_tokens: int = 300
-    """Tokens of the prompt."""
+    """Tokens of the sample's prompt."""
     fps: float = 16.0
-    """Frames a second of the clip."""
+    """Frames per second of the sample's video."""
     height: int = 256
-    """Rows of a frame, pixels."""
+    """Rows of the sample's frames, pixels."""
     width: int = 256
-    """Columns of a frame, pixels."""
+    """Columns of the sample's frames, pixels."""
 
     @property
     def frame_times(self) -> FrameTimes:
@@ -184,10 +187,10 @@ class InspectConfig(Config):
     """What `pipelines/inspect_model.py` counts."""
 
     model: DualDiTConfig = DualDiTConfig()
-    """The model."""
+    """The model whose parameters, shapes and cost are shown."""
     sample: SampleShape = SampleShape()
-    """One sample."""
+    """Shape of the sample whose cost is counted."""
     workers: int = 8
     """Workers that share the optimiser's states under ZeRO."""
     sampling_steps: int = 50
-    """Steps of a sampler with classifier-free guidance (two model calls each)."""
+    """Sampling steps with classifier-free guidance whose cost is shown (two model calls each)."""

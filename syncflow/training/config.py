@@ -20,34 +20,34 @@ class OptimizerConfig(Config):
     lr: float = Field(default=1e-4, gt=0)
     """Learning rate after warm-up."""
     betas: tuple[float, float] = (0.9, 0.999)
-    """Decay of the moments."""
+    """Decay of the first and second moments of AdamW."""
     weight_decay: float = Field(default=0.01, ge=0)
     """Weight decay, decoupled; on matrices only (no biases, norms, embedded prompts, or tables of
     shifts, scales and gates)."""
     warmup_steps: int = Field(default=1000, ge=0)
-    """Steps in which the learning rate rises from nothing, linearly."""
+    """Steps in which the learning rate rises linearly from zero."""
     decay: Literal["none", "cosine", "inverse_sqrt"] = "none"
     """What follows the warm-up: the same rate, a half cosine down to a hundredth of it at `steps`,
     or one over the square root of the step, which is the same at any number of steps."""
     clip_norm: float = Field(default=1.0, ge=0)
-    """Largest norm of the gradient; 0 leaves it."""
+    """Largest norm of the gradient; larger ones are scaled down to it. 0 scales none."""
     skip_not_finite: Annotated[int, Role.WORK] = Field(default=0, ge=0)
-    """Updates that may be left out, since the run was last started, because their gradient holds NaN or Inf;
-    one more ends training, with the last state intact. 0: the first one ends it."""
+    """Updates that may be skipped since the last start because their gradient holds NaN or Inf; one more ends
+    training, with the last state intact. 0: the first one ends it."""
 
 
 class EngineConfig(Config):
     """How a step is computed; none of it changes what is learnt, but for the rounding of bf16."""
 
     kind: Annotated[Literal["auto", "deepspeed", "torch"], Role.WORK] = "auto"
-    """`deepspeed`: ZeRO; `torch`: plain, every worker holds all; `auto`: ZeRO where there are several
-    workers."""
+    """`deepspeed`: ZeRO; `torch`: plain torch, every worker holds everything; `auto`: ZeRO where there are
+    several workers."""
     zero_stage: Annotated[Literal[0, 1, 2, 3], Role.WORK] = 1
-    """What ZeRO shards over the workers: 1 optimizer states, 2 gradients too, 3 weights too."""
+    """What ZeRO shards over the workers: 0 nothing, 1 optimizer states, 2 gradients too, 3 weights too."""
     bf16: Annotated[bool, Role.ROUNDING] = True
     """Matrix products in bfloat16 (autocast); weights, moments and losses stay float32."""
     gradient_checkpointing: Annotated[bool, Role.WORK] = False
-    """Compute activations again in the backward pass: less memory, a third more time."""
+    """Compute activations again in the backward pass: less memory, about a third more time."""
     compile: Annotated[Literal["auto", "always", "never"], Role.WORK] = "auto"
     """Compile each kind of block with torch.compile, so that the first steps take a minute or more.
     `auto`: on a GPU, where it can be done."""
@@ -82,13 +82,14 @@ class MachineConfig(Config):
     """The GPUs that `--plan` reckons with; the peak rate is also what MFU is a share of."""
 
     gpu: Annotated[str, Role.WORK] = "H100"
-    """Their name, as H100, H200, A100, L40S."""
+    """Name of the GPUs, for example H100, H200, A100, L40S."""
     peak_tflops: Annotated[float, Role.WORK] = Field(default=0, ge=0)
-    """Peak rate of bfloat16 matrix products, TFLOP/s; 0: known by the name."""
+    """Peak rate of bfloat16 matrix products, TFLOP/s; 0: the published rate of `gpu`."""
     memory_gib: Annotated[float, Role.WORK] = Field(default=80, gt=0)
-    """Memory of one, GiB."""
+    """Memory per GPU, GiB."""
     mfu: Annotated[float, Role.WORK] = Field(default=0.0, ge=0, le=1)
-    """Share of the peak rate that training is expected to reach; 0: what was measured for the stage."""
+    """Share of the peak rate that training is expected to reach; 0: the share that was measured for the
+    stage."""
 
 
 class CheckpointConfig(Config):
@@ -97,11 +98,12 @@ class CheckpointConfig(Config):
     every: Annotated[int, Role.WORK] = Field(default=500, ge=1)
     """Steps between the states from which a run resumes."""
     keep: Annotated[int, Role.WORK] = Field(default=3, ge=1)
-    """States kept; the oldest go."""
+    """Number of saved states; older ones are deleted."""
     weights: Annotated[Literal["ema", "raw"], Role.WORK] = "ema"
-    """What is handed to the next stage and to sampling: the moving average, or the last step's."""
+    """Weights that are handed to the next stage and to sampling: the moving average (`ema`), or the last
+    step's (`raw`)."""
     average_last: Annotated[int, Role.WORK] = Field(default=1, ge=1)
-    """Average this many states, the last ones, in the hand-over (3 in the paper's ablations)."""
+    """Number of last states whose weights are averaged for the hand-over; 1 averages none."""
 
     @model_validator(mode="after")
     def _check(self) -> "CheckpointConfig":
@@ -114,13 +116,13 @@ class SamplesConfig(Config):
     """Clips that are made while a stage trains."""
 
     every: Annotated[int, Role.WORK] = Field(default=0, ge=0)
-    """Steps between them; they are made at the end too. 0: never."""
+    """Steps between two sets of clips; clips are also made at the end. 0: never."""
     count: Annotated[int, Role.WORK] = Field(default=4, ge=1)
-    """Clips, for the first windows of the test split."""
+    """Number of clips, made for the first windows of the test split."""
     steps: Annotated[int, Role.WORK] = Field(default=25, ge=1)
-    """Euler steps of each."""
+    """Euler steps per clip."""
     guidance: Annotated[float, Role.WORK] = Field(default=1.0, ge=0)
-    """Guidance weight; 1 is the plain conditional velocity, in half the time."""
+    """Guidance weight; 1 is the plain conditional velocity, which takes half the time."""
 
 
 class TrainConfig(Config):
@@ -132,79 +134,80 @@ class TrainConfig(Config):
     data: Annotated[Path, Role.WORK]
     """Dataset of latents, as precompute_latents.py wrote it."""
     output: Annotated[Path, Role.WORK] = Path("out/train")
-    """Folder of the whole run; this stage writes into its subfolder of the stage's name. With several
-    machines it lies on shared storage."""
+    """Folder of the whole run; the stage writes into the subfolder of its name. With several machines it must
+    be on shared storage."""
     initialise_from: Annotated[Place, Role.WORK] = "auto"
     """First weights: `auto` (the checkpoint of the stage before, under the same output; nothing for
     `video`), `none`, a checkpoint folder, or an Open-Sora v1.2 folder or hub id
     (hpcai-tech/OpenSora-STDiT-v3) for the video tower; stage `audio` leaves it as it is there."""
     experiment: Annotated[str, Role.WORK] = "syncflow"
-    """Experiment in MLflow."""
+    """MLflow experiment in which the run is filed."""
     run: Annotated[str, Role.WORK] = ""
-    """Name of the parent run, the stages' common one; empty takes the name of `output`, or of the folder
-    above where that is `runs`."""
+    """Name of the parent run of all stages; empty takes the name of `output`, or of the folder above where
+    that is `runs`."""
     tracking_uri: Annotated[StoreUri, Role.WORK] = ""
     """MLflow's store or server; empty takes mlflow.db beside `output`, `none` tracks nothing."""
     model: DualDiTConfig = DualDiTConfig()
-    """The two towers and the adaptors."""
+    """Sizes of the two towers and the adaptors."""
     flow: FlowConfig = FlowConfig()
-    """Times, coupling and loss."""
+    """Flow times, coupling and loss."""
     filters: DataFilters = DataFilters()
     """Rows of the dataset to train on."""
     optimizer: OptimizerConfig = OptimizerConfig()
-    """AdamW."""
+    """AdamW and its learning rate."""
     engine: EngineConfig = EngineConfig()
-    """DeepSpeed or plain torch."""
+    """What does the updates: DeepSpeed ZeRO or plain torch."""
     checkpoint: CheckpointConfig = CheckpointConfig()
-    """States and hand-over."""
+    """Saved states, and the checkpoint that is handed over."""
     machine: MachineConfig = MachineConfig()
-    """The GPUs."""
+    """GPUs that `plan` assumes."""
     plan: Annotated[bool, Role.WORK] = False
-    """Print what the stage needs (memory, hours, data rate, disk) and start nothing."""
+    """Only print what the stage needs: memory, hours, data rate, disk."""
     plan_windows: Annotated[int, Role.WORK] = Field(default=0, ge=0)
     """For `plan` while `data` is not there yet: windows to train on, to count passes; 0: not known."""
     whitening_samples: int = Field(default=1024, ge=1)
-    """`audio` with model.adaptor.whiten: samples on whose features the whitening is measured."""
+    """Stage `audio` with model.adaptor.whiten: number of samples on whose features the whitening is
+    measured."""
     carry_moments: bool = False
     """`joint`: begin with the Adam moments that stage `audio` ended with, for the parts that both train; its
     states are looked for beside its checkpoint."""
     video_lr_share: float = Field(default=1.0, gt=0, le=1)
-    """`joint`: the video tower's learning rate, as a share of optimizer.lr. Below 1 the features that the
-    sound was trained on change more slowly."""
+    """`joint`: learning rate of the video tower, as a share of `optimizer.lr`. Below 1 the features that the
+    audio was trained on change more slowly."""
     steps: Annotated[int, Role.WORK] = Field(default=150_000, ge=1)
-    """Updates in all."""
+    """Number of updates in all, those before a resume included."""
     batch_size: Annotated[int, Role.WORK] = Field(default=16, ge=1)
-    """Samples a worker, in one forward pass."""
+    """Samples per worker in one forward pass."""
     accumulate: Annotated[int, Role.WORK] = Field(default=1, ge=1)
-    """Forward passes that make one update."""
+    """Forward passes per update."""
     workers: Annotated[int, Role.WORK] = Field(default=32, ge=1)
-    """Processes; one GPU each where there are GPUs."""
+    """Worker processes; one GPU each where there are GPUs."""
     min_workers: Annotated[int, Role.WORK] = Field(default=0, ge=0)
     """Train on with as few as these when others are lost, and with up to `workers` when they are back;
     an update keeps its samples. 0: exactly `workers`."""
     max_failures: Annotated[int, Role.WORK] = Field(default=3, ge=0)
     """How often workers that died are started again, from the last state."""
     stall_minutes: Annotated[float, Role.WORK] = Field(default=20, ge=0)
-    """A worker that makes no step for so long ends, and leaves the stack of its threads in `stalled` in the
-    stage's folder; the others do too, and are started again. 0: they wait for ever."""
+    """Minutes without a step after which a worker ends, and leaves the stack of its threads in `stalled` in
+    the stage's folder; the other workers end too, and all start again. 0: they wait without end."""
     prompt_dropout: float = Field(default=0.1, ge=0, le=1)
     """Share of prompts that the null prompt replaces, for guidance."""
     ema_decay: float = Field(default=0.9999, ge=0, lt=1)
-    """Decay a step of the moving average of the weights (reached slowly: (1+n)/(10+n)); 0: none."""
+    """Decay per step of the moving average of the weights (reached slowly: (1+n)/(10+n)); 0: no average."""
     seed: int = 0
-    """Seed of the first weights, the order of samples, noise, times and dropped prompts."""
+    """Seed of the first weights, the order of samples, noise, flow times and dropped prompts."""
     log_every: Annotated[int, Role.WORK] = Field(default=10, ge=1)
-    """Steps between points in MLflow and progress lines."""
+    """Steps between two points in MLflow and two lines of progress."""
     validate_every: Annotated[int, Role.WORK] = Field(default=500, ge=0)
-    """Steps between validations on the test split, with fixed noise and times; 0: never."""
+    """Steps between two validations on the test split, with fixed noise and flow times; 0: never."""
     validation_batches: Annotated[int, Role.WORK] = Field(default=8, ge=1)
-    """Batches of a validation."""
+    """Number of batches per validation."""
     samples: SamplesConfig = SamplesConfig()
-    """Clips for eyes and ears, with their sync score."""
+    """Clips that are generated while training, with their sync score."""
     cache_gb: Annotated[float, Role.WORK] = Field(default=4.0, gt=0)
-    """Memory a worker for latents read before, GiB."""
+    """Memory per worker for latents that were read before, GiB."""
     cpus_per_worker: Annotated[int, Role.WORK] = Field(default=1, ge=1)
-    """CPU cores that a worker takes."""
+    """CPU cores per worker."""
     begin_again: Annotated[bool, Role.WORK] = False
     """Set aside what an earlier run has left in the stage's folder (as `before_1` there), and begin again."""
     allow_change: Annotated[tuple[str, ...], Role.WORK] = ()

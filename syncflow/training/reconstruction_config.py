@@ -16,21 +16,22 @@ class ReconstructionConfig(Config):
     clips: tuple[Path, ...]
     """Folders of clips (or of wav and flac files, for the audio VAE alone)."""
     output: Path
-    """Folder for video.csv, audio.csv, summary.md, pictures, sounds, resolved.yaml and decoded windows."""
+    """Folder for video.csv, audio.csv, summary.md, images, audio files, resolved.yaml and decoded windows."""
     video_vae: Place = ""
-    """Folder of a video VAE (ours or Open-Sora's format) or a name on the Hugging Face hub; empty: none."""
+    """Folder of a video VAE (this project's or Open-Sora's format) or a name on the Hugging Face hub; empty:
+    no video."""
     audio_vae: Place = ""
-    """Folder of an audio VAE; empty: none."""
+    """Folder of an audio VAE; empty: no audio."""
     clip: ClipSpec = ClipSpec()
     """Length of a window, and at what size and rates it is read."""
     windows_per_clip: int = Field(default=5, ge=1)
-    """Non-overlapping windows of each file, from its beginning, at most."""
+    """Largest number of non-overlapping windows per file, from its beginning."""
     draw: bool = False
     """Draw the latents from the posterior, as training does; otherwise its mode is decoded."""
     pictures: int = Field(default=6, ge=0)
-    """Windows of each folder that are shown, original above reconstruction (and sound as wav)."""
+    """Windows per folder that are written as an image, original above reconstruction (and audio as wav)."""
     seed: int = 0
-    """Seed of the draws."""
+    """Seed of the draws from the posterior."""
 
     @model_validator(mode="after")
     def _check(self) -> Self:
