@@ -20,10 +20,10 @@ from syncflow.config import Config
 from syncflow.evaluation.mel import mel_distance_db
 from syncflow.evaluation.suite import summarise
 from syncflow.flow.config import SolverConfig
+from syncflow.generation.config import GenerateConfig
+from syncflow.generation.loading import load_pipeline
 from syncflow.records import ClipSpec
-from syncflow.systems.config import GenerateConfig
-from syncflow.systems.loading import load_pipeline
-from syncflow.systems.syncflow import SyncFlowPipeline
+from syncflow.sampling.pipeline import SyncFlowPipeline
 
 FIRST: dict[str, Any] = {"solver": SolverConfig(steps=50), "guidance_scale": 2.0, "clean_video": True}
 WAYS: dict[str, dict[str, Any]] = {

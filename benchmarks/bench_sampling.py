@@ -19,10 +19,10 @@ from syncflow.model.config import DualDiTConfig
 from syncflow.model.dual_dit import DualDiT
 from syncflow.preset import read_preset
 from syncflow.records import AVLatents, ClipSpec, TextBatch
-from syncflow.systems.given import Given
-from syncflow.systems.prompts import Prompts
-from syncflow.systems.sampling import sample
-from syncflow.systems.velocity import ClipVelocity
+from syncflow.sampling.given import Given
+from syncflow.sampling.prompts import Prompts
+from syncflow.sampling.sample import sample
+from syncflow.sampling.velocity import ClipVelocity
 
 Work = Callable[[], object]
 

@@ -28,11 +28,11 @@ from syncflow.errors import UserError
 from syncflow.evaluation.suite import score_events, summarise
 from syncflow.evaluation.sync import ClipEvents
 from syncflow.flow.config import SolverConfig
+from syncflow.generation.config import GenerateConfig
+from syncflow.generation.loading import load_pipeline
 from syncflow.onsets import TOLERANCE_S
-from syncflow.systems.config import GenerateConfig
-from syncflow.systems.loading import load_pipeline
-from syncflow.systems.pictures import frames_to_video, video_to_frames
-from syncflow.systems.syncflow import SyncFlowPipeline
+from syncflow.sampling.pictures import frames_to_video, video_to_frames
+from syncflow.sampling.pipeline import SyncFlowPipeline
 
 MOST_TRIED = 100  # scenes that are planned for each that is found
 FRESH = 5000  # real clips are drawn from indices past those that training clips have

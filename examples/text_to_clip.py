@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from syncflow.media import write_clip
-from syncflow.systems.syncflow import SyncFlowPipeline
+from syncflow.sampling.pipeline import SyncFlowPipeline
 
 
 def main(prompt: str = "a drumstick hits a metal object three times", output: str = "out/examples") -> Path:

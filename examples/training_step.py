@@ -16,9 +16,9 @@ from preprocessing.synthetic.sound import render_audio
 from preprocessing.synthetic_config import SyntheticClipsConfig
 from syncflow.flow.config import FlowConfig
 from syncflow.records import AVLatents, ClipSpec, LatentBatch
-from syncflow.systems.pictures import frames_to_video
-from syncflow.systems.prompts import PromptEncoder
-from syncflow.systems.syncflow import SyncFlowPipeline
+from syncflow.sampling.pictures import frames_to_video
+from syncflow.sampling.pipeline import SyncFlowPipeline
+from syncflow.sampling.prompts import PromptEncoder
 from syncflow.training.engine import TorchEngine
 from syncflow.training.objective import FlowObjective
 from syncflow.training.stages import STAGES

@@ -14,7 +14,7 @@ from preprocessing.synthetic.scene import plan_scene
 from preprocessing.synthetic_config import SyntheticClipsConfig
 from syncflow.evaluation.sync import sync_score
 from syncflow.media import write_clip
-from syncflow.systems.syncflow import SyncFlowPipeline
+from syncflow.sampling.pipeline import SyncFlowPipeline
 
 
 def main(output: str = "out/examples") -> Path:

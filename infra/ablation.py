@@ -27,9 +27,9 @@ from syncflow.config import dump_config, load_config
 from syncflow.data.batches import LatentDataset
 from syncflow.errors import UserError
 from syncflow.evaluation.suite import ClipScore, summarise
+from syncflow.generation.config import GenerateConfig
+from syncflow.generation.loading import load_pipeline
 from syncflow.hashing import settings_sha256
-from syncflow.systems.config import GenerateConfig
-from syncflow.systems.loading import load_pipeline
 from syncflow.training.checkpoint import CheckpointManifest, load_checkpoint
 from syncflow.training.config import TrainConfig
 from syncflow.training.distributed import device

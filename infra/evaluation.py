@@ -20,9 +20,9 @@ from syncflow.evaluation.over_checkpoints import mean_markdown, mean_over, write
 from syncflow.evaluation.report import write_scores, write_summary
 from syncflow.evaluation.suite import ClipScore, SystemSummary, list_clips, score_clips, summarise
 from syncflow.evaluation.suite_config import EvaluateConfig
+from syncflow.generation.sidecar import Sidecar
 from syncflow.hashing import settings_sha256
 from syncflow.media.clip_folder import distinct_names
-from syncflow.systems.sidecar import Sidecar
 
 
 def evaluate(config: EvaluateConfig) -> int:

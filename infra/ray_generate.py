@@ -12,17 +12,17 @@ from typing import Any
 from infra.local_cluster import cluster
 from infra.ray_data import RayWorker, Refusal, records_of
 from syncflow.errors import UserError
-from syncflow.systems.config import GenerateConfig
-from syncflow.systems.generate import MakeWorker
-from syncflow.systems.plan import Batch, Done
-from syncflow.systems.worker import Report
+from syncflow.generation.config import GenerateConfig
+from syncflow.generation.plan import Batch, Done
+from syncflow.generation.run import MakeWorker
+from syncflow.generation.worker import Report
 
 # what one worker takes, by where its models run
 RESOURCES: dict[str, dict[str, float]] = {"cpu": {"num_cpus": 1}, "cuda": {"num_cpus": 1, "num_gpus": 1}}
 
 
 class RayGeneration:
-    """Runs the batches of a run under Ray Data (an `Execute` of `syncflow.systems.generate`)."""
+    """Runs the batches of a run under Ray Data (an `Execute` of `syncflow.generation.run`)."""
 
     def __init__(self, config: GenerateConfig) -> None:
         self.config = config

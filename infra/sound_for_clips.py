@@ -15,7 +15,7 @@ from syncflow.media import decode_window
 from syncflow.media.clip_folder import captions_by_id, clip_id
 from syncflow.media.errors import MediaError
 from syncflow.records import ClipSpec
-from syncflow.systems.syncflow import SyncFlowPipeline
+from syncflow.sampling.pipeline import SyncFlowPipeline
 
 BATCH = 8  # clips at once
 

@@ -22,16 +22,16 @@ from syncflow.errors import UserError
 from syncflow.evaluation.suite import summarise
 from syncflow.evaluation.sync import TOLERANCE_S
 from syncflow.flow.config import GuidanceConfig, SolverConfig
+from syncflow.generation.outputs import write_files
 from syncflow.hashing import tensors_sha256
 from syncflow.media.errors import MediaError
 from syncflow.records import AVLatents, LatentBatch
-from syncflow.systems.files import write_files
-from syncflow.systems.given import Given
-from syncflow.systems.output import decode_audio, decode_video
-from syncflow.systems.pictures import video_to_frames
-from syncflow.systems.prompts import Prompts
-from syncflow.systems.sampling import sample, starting_noise
-from syncflow.systems.velocity import ClipVelocity
+from syncflow.sampling.given import Given
+from syncflow.sampling.output import decode_audio, decode_video
+from syncflow.sampling.pictures import video_to_frames
+from syncflow.sampling.prompts import Prompts
+from syncflow.sampling.sample import sample, starting_noise
+from syncflow.sampling.velocity import ClipVelocity
 from syncflow.training.config import TrainConfig
 from syncflow.training.loop import Callback
 from syncflow.training.objective import FlowObjective

@@ -2,7 +2,7 @@
 
 from syncflow.command_line import parse_arguments, run
 from syncflow.config import dump_config
-from syncflow.systems.config import GenerateConfig
+from syncflow.generation.config import GenerateConfig
 
 NOTES = 3  # shown of the videos that are longer than the clip
 
@@ -14,15 +14,15 @@ def main() -> int:
 
     from rich.progress import Progress
 
-    from syncflow.systems.rows import read_rows
-    from syncflow.systems.trained_on import checked_folder
+    from syncflow.generation.requests import read_rows
+    from syncflow.generation.trained_on import checked_folder
 
     checked_folder(config.checkpoint)
     rows = read_rows(config)
 
     from infra.best_of import sync_quality
-    from syncflow.systems.generate import Execute, generate_clips, run_in_loop
-    from syncflow.systems.plan import plan_clips
+    from syncflow.generation.plan import plan_clips
+    from syncflow.generation.run import Execute, generate_clips, run_in_loop
 
     execute: Execute = run_in_loop
     if config.executor == "ray":
@@ -54,12 +54,12 @@ def main() -> int:
 
 def reproduce(config: GenerateConfig) -> int:
     """Make the clip of a sidecar again and say whether its latents are the same, bit for bit."""
-    from syncflow.systems.sidecar import Sidecar
+    from syncflow.generation.sidecar import Sidecar
 
     assert config.reproduce is not None
     sidecar = Sidecar.read(config.reproduce)
 
-    from syncflow.systems.reproduce import reproduce_clip, settings_to_reproduce
+    from syncflow.generation.reproduce import reproduce_clip, settings_to_reproduce
 
     same = reproduce_clip(sidecar, settings_to_reproduce(sidecar, config))
     made_with = f"device {sidecar.device}, torch {sidecar.versions.get('torch')}"

@@ -51,7 +51,14 @@ ALLOWED: dict[str, set[str]] = {
         "syncflow.media",
         "syncflow.training",
     },
-    "syncflow.systems": {
+    "syncflow.sampling": {
+        "syncflow.model",
+        "syncflow.flow",
+        "syncflow.autoencoders",
+        "syncflow.text",
+    },
+    "syncflow.generation": {
+        "syncflow.sampling",
         "syncflow.model",
         "syncflow.flow",
         "syncflow.autoencoders",

@@ -9,11 +9,11 @@ from gpu_parts.setting import Setting
 from syncflow.flow.config import GuidanceConfig, SolverConfig
 from syncflow.model.dual_dit import DualDiT
 from syncflow.records import AVLatents, ClipSpec
-from syncflow.systems.given import Given
-from syncflow.systems.graphed import Graphs
-from syncflow.systems.prompts import Prompts
-from syncflow.systems.sampling import sample
-from syncflow.systems.velocity import ClipVelocity
+from syncflow.sampling.given import Given
+from syncflow.sampling.graphed import Graphs
+from syncflow.sampling.prompts import Prompts
+from syncflow.sampling.sample import sample
+from syncflow.sampling.velocity import ClipVelocity
 
 WHOLE = 50  # steps of a sampled clip; fewer are timed
 

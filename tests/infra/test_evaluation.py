@@ -8,9 +8,9 @@ import numpy as np
 from infra.evaluation import evaluate, lineage, track
 from infra.tracking import Note, client
 from syncflow.evaluation.suite_config import EvaluateConfig
+from syncflow.generation.sidecar import Clip, Sidecar
 from syncflow.media import write_clip
 from syncflow.records import ClipSpec
-from syncflow.systems.sidecar import Clip, Sidecar
 
 
 def write_sidecar(folder: Path, *, checkpoint: Path, **settings: object) -> None:

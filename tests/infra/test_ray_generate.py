@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.syncflow.systems.conftest import tiny_pipeline
+from tests.syncflow.sampling.conftest import tiny_pipeline
 
 pytestmark = pytest.mark.ray
 PROMPTS = ("wood is hit", "metal", "cloth, softly", "gravel", "a drum")

@@ -12,8 +12,8 @@ from syncflow.config import validate
 from syncflow.data.batches import LatentDataset
 from syncflow.errors import UserError
 from syncflow.media import decode_window
-from syncflow.systems.output import decode_video
-from syncflow.systems.pictures import video_to_frames
+from syncflow.sampling.output import decode_video
+from syncflow.sampling.pictures import video_to_frames
 from syncflow.training.checkpoint import CheckpointManifest
 from syncflow.training.config import TrainConfig
 from syncflow.training.loop import Callback

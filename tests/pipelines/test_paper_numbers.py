@@ -11,9 +11,9 @@ from preprocessing.config import PrecomputeConfig
 from syncflow.autoencoders.config import AudioVAEConfig, VideoVAEConfig
 from syncflow.config import load_config
 from syncflow.evaluation.suite_config import EvaluateConfig
+from syncflow.generation.config import GenerateConfig
 from syncflow.model.config import DualDiTConfig
 from syncflow.records import ClipSpec
-from syncflow.systems.config import GenerateConfig
 from syncflow.training.autoencoder_config import AutoencoderTrainConfig
 from syncflow.training.config import TrainConfig
 

@@ -12,7 +12,7 @@ from preprocessing.synthetic_config import SyntheticClipsConfig
 from syncflow.config import Config, load_config
 from syncflow.evaluation.suite_config import EvaluateConfig
 from syncflow.foleygen.train_config import FoleyGenTrainConfig
-from syncflow.systems.config import GenerateConfig
+from syncflow.generation.config import GenerateConfig
 from syncflow.training.autoencoder_config import AutoencoderTrainConfig
 from syncflow.training.config import TrainConfig
 

@@ -12,8 +12,8 @@ from syncflow.config import Config, setting_names
 from syncflow.conversion.config import ConvertConfig
 from syncflow.errors import UserError
 from syncflow.evaluation.suite_config import EvaluateConfig
+from syncflow.generation.config import GenerateConfig
 from syncflow.job_places import IN_A_JOB, place_settings
-from syncflow.systems.config import GenerateConfig
 from syncflow.training.autoencoder_config import AutoencoderTrainConfig
 from syncflow.training.config import TrainConfig
 

@@ -8,9 +8,9 @@ from preprocessing.sources.list_clips import write_lists
 from preprocessing.sources.list_config import ListConfig
 from syncflow.config import validate
 from syncflow.errors import UserError
+from syncflow.generation.config import GenerateConfig
+from syncflow.generation.requests import read_rows
 from syncflow.records import ClipSpec
-from syncflow.systems.config import GenerateConfig
-from syncflow.systems.rows import read_rows
 from syncflow.training.decode_windows import Windows, plan_groups
 
 CSV = (

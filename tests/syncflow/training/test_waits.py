@@ -13,7 +13,7 @@ from syncflow.flow.solver import solve
 from syncflow.model.cost import meta_model
 from syncflow.model.dual_dit import DualDiT
 from syncflow.records import AVLatents, TextBatch
-from syncflow.systems.velocity import ClipVelocity
+from syncflow.sampling.velocity import ClipVelocity
 from syncflow.training.config import TrainConfig
 from syncflow.training.objective import FlowObjective
 from syncflow.training.stages import STAGES

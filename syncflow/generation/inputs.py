@@ -1,0 +1,84 @@
+"""What of a given media file a clip needs: its picture, its sound, or both."""
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from syncflow.errors import UserError
+from syncflow.generation.config import GenerateConfig
+from syncflow.generation.sidecar import Clip
+from syncflow.media import MediaError, MediaInfo, decode_audio, decode_picture, probe
+from syncflow.media.probe import checked_path
+from syncflow.records import ClipSpec
+from syncflow.sampling.spans import Keep, end_of, parse_keep
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inputs:
+    picture: np.ndarray | None  # uint8 f h w c: from the file's start, as much as is kept or edited
+    sound: np.ndarray | None  # float32 m, likewise
+    failure: str = ""  # why the file could not be read
+    note: str = ""  # what of the file is not used, where that is not what was asked for
+
+
+NOTHING = Inputs(picture=None, sound=None)
+
+
+def read_inputs(clip: Clip, config: GenerateConfig, spec: ClipSpec) -> Inputs:
+    """Decode of the clip's video what `keep_video`, `keep_audio` and `strength` ask for.
+
+    Raises:
+        UserError: a video of which nothing is asked for.
+    """
+    if not clip.video:
+        return NOTHING
+    if config.strength < 1:  # all of it is edited, or kept beside what is
+        picture_s = sound_s = spec.seconds
+    else:
+        picture_s, sound_s = (_seconds(parse_keep(k), spec) for k in (config.keep_video, config.keep_audio))
+    if config.modalities == "video":
+        sound_s = 0.0
+    if not picture_s and not sound_s:
+        raise UserError("keep: none of the given video is kept or edited; set --keep-video or --strength")
+    picture = sound = info = None
+    try:
+        path = checked_path(Path(clip.video).resolve())
+        info = probe(path)
+        if picture_s:
+            part = spec.model_copy(update={"seconds": picture_s})
+            picture = decode_picture(path, start_s=0.0, spec=part, info=info)
+        if sound_s:
+            sound = decode_audio(path, sample_rate=spec.sample_rate, start_s=0.0, seconds=sound_s)
+    except MediaError as error:
+        remedy = _shorter(info, spec, sound=sound_s > 0) if error.reason == "too_short" else ""
+        return Inputs(picture=None, sound=None, failure=f"{error}{remedy}")
+    whole = spec.seconds in (picture_s, sound_s)
+    return Inputs(picture=picture, sound=sound, note=_unused(info, spec) if whole else "")
+
+
+def _shorter(info: MediaInfo | None, spec: ClipSpec, *, sound: bool) -> str:
+    """The longest clip that a file is enough for, as a remedy."""
+    if info is None:
+        return ""
+    end_s = min(info.video_end_s, info.audio_end_s) if sound and info.has_audio else info.video_end_s
+    frames = math.floor(end_s * spec.fps + 1e-6)
+    return f"; give --clip.seconds {frames / spec.fps:g} or less" if frames > 0 else ""
+
+
+def _unused(info: MediaInfo, spec: ClipSpec) -> str:
+    """What a file has beyond the clip."""
+    frames = math.floor(info.video_end_s * spec.fps + 1e-6)
+    if frames <= spec.num_frames:
+        return ""
+    return (
+        f"is {info.video_end_s:.2f} s long and its first {spec.seconds:g} s are used; "
+        f"--clip.seconds {frames / spec.fps:g} takes it whole"
+    )
+
+
+def _seconds(keep: Keep, spec: ClipSpec) -> float:
+    """How much of the file's start is needed, in whole frames; at most the clip's length."""
+    frames = math.ceil(end_of(keep, all_s=spec.seconds) * spec.fps - 1e-6)
+    return min(frames / spec.fps, spec.seconds)
