@@ -65,6 +65,7 @@ ALLOWED: dict[str, set[str]] = {
         "syncflow.text",
         "syncflow.media",
     },
+    "syncflow.systems": {"syncflow.sampling"},
     "preprocessing": {
         "syncflow.media",
         "syncflow.onsets",
