@@ -22,7 +22,7 @@ import torch
 from infra.supervisor import raise_if_stopped, stopping, supervised
 from syncflow.config import validate
 from syncflow.data.parquet.lock import writer_lock
-from syncflow.training.autoencoder_config import AutoencoderTrainConfig
+from syncflow.training.autoencoder.config import AutoencoderTrainConfig
 from syncflow.training.config import TrainConfig
 from syncflow.training.distributed import rank
 from syncflow.training.loop import Callback
@@ -150,7 +150,7 @@ def work(job: Job) -> None:
             from infra.zero import zero_engine as make_engine
         run_stage(config, make_engine=make_engine, callbacks=[trace], lock=job.lock)
     else:
-        from syncflow.training.autoencoder_run import train_autoencoder
+        from syncflow.training.autoencoder.run import train_autoencoder
 
         train_autoencoder(config, callbacks=[trace], lock=job.lock)
 

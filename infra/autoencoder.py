@@ -14,10 +14,10 @@ from infra.supervisor import raise_if_stopped
 from infra.tracking import TrackedRun, client, close_run, open_run, opened_by
 from syncflow.config import settings_of, with_absolute_paths
 from syncflow.data.parquet.lock import writer_lock
+from syncflow.data.windows.decode import check_clips, decoded_windows
 from syncflow.hashing import settings_sha256
-from syncflow.training.autoencoder_config import AutoencoderTrainConfig
-from syncflow.training.autoencoder_data import training_windows
-from syncflow.training.decode_windows import check_clips, decoded_windows
+from syncflow.training.autoencoder.config import AutoencoderTrainConfig
+from syncflow.training.autoencoder.segments import training_windows
 from syncflow.training.distributed import rank
 from syncflow.training.resume import saved_steps
 
@@ -36,7 +36,7 @@ class AutoencoderJob:
 def train_worker(job: AutoencoderJob) -> None:
     """What each worker runs; rank 0 tracks and validates."""
     from infra.autoencoder_validation import HeldOutWindows
-    from syncflow.training.autoencoder_run import train_autoencoder
+    from syncflow.training.autoencoder.run import train_autoencoder
 
     config, callbacks, after_save = job.config, [], []
     if rank() == 0:
@@ -107,7 +107,7 @@ def measure(config: AutoencoderTrainConfig) -> dict[str, float]:
     from syncflow.autoencoders.loading import load_vae
     from syncflow.autoencoders.video_vae import VideoVAE
     from syncflow.evaluation.reconstruction import AudioScore, VideoScore, summarise_audio, summarise_video
-    from syncflow.training.reconstruct import reconstruct
+    from syncflow.training.autoencoder.reconstruct import reconstruct
 
     windows = decoded_windows(training_windows(config, held_out=True))
     vae = load_vae(AudioVAE if config.kind == "audio" else VideoVAE, config.output)  # type: ignore[arg-type]

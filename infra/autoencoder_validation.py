@@ -10,14 +10,14 @@ import numpy as np
 from infra.reconstruction import score_window, write_sample
 from infra.run_record import RunRecord
 from infra.tracking import client
+from syncflow.data.windows.store import WindowStore
 from syncflow.evaluation.reconstruction import AudioScore, VideoScore, summarise_audio, summarise_video
-from syncflow.training.autoencoder_config import AutoencoderTrainConfig
-from syncflow.training.autoencoder_run import build_vae, load_average
+from syncflow.training.autoencoder.config import AutoencoderTrainConfig
+from syncflow.training.autoencoder.reconstruct import reconstruct
+from syncflow.training.autoencoder.run import build_vae, load_average
 from syncflow.training.distributed import device
 from syncflow.training.loop import Callback
-from syncflow.training.reconstruct import reconstruct
 from syncflow.training.resume import SavedState, saved_steps
-from syncflow.training.window_store import WindowStore
 
 
 class HeldOutWindows(Callback):

@@ -9,13 +9,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from infra.local_cluster import cluster
+from syncflow.data.windows.decode import Group, Windows, decode_group
+from syncflow.data.windows.store import FileRow
 from syncflow.errors import UserError
-from syncflow.training.decode_windows import Group, Windows, decode_group
-from syncflow.training.window_store import FileRow
 
 
 def decode_with_ray(windows: Windows, groups: list[Group]) -> Iterator[list[FileRow]]:
-    """What became of each group's files, as it comes (an `Execute` of `syncflow.training.decode_windows`)."""
+    """What became of each group's files, as it comes (an `Execute` of `syncflow.data.windows.decode`)."""
     with cluster():
         import ray
         from ray.data import DataContext

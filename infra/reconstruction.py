@@ -13,15 +13,15 @@ from syncflow.autoencoders.audio_vae import AudioVAE
 from syncflow.autoencoders.loading import load_vae, load_video_vae
 from syncflow.autoencoders.video_vae import VideoVAE
 from syncflow.config import dump_config
+from syncflow.data.windows.decode import Windows, decoded_windows
+from syncflow.data.windows.store import Kind, WindowStore
 from syncflow.evaluation.reconstruction import AudioScore, VideoScore, score_audio, score_video
 from syncflow.evaluation.reconstruction_picture import write_frames_picture, write_sound_picture
 from syncflow.evaluation.reconstruction_report import WindowScore, summary_markdown, write_rows
 from syncflow.media.clip_folder import distinct_names
 from syncflow.noise import keyed_generator
-from syncflow.training.decode_windows import Windows, decoded_windows
-from syncflow.training.reconstruct import reconstruct
-from syncflow.training.reconstruction_config import ReconstructionConfig
-from syncflow.training.window_store import Kind, WindowStore
+from syncflow.training.autoencoder.reconstruct import reconstruct
+from syncflow.training.autoencoder.reconstruction_config import ReconstructionConfig
 
 
 def report(config: ReconstructionConfig) -> None:

@@ -1,7 +1,7 @@
 """Measure what autoencoders keep of folders of clips: PSNR, SSIM, mel distance, SI-SDR, onset timing."""
 
 from syncflow.command_line import parse_arguments, run
-from syncflow.training.reconstruction_config import ReconstructionConfig
+from syncflow.training.autoencoder.reconstruction_config import ReconstructionConfig
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ import numpy as np
 
 from syncflow.config import validate
 from syncflow.media import write_clip
-from syncflow.training.autoencoder_config import AutoencoderTrainConfig
+from syncflow.training.autoencoder.config import AutoencoderTrainConfig
 
 RATE, SIZE = 48_000, 16
 

@@ -35,7 +35,7 @@ ALLOWED: dict[str, set[str]] = {
     "syncflow.model": set(),
     "syncflow.flow": set(),
     "syncflow.conversion": {"syncflow.autoencoders", "syncflow.model", "syncflow.media"},
-    "syncflow.data": {"syncflow.autoencoders", "syncflow.text"},
+    "syncflow.data": {"syncflow.autoencoders", "syncflow.text", "syncflow.media"},
     "syncflow.evaluation": {"syncflow.media", "syncflow.onsets"},
     "syncflow.training": {
         "syncflow.model",

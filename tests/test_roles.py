@@ -16,7 +16,7 @@ from preprocessing.synthetic_config import SyntheticClipsConfig
 from syncflow.config import Config, Role, merge, setting_roles, settings_of, validate
 from syncflow.generation.config import GenerateConfig
 from syncflow.generation.sidecar import Clip, essence
-from syncflow.training.autoencoder_config import AutoencoderTrainConfig
+from syncflow.training.autoencoder.config import AutoencoderTrainConfig
 from syncflow.training.config import TrainConfig
 from syncflow.training.identity import compared_settings
 

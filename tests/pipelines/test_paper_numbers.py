@@ -14,7 +14,7 @@ from syncflow.evaluation.suite_config import EvaluateConfig
 from syncflow.generation.config import GenerateConfig
 from syncflow.model.config import DualDiTConfig
 from syncflow.records import ClipSpec
-from syncflow.training.autoencoder_config import AutoencoderTrainConfig
+from syncflow.training.autoencoder.config import AutoencoderTrainConfig
 from syncflow.training.config import TrainConfig
 
 CONFIGS = Path(__file__).parents[2] / "pipelines" / "configs"

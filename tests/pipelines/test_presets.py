@@ -13,7 +13,7 @@ from syncflow.config import Config, load_config
 from syncflow.evaluation.suite_config import EvaluateConfig
 from syncflow.foleygen.train_config import FoleyGenTrainConfig
 from syncflow.generation.config import GenerateConfig
-from syncflow.training.autoencoder_config import AutoencoderTrainConfig
+from syncflow.training.autoencoder.config import AutoencoderTrainConfig
 from syncflow.training.config import TrainConfig
 
 CONFIGS = Path(__file__).parents[2] / "pipelines" / "configs"

@@ -23,7 +23,7 @@ from syncflow.errors import UserError
 from syncflow.evaluation.suite_config import EvaluateConfig
 from syncflow.generation.config import GenerateConfig
 from syncflow.job_places import IN_A_JOB
-from syncflow.training.autoencoder_config import AutoencoderTrainConfig
+from syncflow.training.autoencoder.config import AutoencoderTrainConfig
 from syncflow.training.config import TrainConfig
 
 CONFIGS = {

@@ -7,11 +7,11 @@ import pytest
 from preprocessing.sources.list_clips import write_lists
 from preprocessing.sources.list_config import ListConfig
 from syncflow.config import validate
+from syncflow.data.windows.decode import Windows, plan_groups
 from syncflow.errors import UserError
 from syncflow.generation.config import GenerateConfig
 from syncflow.generation.requests import read_rows
 from syncflow.records import ClipSpec
-from syncflow.training.decode_windows import Windows, plan_groups
 
 CSV = (
     "aaaaaaaaaaa,30,dog barking,train\n"

@@ -11,8 +11,8 @@ from torch import Tensor, nn
 
 from syncflow.errors import UserError
 from syncflow.hashing import file_sha256, settings_sha256
-from syncflow.training.adversarial import adversarial_engine
-from syncflow.training.autoencoder_run import build_vae, train_autoencoder
+from syncflow.training.autoencoder.adversarial import adversarial_engine
+from syncflow.training.autoencoder.run import build_vae, train_autoencoder
 from syncflow.training.checkpoint import write_checkpoint
 from syncflow.training.engine import TorchEngine
 from syncflow.training.finite import NotFiniteError, UpdateGuard
@@ -218,7 +218,7 @@ def poison_judge(subject) -> None:
 
 @pytest.mark.parametrize("limit", [0, 1])
 def test_discriminators_that_are_not_finite_spoil_nothing(tmp_path: Path, limit: int) -> None:
-    from syncflow.training.autoencoder_objective import Segments
+    from syncflow.training.autoencoder.objective import Segments
 
     config = small_config(
         "audio",

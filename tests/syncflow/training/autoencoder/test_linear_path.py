@@ -5,8 +5,8 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-from syncflow.autoencoders.linear_path import Link, at, set_linear_path
 from syncflow.errors import UserError
+from syncflow.training.autoencoder.first_weights.linear_path import Link, at, set_linear_path
 
 
 def noise(*shape: int, seed: int = 0) -> torch.Tensor:

@@ -12,13 +12,13 @@ from syncflow.autoencoders.config import VideoVAEConfig
 from syncflow.autoencoders.loading import load_vae
 from syncflow.autoencoders.open_sora_vae import load_open_sora_vae
 from syncflow.autoencoders.video_vae import VideoVAE
+from syncflow.data.windows.decode import decoded_windows
 from syncflow.errors import UserError
 from syncflow.hashing import tensors_sha256
-from syncflow.training.autoencoder_config import AutoencoderTrainConfig
-from syncflow.training.autoencoder_data import segments, to_video, training_windows
-from syncflow.training.autoencoder_objective import Segments, VideoObjective
-from syncflow.training.autoencoder_run import RefitTemporal, build_engine, build_vae, train_autoencoder
-from syncflow.training.decode_windows import decoded_windows
+from syncflow.training.autoencoder.config import AutoencoderTrainConfig
+from syncflow.training.autoencoder.objective import Segments, VideoObjective
+from syncflow.training.autoencoder.run import RefitTemporal, build_engine, build_vae, train_autoencoder
+from syncflow.training.autoencoder.segments import segments, to_video, training_windows
 from syncflow.training.loop import Callback
 from syncflow.training.resume import saved_steps
 from tests.autoencoder_case import small_config, write_clips

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from syncflow.autoencoders.balancer import Balancer
+from syncflow.training.autoencoder.balancer import Balancer
 
 
 def losses(at: Tensor, *, scale: float = 1.0) -> dict[str, Tensor]:

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from syncflow.autoencoders.linear_path import Link, at, clear, set_linear_path
 from syncflow.autoencoders.temporal_vae import CausalConv3d, DoubleFrames, HalveFrames, Level
 from syncflow.autoencoders.video_vae import VideoVAE
+from syncflow.training.autoencoder.first_weights.linear_path import Link, at, clear, set_linear_path
 
 FIRST_LOGVAR = -8.0  # a posterior far narrower than the latents, so that the decoders learn to look
 

@@ -11,16 +11,16 @@ import torch
 from torch import Tensor, nn
 
 from syncflow.autoencoders.audio_vae import AudioVAE
-from syncflow.autoencoders.balancer import Balancer
-from syncflow.autoencoders.discriminator import (
+from syncflow.training.autoencoder.adversarial_config import AdversarialConfig
+from syncflow.training.autoencoder.balancer import Balancer
+from syncflow.training.autoencoder.discriminator import (
     MultiScaleDiscriminator,
     adversarial_loss,
     discriminator_loss,
     feature_matching_loss,
 )
-from syncflow.autoencoders.losses import MultiScaleMelLoss
-from syncflow.training.adversarial_config import AdversarialConfig
-from syncflow.training.autoencoder_objective import Segments
+from syncflow.training.autoencoder.losses import MultiScaleMelLoss
+from syncflow.training.autoencoder.objective import Segments
 from syncflow.training.config import OptimizerConfig
 from syncflow.training.distributed import all_sum, world_size
 from syncflow.training.engine import Schedule, TorchEngine

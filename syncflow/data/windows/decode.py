@@ -14,12 +14,7 @@ from pathlib import Path
 import numpy as np
 from rich.progress import Progress
 
-from syncflow.errors import UserError
-from syncflow.hashing import settings_sha256
-from syncflow.media import MediaError, decode_audio, decode_picture, probe
-from syncflow.media.suffixes import AUDIO_SUFFIXES, VIDEO_SUFFIXES
-from syncflow.records import ClipSpec
-from syncflow.training.window_store import (
+from syncflow.data.windows.store import (
     MANIFEST,
     FileRow,
     Kind,
@@ -30,6 +25,11 @@ from syncflow.training.window_store import (
     window_layout,
     write_manifest,
 )
+from syncflow.errors import UserError
+from syncflow.hashing import settings_sha256
+from syncflow.media import MediaError, decode_audio, decode_picture, probe
+from syncflow.media.suffixes import AUDIO_SUFFIXES, VIDEO_SUFFIXES
+from syncflow.records import ClipSpec
 
 FILES_PER_SHARD = 16
 

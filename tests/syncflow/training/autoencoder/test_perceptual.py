@@ -4,11 +4,11 @@ import pytest
 import torch
 from transformers import ResNetBackbone, ResNetConfig
 
-from syncflow.autoencoders.perceptual import PerceptualDistance
 from syncflow.autoencoders.video_vae import VideoVAE
 from syncflow.errors import UserError
-from syncflow.training.autoencoder_objective import Segments, VideoObjective
-from syncflow.training.autoencoder_run import build_engine, build_vae
+from syncflow.training.autoencoder.objective import Segments, VideoObjective
+from syncflow.training.autoencoder.perceptual import PerceptualDistance
+from syncflow.training.autoencoder.run import build_engine, build_vae
 from tests.autoencoder_case import SIZE, small_config
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from syncflow.config import load_config
 from syncflow.model.config import InspectConfig
-from syncflow.training.autoencoder_config import AutoencoderTrainConfig
+from syncflow.training.autoencoder.config import AutoencoderTrainConfig
 
 PRESETS = [f"{size}/{kind}_vae.yaml" for size in ("tiny", "vggsound") for kind in ("audio", "video")]
 

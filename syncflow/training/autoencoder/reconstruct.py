@@ -5,7 +5,7 @@ import torch
 
 from syncflow.autoencoders.audio_vae import AudioVAE
 from syncflow.autoencoders.video_vae import VideoVAE
-from syncflow.training.autoencoder_data import to_video
+from syncflow.training.autoencoder.segments import to_video
 
 
 @torch.no_grad()

@@ -10,20 +10,27 @@ import torch
 from torch import Tensor
 
 from syncflow.autoencoders.audio_vae import AudioVAE
-from syncflow.autoencoders.first_temporal_weights import initialise_temporal
-from syncflow.autoencoders.first_weights import initialise_video_vae
 from syncflow.autoencoders.loading import load_vae, load_video_vae
-from syncflow.autoencoders.random_clips import random_clips
 from syncflow.autoencoders.video_vae import VideoVAE
 from syncflow.config import dump_config, settings_of
+from syncflow.data.windows.decode import decoded_windows
+from syncflow.data.windows.store import MANIFEST, WindowStore
 from syncflow.errors import UserError
 from syncflow.hashing import file_sha256, tensors_sha256
 from syncflow.noise import keyed_generator
-from syncflow.training.adversarial import adversarial_engine
-from syncflow.training.autoencoder_config import AutoencoderTrainConfig
-from syncflow.training.autoencoder_data import part_of_step, part_starts, segments, to_video, training_windows
-from syncflow.training.autoencoder_objective import AudioObjective, Segments, VideoObjective
-from syncflow.training.decode_windows import decoded_windows
+from syncflow.training.autoencoder.adversarial import adversarial_engine
+from syncflow.training.autoencoder.config import AutoencoderTrainConfig
+from syncflow.training.autoencoder.first_weights.random_clips import random_clips
+from syncflow.training.autoencoder.first_weights.temporal import initialise_temporal
+from syncflow.training.autoencoder.first_weights.video_vae import initialise_video_vae
+from syncflow.training.autoencoder.objective import AudioObjective, Segments, VideoObjective
+from syncflow.training.autoencoder.segments import (
+    part_of_step,
+    part_starts,
+    segments,
+    to_video,
+    training_windows,
+)
 from syncflow.training.distributed import barrier, device, rank, world_size
 from syncflow.training.ema import MovingAverage
 from syncflow.training.engine import Engine, TorchEngine
@@ -35,7 +42,6 @@ from syncflow.training.resume import SavedState, check_settings, latest_state
 from syncflow.training.saver import Saver
 from syncflow.training.schedule import adamw, learning_rate
 from syncflow.training.stall import StallWatch
-from syncflow.training.window_store import MANIFEST, WindowStore
 
 
 def train_autoencoder(

@@ -3,8 +3,8 @@
 import pytest
 import torch
 
-from syncflow.autoencoders.first_weights import initialise_video_vae
 from syncflow.autoencoders.video_vae import VideoVAE
+from syncflow.training.autoencoder.first_weights.video_vae import initialise_video_vae
 from tests.syncflow.autoencoders.conftest import SMALL_VIDEO
 
 ROOMY = SMALL_VIDEO.model_copy(

@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 
-from syncflow.training.augmentation import vary
+from syncflow.training.autoencoder.augmentation import vary
 
 
 def frames(seed: int = 0) -> np.ndarray:

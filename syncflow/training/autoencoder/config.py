@@ -9,7 +9,7 @@ from syncflow.autoencoders.config import AudioVAEConfig, VideoVAEConfig
 from syncflow.config import Config, Role
 from syncflow.places import Place, StoreUri, store_of
 from syncflow.records import ClipSpec
-from syncflow.training.adversarial_config import AdversarialConfig
+from syncflow.training.autoencoder.adversarial_config import AdversarialConfig
 from syncflow.training.config import OptimizerConfig
 
 

@@ -5,10 +5,11 @@ from pathlib import Path
 import pytest
 import torch
 
-from syncflow.training import autoencoder_run, distributed
-from syncflow.training.autoencoder_run import train_autoencoder
+from syncflow.training import distributed
+from syncflow.training.autoencoder import run as autoencoder_run
+from syncflow.training.autoencoder.run import train_autoencoder
 from tests.autoencoder_case import small_config, write_clips
-from tests.syncflow.training.test_autoencoder_run import Watch, weights
+from tests.syncflow.training.autoencoder.test_run import Watch, weights
 
 pytestmark = pytest.mark.gpu
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from scipy.io import wavfile
 
+from syncflow.data.windows import decode as decode_windows
+from syncflow.data.windows.decode import Windows, decoded_windows, plan_groups
 from syncflow.errors import UserError
 from syncflow.records import ClipSpec
-from syncflow.training import decode_windows
-from syncflow.training.decode_windows import Windows, decoded_windows, plan_groups
 from tests.autoencoder_case import RATE, SIZE, write_clips
 
 SPEC = ClipSpec(seconds=1.0, height=SIZE, width=SIZE)

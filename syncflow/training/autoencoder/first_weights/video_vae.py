@@ -16,11 +16,15 @@ from diffusers import AutoencoderKL
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from syncflow.autoencoders.first_temporal_weights import FIRST_LOGVAR, initialise_temporal
-from syncflow.autoencoders.linear_path import Link, at, clear, set_linear_path
-from syncflow.autoencoders.random_clips import PICTURE_DEVIATION, random_clips, random_pictures
 from syncflow.autoencoders.temporal_vae import ResidualBlock
 from syncflow.autoencoders.video_vae import VideoVAE
+from syncflow.training.autoencoder.first_weights.linear_path import Link, at, clear, set_linear_path
+from syncflow.training.autoencoder.first_weights.random_clips import (
+    PICTURE_DEVIATION,
+    random_clips,
+    random_pictures,
+)
+from syncflow.training.autoencoder.first_weights.temporal import FIRST_LOGVAR, initialise_temporal
 
 BRANCH_GAIN = 1.4  # of the first convolution of a residual branch, behind a SiLU
 MOST_SIGNALS = 48  # channels of a level that the linear codec uses

@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 
-from syncflow.autoencoders.losses import MelScale, MultiScaleMelLoss, mel_filters
+from syncflow.training.autoencoder.losses import MelScale, MultiScaleMelLoss, mel_filters
 
 RATE = 48_000
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from syncflow.autoencoders.discriminator import (
+from syncflow.training.autoencoder.discriminator import (
     Judgement,
     MultiScaleDiscriminator,
     adversarial_loss,

@@ -8,16 +8,16 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
+from syncflow.data.windows.decode import Windows
+from syncflow.data.windows.store import WindowStore
 from syncflow.noise import keyed_generator
-from syncflow.training.augmentation import vary
-from syncflow.training.autoencoder_config import (
+from syncflow.training.autoencoder.augmentation import vary
+from syncflow.training.autoencoder.config import (
     AudioObjectiveConfig,
     AutoencoderTrainConfig,
     VideoObjectiveConfig,
 )
-from syncflow.training.autoencoder_objective import Part, Segments
-from syncflow.training.decode_windows import Windows
-from syncflow.training.window_store import WindowStore
+from syncflow.training.autoencoder.objective import Part, Segments
 
 SILENT_PEAK = 0.01
 CANDIDATES = 3

@@ -7,10 +7,10 @@ import torch
 from torch import Tensor, nn
 
 from syncflow.autoencoders.audio_vae import AudioVAE
-from syncflow.autoencoders.losses import MultiScaleMelLoss
-from syncflow.autoencoders.perceptual import PerceptualDistance
 from syncflow.autoencoders.video_vae import VideoVAE
-from syncflow.training.autoencoder_config import AudioObjectiveConfig, VideoObjectiveConfig
+from syncflow.training.autoencoder.config import AudioObjectiveConfig, VideoObjectiveConfig
+from syncflow.training.autoencoder.losses import MultiScaleMelLoss
+from syncflow.training.autoencoder.perceptual import PerceptualDistance
 
 Part = Literal["frames", "temporal", "all"]
 
