@@ -88,6 +88,19 @@ class AttentionAdaptor(nn.Module):
         return made.unflatten(2, (self.tokens, -1)).flatten(1, 2)
 
 
+class PooledAdaptor(AttentionAdaptor):
+    """One vector a clip and layer, the mean over time, in the place of every feature.
+
+    What conditioning on a contrastive encoder's one embedding leaves of a video (CoDi): all that is in it but
+    when things happen.
+    """
+
+    def forward(self, features: Tensor, rotation: Rotation) -> Tensor:
+        """`b k e` -> `b (k tokens) e'`, all tokens of a clip the same."""
+        made = super().forward(features, rotation)
+        return made.mean(dim=1, keepdim=True).expand_as(made)
+
+
 class NoAdaptor(nn.Module):
     """The features as they are."""
 

@@ -102,8 +102,9 @@ class AudioTowerConfig(Config):
 class AdaptorConfig(Config):
     """Modality adaptor between a video layer and its audio layer."""
 
-    kind: Literal["attention", "none"] = "attention"
-    """`attention`: self-attention, layer norm, linear; `none`: the features as they are (Table 4)."""
+    kind: Literal["attention", "none", "pooled"] = "attention"
+    """`attention`: self-attention, layer norm, linear; `none`: the features as they are (Table 4); `pooled`:
+    as `attention`, then the mean over time: one vector a clip, as systems with a contrastive encoder have."""
     num_heads: int = 16
     """Attention heads of the adaptor."""
     tokens: int = Field(default=1, ge=1)
@@ -155,7 +156,7 @@ class DualDiTConfig(Config):
                 f"adaptor.kind none with widths {self.video.hidden_size} and {self.audio.hidden_size}: "
                 "features go in as they are, so set video.hidden_size and audio.hidden_size equal"
             )
-        if self.adaptor.kind == "attention":
+        if self.adaptor.kind != "none":
             _check_heads("adaptor (video)", self.video.hidden_size, self.adaptor.num_heads)
         return self
 

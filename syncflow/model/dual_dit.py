@@ -12,7 +12,7 @@ from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 
-from syncflow.model.adaptor import AttentionAdaptor, NoAdaptor, Whitening
+from syncflow.model.adaptor import AttentionAdaptor, NoAdaptor, PooledAdaptor, Whitening
 from syncflow.model.attention import HeadNorm, Rotation, rotary_frequencies, rotation
 from syncflow.model.audio_tower import AudioTower
 from syncflow.model.config import DualDiTConfig
@@ -39,7 +39,10 @@ class DualDiT(ModelMixin, ConfigMixin):
     """`u(z_t^V, z_t^A, t, s)` of Equation 3. Fields: `DualDiTConfig`, its groups as plain mappings."""
 
     _supports_gradient_checkpointing = True
-    _repeated_blocks = ["SpatialBlock", "TemporalBlock", "AudioBlock", "AttentionAdaptor"]  # noqa: RUF012
+    _repeated_blocks = [  # noqa: RUF012
+        *("SpatialBlock", "TemporalBlock", "AudioBlock"),
+        *("AttentionAdaptor", "PooledAdaptor"),
+    ]
     _no_split_modules = ["SpatialBlock", "TemporalBlock", "AudioBlock"]  # noqa: RUF012
 
     @register_to_config
@@ -222,7 +225,8 @@ class DualDiT(ModelMixin, ConfigMixin):
 def _adaptor(settings: DualDiTConfig) -> nn.Module:
     if settings.adaptor.kind == "none" or settings.audio.context == "text":
         return NoAdaptor()
-    adaptor = AttentionAdaptor(
+    kind = PooledAdaptor if settings.adaptor.kind == "pooled" else AttentionAdaptor
+    adaptor = kind(
         settings.video.hidden_size,
         out=settings.audio.hidden_size,
         num_heads=settings.adaptor.num_heads,
