@@ -145,9 +145,9 @@ def compare(config: BenchConfig) -> None:
 def step_of_training(config: BenchConfig) -> None:
     """Print what a step of the tiny joint stage takes, forward and backward, on batches of the same size."""
     from syncflow.model.dual_dit import DualDiT
-    from syncflow.training.config import TrainConfig
-    from syncflow.training.objective import FlowObjective
-    from syncflow.training.stages import STAGES
+    from syncflow.training.stage.config import TrainConfig
+    from syncflow.training.stage.objective import FlowObjective
+    from syncflow.training.stage.stages import STAGES
 
     dataset = LatentDataset(config.output / config.rivals[0])
     values = {"data": str(dataset.folder)}

@@ -16,8 +16,8 @@ from syncflow.config import Config
 from syncflow.model.config import AudioTowerConfig, DualDiTConfig, SampleShape, VideoTowerConfig
 from syncflow.model.dual_dit import DualDiT
 from syncflow.records import AVLatents, TextBatch
-from syncflow.training.config import StageName
-from syncflow.training.stages import STAGES, freeze
+from syncflow.training.stage.config import StageName
+from syncflow.training.stage.stages import STAGES, freeze
 
 Work = Callable[[], object]
 PRODUCTS = 50  # in a row: one alone is timed while the card's clocks still rise

@@ -22,14 +22,13 @@ from infra.zero import zero_engine
 from syncflow.command_line import parse_arguments, run
 from syncflow.config import Config, load_config, with_absolute_paths
 from syncflow.data.batches import LatentDataset
-from syncflow.training.config import TrainConfig
 from syncflow.training.loop import Callback
-from syncflow.training.objective import FlowObjective
-from syncflow.training.schedule import stage_adamw
 from syncflow.training.shares import batches_of
-from syncflow.training.stage_run import run_stage
-from syncflow.training.stages import STAGES
-from syncflow.training.start import starting_model
+from syncflow.training.stage.config import TrainConfig
+from syncflow.training.stage.objective import FlowObjective, stage_adamw
+from syncflow.training.stage.run import run_stage
+from syncflow.training.stage.stages import STAGES
+from syncflow.training.stage.start import starting_model
 
 
 class BenchConfig(Config):

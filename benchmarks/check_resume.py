@@ -33,7 +33,7 @@ from infra.local_cluster import QUIET
 from syncflow.command_line import parse_arguments, run
 from syncflow.config import Config
 from syncflow.errors import UserError
-from syncflow.training.checkpoint import CheckpointManifest
+from syncflow.training.stage.checkpoint import CheckpointManifest
 
 Kind = Literal["SIGTERM", "SIGKILL", "SIGINT"]
 Victim = Literal["driver", "worker"]
@@ -212,7 +212,7 @@ def check_moves(config: CheckConfig, base: Job) -> Iterator[tuple[Job, float]]:
 
 def check(config: CheckConfig) -> int:
     os.environ.update({**QUIET, "OMP_NUM_THREADS": "1"})
-    preload = ["syncflow.training.stage_run", "syncflow.training.autoencoder.run", "infra.supervisor"]
+    preload = ["syncflow.training.stage.run", "syncflow.training.autoencoder.run", "infra.supervisor"]
     SPAWNED_FROM_A_SERVER.set_forkserver_preload([*preload, "resume_jobs"])
     if (most := max(config.sigterm, config.sigkill, config.ctrl_c)) >= config.steps - MARGIN:
         raise UserError(f"steps {config.steps}: too few for {most} signals; give {most + MARGIN + 1} or more")

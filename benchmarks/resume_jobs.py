@@ -23,10 +23,10 @@ from infra.supervisor import raise_if_stopped, stopping, supervised
 from syncflow.config import validate
 from syncflow.data.parquet.lock import writer_lock
 from syncflow.training.autoencoder.config import AutoencoderTrainConfig
-from syncflow.training.config import TrainConfig
 from syncflow.training.distributed import rank
 from syncflow.training.loop import Callback
 from syncflow.training.resume import saved_steps
+from syncflow.training.stage.config import TrainConfig
 
 Task = Literal["stage", "audio_vae", "video_vae"]
 Launcher = Literal["fork", "ray"]
@@ -143,7 +143,7 @@ def work(job: Job) -> None:
     torch.manual_seed(os.getpid())
     config, trace = job.config, Trace(job.folder)
     if isinstance(config, TrainConfig):
-        from syncflow.training.stage_run import run_stage, torch_engine
+        from syncflow.training.stage.run import run_stage, torch_engine
 
         make_engine = torch_engine
         if config.uses_zero:
@@ -236,7 +236,7 @@ def prepare(root: Path, tasks: Collection[Task]) -> None:
     from kills_setting import make_clips
     from random_latents import write_random
 
-    from syncflow.training.stage_run import run_stage
+    from syncflow.training.stage.run import run_stage
 
     root.mkdir(parents=True)
     if set(tasks) - {"stage"}:

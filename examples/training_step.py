@@ -20,8 +20,8 @@ from syncflow.sampling.pictures import frames_to_video
 from syncflow.sampling.pipeline import SyncFlowPipeline
 from syncflow.sampling.prompts import PromptEncoder
 from syncflow.training.engine import TorchEngine
-from syncflow.training.objective import FlowObjective
-from syncflow.training.stages import STAGES
+from syncflow.training.stage.objective import FlowObjective
+from syncflow.training.stage.stages import STAGES
 
 BATCH, STEPS = 4, 3
 SPEC = ClipSpec(seconds=2.0, fps=16, height=64, width=64, sample_rate=48_000)

@@ -30,12 +30,12 @@ from syncflow.evaluation.suite import ClipScore, summarise
 from syncflow.generation.config import GenerateConfig
 from syncflow.generation.loading import load_pipeline
 from syncflow.hashing import settings_sha256
-from syncflow.training.checkpoint import CheckpointManifest, load_checkpoint
-from syncflow.training.config import TrainConfig
 from syncflow.training.distributed import device
-from syncflow.training.identity import is_finished
-from syncflow.training.objective import FlowObjective
-from syncflow.training.stages import STAGES
+from syncflow.training.stage.checkpoint import CheckpointManifest, load_checkpoint
+from syncflow.training.stage.config import TrainConfig
+from syncflow.training.stage.identity import is_finished
+from syncflow.training.stage.objective import FlowObjective
+from syncflow.training.stage.stages import STAGES
 from syncflow.training.validation import average
 
 RESULT = "result.json"

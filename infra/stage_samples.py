@@ -32,10 +32,10 @@ from syncflow.sampling.pictures import video_to_frames
 from syncflow.sampling.prompts import Prompts
 from syncflow.sampling.sample import sample, starting_noise
 from syncflow.sampling.velocity import ClipVelocity
-from syncflow.training.config import TrainConfig
 from syncflow.training.loop import Callback
-from syncflow.training.objective import FlowObjective
-from syncflow.training.transfer import move
+from syncflow.training.stage.config import TrainConfig
+from syncflow.training.stage.objective import FlowObjective
+from syncflow.training.stage.transfer import move
 
 NOTHING = AVLatents(video=None, audio=None)
 

@@ -8,8 +8,8 @@ from infra.tracking import DataUsed, Note, TrackedRun, client, open_run, run_tha
 from syncflow.config import settings_of
 from syncflow.data.parquet import DatasetManifest
 from syncflow.hashing import settings_sha256
-from syncflow.training.config import TrainConfig
-from syncflow.training.start import is_checkpoint, start_of
+from syncflow.training.stage.config import TrainConfig
+from syncflow.training.stage.start import is_checkpoint, start_of
 
 
 def open_stage(config: TrainConfig, *, goes_on: bool, attempt: str) -> TrackedRun | None:
@@ -64,7 +64,7 @@ def lineage(config: TrainConfig) -> dict[str, str]:
         return {"lineage.initialised_from": "seed"}
     tags = {"lineage.initialised_from": start}
     if is_checkpoint(start):
-        from syncflow.training.checkpoint import CheckpointManifest
+        from syncflow.training.stage.checkpoint import CheckpointManifest
 
         tags["lineage.initialised_from_sha256"] = CheckpointManifest.read(Path(start)).model_sha256
         tags["lineage.initialised_from_run"] = run_that_made(Path(start))

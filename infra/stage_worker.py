@@ -11,13 +11,13 @@ from infra.supervisor import raise_if_stopped, stopping
 from infra.tracking import TrackedRun, close_run, opened_by
 from syncflow.config import with_absolute_paths
 from syncflow.data.parquet.lock import LOCK, writer_lock
-from syncflow.training.config import TrainConfig
 from syncflow.training.distributed import rank
-from syncflow.training.identity import set_aside
 from syncflow.training.loop import Callback
-from syncflow.training.objective import FlowObjective
 from syncflow.training.resume import saved_steps
-from syncflow.training.start import check_start
+from syncflow.training.stage.config import TrainConfig
+from syncflow.training.stage.identity import set_aside
+from syncflow.training.stage.objective import FlowObjective
+from syncflow.training.stage.start import check_start
 
 NEEDS_GPU = "look at CUDA_VISIBLE_DEVICES, or train on CPUs with --no-engine.bf16 and few --workers"
 
@@ -107,7 +107,7 @@ def record_of(job: StageJob) -> RunRecord:
 
 def train_worker(job: StageJob) -> None:
     """One worker: the stage with the engine that its settings name; rank 0 tracks."""
-    from syncflow.training.stage_run import run_stage, torch_engine
+    from syncflow.training.stage.run import run_stage, torch_engine
 
     config, callbacks = job.config, []
     if rank() == 0:

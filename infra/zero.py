@@ -12,13 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from infra.deepspeed_setup import deepspeed_config, prepare_deepspeed, silent
-from syncflow.training.config import TrainConfig
 from syncflow.training.distributed import device
 from syncflow.training.engine import Schedule, check_shape, mean_of, set_rate
 from syncflow.training.finite import Metrics, UpdateGuard, nan_unless_finite
-from syncflow.training.objective import FlowObjective
-from syncflow.training.schedule import learning_rate, stage_adamw
+from syncflow.training.schedule import learning_rate
 from syncflow.training.shares import passes_of
+from syncflow.training.stage.config import TrainConfig
+from syncflow.training.stage.objective import FlowObjective, stage_adamw
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
 

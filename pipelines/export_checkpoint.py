@@ -1,13 +1,13 @@
 """A checkpoint of each saved state of a stage, to generate and evaluate from: the last three, for a mean."""
 
 from syncflow.command_line import parse_arguments, run
-from syncflow.training.export_config import ExportConfig
+from syncflow.training.stage.export_config import ExportConfig
 
 
 def main() -> int:
     config = parse_arguments(ExportConfig, description=__doc__ or "")
 
-    from syncflow.training.export import export_checkpoints
+    from syncflow.training.stage.export import export_checkpoints
 
     for folder in export_checkpoints(config):
         print(folder)

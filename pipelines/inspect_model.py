@@ -11,7 +11,7 @@ def main() -> None:
     from rich.table import Table
 
     from syncflow.model import cost
-    from syncflow.training.stages import STAGES
+    from syncflow.training.stage.stages import STAGES
 
     console = Console()
     model = cost.meta_model(config.model)

@@ -5,7 +5,7 @@ of the one before. The same command again goes on from the last state. --plan sa
 """
 
 from syncflow.command_line import parse_arguments, run
-from syncflow.training.config import TrainConfig
+from syncflow.training.stage.config import TrainConfig
 
 
 def main() -> int:
@@ -13,7 +13,7 @@ def main() -> int:
     if config.plan:
         from rich.console import Console
 
-        from syncflow.training.plan import make_plan, show
+        from syncflow.training.stage.plan import make_plan, show
 
         show(make_plan(config), config, Console())
         return 0

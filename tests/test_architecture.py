@@ -65,7 +65,6 @@ ALLOWED: dict[str, set[str]] = {
         "syncflow.text",
         "syncflow.media",
     },
-    "syncflow.systems": {"syncflow.sampling"},
     "preprocessing": {
         "syncflow.media",
         "syncflow.onsets",

@@ -17,8 +17,8 @@ from syncflow.config import Config, Role, merge, setting_roles, settings_of, val
 from syncflow.generation.config import GenerateConfig
 from syncflow.generation.sidecar import Clip, essence
 from syncflow.training.autoencoder.config import AutoencoderTrainConfig
-from syncflow.training.config import TrainConfig
-from syncflow.training.identity import compared_settings
+from syncflow.training.stage.config import TrainConfig
+from syncflow.training.stage.identity import compared_settings
 
 pytestmark = pytest.mark.filterwarnings("ignore:Pydantic serializer")
 ROOTS: dict[type[Config], dict[str, Any]] = {

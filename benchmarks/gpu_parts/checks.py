@@ -10,8 +10,8 @@ from gpu_parts.setting import Setting
 from gpu_parts.training import make_engine
 from syncflow.flow.noise import keyed_noise
 from syncflow.model.compiled import attend_in_one_kernel
-from syncflow.training.config import StageName
-from syncflow.training.stages import STAGES
+from syncflow.training.stage.config import StageName
+from syncflow.training.stage.stages import STAGES
 
 STEPS = 2
 

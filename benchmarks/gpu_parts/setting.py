@@ -16,12 +16,12 @@ from syncflow.model.cost import deep_stage_cost
 from syncflow.model.dual_dit import DualDiT
 from syncflow.preset import read_preset
 from syncflow.records import AVLatents, ClipSpec, LatentBatch, TextBatch
-from syncflow.training.config import StageName, TrainConfig
-from syncflow.training.objective import FlowObjective
-from syncflow.training.pairing import paired
 from syncflow.training.prefetch import prefetch
-from syncflow.training.stages import STAGES
-from syncflow.training.transfer import pin
+from syncflow.training.stage.config import StageName, TrainConfig
+from syncflow.training.stage.objective import FlowObjective
+from syncflow.training.stage.pairing import paired
+from syncflow.training.stage.stages import STAGES
+from syncflow.training.stage.transfer import pin
 
 TINY = Path(__file__).resolve().parents[2] / "pipelines/configs/tiny/model.yaml"
 VARIED = 4  # prompts differ between as many batches; latents in every one

@@ -9,7 +9,7 @@ from syncflow.config import Config, Role
 from syncflow.data.config import DataFilters
 from syncflow.foleygen.config import FoleyGenSizes
 from syncflow.places import StoreUri, store_of
-from syncflow.training.config import EngineConfig, OptimizerConfig
+from syncflow.training.engine_config import EngineConfig, OptimizerConfig
 
 
 class FoleyGenTrainConfig(Config):

@@ -1,4 +1,4 @@
-"""What sampling reads of a checkpoint's manifest.json (`training/checkpoint.py` writes it)."""
+"""What sampling reads of a checkpoint's manifest.json (`training/stage/checkpoint.py` writes it)."""
 
 import json
 from collections.abc import Sequence

@@ -6,9 +6,8 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from syncflow.training.config import OptimizerConfig, TrainConfig
 from syncflow.training.engine import Schedule
-from syncflow.training.objective import FlowObjective
+from syncflow.training.engine_config import OptimizerConfig
 
 TABLES = {"modulation"}  # vectors of shift, scale and gate, several in a table: they do not decay
 FLOOR = 0.01  # of the learning rate, at the end of a cosine
@@ -65,10 +64,3 @@ def adamw(*modules: nn.Module, config: OptimizerConfig, shares: Sequence[float] 
         betas=config.betas,
         fused=not any(parameter.is_meta for _, parameter in trained),
     )
-
-
-def stage_adamw(objective: FlowObjective, config: TrainConfig) -> torch.optim.AdamW:
-    """AdamW over the parts that the stage trains, each at its rate."""
-    histories = objective.histories()
-    first = config.video_lr_share if config.stage == "joint" else 1.0
-    return adamw(*histories, config=config.optimizer, shares=[first, 1.0][: len(histories)])

@@ -5,15 +5,11 @@ by one sample at most, and each batch carries the weight that keeps the loss the
 """
 
 import dataclasses
-from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import count, pairwise
+from itertools import pairwise
 from typing import Protocol, TypeVar
 
-from syncflow.data.batches import LatentDataset
 from syncflow.errors import UserError
-from syncflow.records import LatentBatch
-from syncflow.training.config import TrainConfig
 from syncflow.training.distributed import rank, world_size
 
 B_co = TypeVar("B_co", covariant=True)
@@ -118,27 +114,3 @@ def held_out_batches(held_out: Samples[B], config: UpdateSizes) -> tuple[list[B]
             batches.append(held_out.samples(mine, among=block, per_step=each, drop_probability=0.0))
             counts.append(len(part.samples))
     return batches, counts
-
-
-def training_batches(
-    dataset: LatentDataset, config: TrainConfig, *, start_step: int
-) -> Iterator[LatentBatch]:
-    """This worker's batches from update `start_step` on, for ever."""
-    for step in count(start_step):
-        update = range(step * config.update_samples, (step + 1) * config.update_samples)
-        yield from batches_of(
-            dataset, config, update=update, drop_probability=config.prompt_dropout, seed=config.seed
-        )
-
-
-def whitening_batches(dataset: LatentDataset, config: TrainConfig) -> Iterator[LatentBatch]:
-    """The run's first samples, the same for any number of workers."""
-    for start in range(0, config.whitening_samples, config.batch_size):
-        mine = range(start, min(start + config.batch_size, config.whitening_samples))
-        yield dataset.samples(
-            mine,
-            among=mine,
-            per_step=config.update_samples,
-            seed=config.seed,
-            drop_probability=config.prompt_dropout,
-        )

@@ -79,7 +79,7 @@ def main() -> int:
             os.kill(os.getpid(), signal.SIGKILL)
         else:
             from infra.stage_worker import train_stage
-            from syncflow.training.config import TrainConfig
+            from syncflow.training.stage.config import TrainConfig
 
             train_stage(load_config(TrainConfig, place), in_this_process=True)
         return 0

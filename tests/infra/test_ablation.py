@@ -13,9 +13,9 @@ from infra.ablation_report import Result, ablation_markdown
 from infra.sound_for_clips import read_pictures
 from syncflow.errors import UserError
 from syncflow.records import ClipSpec, LatentBatch
-from syncflow.training.checkpoint import CheckpointManifest
 from syncflow.training.finite import Metrics
-from syncflow.training.objective import FlowObjective
+from syncflow.training.stage.checkpoint import CheckpointManifest
+from syncflow.training.stage.objective import FlowObjective
 from tests.autoencoder_case import SIZE, write_clips
 from tests.syncflow.training.small import SMALL, write_dataset
 

@@ -11,8 +11,8 @@ import pytest
 
 from infra.supervisor import Interrupted, raise_if_stopped, stopping
 from syncflow.config import dump_config, validate
-from syncflow.training.config import TrainConfig
 from syncflow.training.resume import latest_state
+from syncflow.training.stage.config import TrainConfig
 from tests.infra.signal_case import ROOT, signal_when, start
 from tests.syncflow.training.small import SMALL, write_dataset
 

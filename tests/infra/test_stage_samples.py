@@ -14,12 +14,12 @@ from syncflow.errors import UserError
 from syncflow.media import decode_window
 from syncflow.sampling.output import decode_video
 from syncflow.sampling.pictures import video_to_frames
-from syncflow.training.checkpoint import CheckpointManifest
-from syncflow.training.config import TrainConfig
 from syncflow.training.loop import Callback
-from syncflow.training.objective import FlowObjective
-from syncflow.training.stages import STAGES
-from syncflow.training.start import starting_model
+from syncflow.training.stage.checkpoint import CheckpointManifest
+from syncflow.training.stage.config import TrainConfig
+from syncflow.training.stage.objective import FlowObjective
+from syncflow.training.stage.stages import STAGES
+from syncflow.training.stage.start import starting_model
 from tests.precompute_case import job, write_media, write_weights
 from tests.syncflow.training.small import SMALL
 

@@ -8,8 +8,8 @@ import pytest
 from infra.stage_worker import train_stage
 from infra.tracking import client
 from syncflow.config import validate
-from syncflow.training.checkpoint import CheckpointManifest
-from syncflow.training.config import TrainConfig
+from syncflow.training.stage.checkpoint import CheckpointManifest
+from syncflow.training.stage.config import TrainConfig
 from tests.syncflow.training.small import SMALL, write_dataset
 
 STAGES = ("video", "audio")  # of the three; tests/infra/test_zero.py goes on to `joint`

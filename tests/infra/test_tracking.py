@@ -23,8 +23,8 @@ from infra.tracking_points import MlflowCallback
 from syncflow.config import validate
 from syncflow.errors import UserError
 from syncflow.places import sqlite_file
-from syncflow.training.config import TrainConfig
-from syncflow.training.stage_run import run_stage
+from syncflow.training.stage.config import TrainConfig
+from syncflow.training.stage.run import run_stage
 from tests.infra.tracking_case import opened, send
 from tests.syncflow.training.small import SMALL, write_dataset
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from syncflow.training.checkpoint import CheckpointManifest
-from syncflow.training.config import TrainConfig
-from syncflow.training.stages import STAGES
+from syncflow.training.stage.checkpoint import CheckpointManifest
+from syncflow.training.stage.config import TrainConfig
+from syncflow.training.stage.stages import STAGES
 from tests.infra.zero_case import Launcher, losses
 
 pytestmark = pytest.mark.slow

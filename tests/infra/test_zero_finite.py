@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from syncflow.training.config import TrainConfig
 from syncflow.training.resume import SavedState, saved_steps
+from syncflow.training.stage.config import TrainConfig
 from tests.infra.zero_case import Launcher, errors
 
 pytestmark = pytest.mark.slow

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from syncflow.training.config import TrainConfig
 from syncflow.training.resume import SavedState, saved_steps
-from syncflow.training.stages import STAGES
+from syncflow.training.stage.config import TrainConfig
+from syncflow.training.stage.stages import STAGES
 from tests.infra.zero_case import Launcher, losses
 from tests.syncflow.training.small import SMALL
 

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from syncflow.config import dump_config, validate
-from syncflow.training.config import TrainConfig
+from syncflow.training.stage.config import TrainConfig
 from tests.syncflow.training.small import SMALL, write_dataset
 
 Losses = dict[str, float]  # by step

@@ -21,9 +21,9 @@ from infra.zero import zero_engine
 from syncflow.config import load_config
 from syncflow.errors import UserError
 from syncflow.records import LatentBatch
-from syncflow.training.config import TrainConfig
 from syncflow.training.loop import Callback
-from syncflow.training.stage_run import run_stage, torch_engine
+from syncflow.training.stage.config import TrainConfig
+from syncflow.training.stage.run import run_stage, torch_engine
 from tests.syncflow.training.small import poisoned
 
 

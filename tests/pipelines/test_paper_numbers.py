@@ -15,7 +15,7 @@ from syncflow.generation.config import GenerateConfig
 from syncflow.model.config import DualDiTConfig
 from syncflow.records import ClipSpec
 from syncflow.training.autoencoder.config import AutoencoderTrainConfig
-from syncflow.training.config import TrainConfig
+from syncflow.training.stage.config import TrainConfig
 
 CONFIGS = Path(__file__).parents[2] / "pipelines" / "configs"
 DATASETS = ("vggsound", "greatest_hits")

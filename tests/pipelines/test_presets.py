@@ -14,7 +14,7 @@ from syncflow.evaluation.suite_config import EvaluateConfig
 from syncflow.foleygen.train_config import FoleyGenTrainConfig
 from syncflow.generation.config import GenerateConfig
 from syncflow.training.autoencoder.config import AutoencoderTrainConfig
-from syncflow.training.config import TrainConfig
+from syncflow.training.stage.config import TrainConfig
 
 CONFIGS = Path(__file__).parents[2] / "pipelines" / "configs"
 MODELS: dict[str, type[Config]] = {

@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from syncflow.command_line import parse_arguments
 from syncflow.config import Config, dump_config, load_config, setting_names, with_absolute_paths
 from syncflow.errors import UserError
-from syncflow.training.config import TrainConfig
+from syncflow.training.stage.config import TrainConfig
 
 
 class Tower(Config):

@@ -15,7 +15,7 @@ from syncflow.evaluation.suite_config import EvaluateConfig
 from syncflow.generation.config import GenerateConfig
 from syncflow.job_places import IN_A_JOB, place_settings
 from syncflow.training.autoencoder.config import AutoencoderTrainConfig
-from syncflow.training.config import TrainConfig
+from syncflow.training.stage.config import TrainConfig
 
 COMMANDS: dict[type[Config], list[str]] = {
     PrecomputeConfig: ["--source.root", "/c", "--output", "/o", "--encode.audio-vae", "/a"],

@@ -21,9 +21,9 @@ from syncflow.training.autoencoder.discriminator import (
 )
 from syncflow.training.autoencoder.losses import MultiScaleMelLoss
 from syncflow.training.autoencoder.objective import Segments
-from syncflow.training.config import OptimizerConfig
 from syncflow.training.distributed import all_sum, world_size
 from syncflow.training.engine import Schedule, TorchEngine
+from syncflow.training.engine_config import OptimizerConfig
 from syncflow.training.finite import Metrics, UpdateGuard
 from syncflow.training.schedule import adamw
 

@@ -10,7 +10,7 @@ from syncflow.config import Config, Role
 from syncflow.places import Place, StoreUri, store_of
 from syncflow.records import ClipSpec
 from syncflow.training.autoencoder.adversarial_config import AdversarialConfig
-from syncflow.training.config import OptimizerConfig
+from syncflow.training.engine_config import OptimizerConfig
 
 
 class AudioObjectiveConfig(Config):

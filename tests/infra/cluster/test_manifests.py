@@ -24,7 +24,7 @@ from syncflow.evaluation.suite_config import EvaluateConfig
 from syncflow.generation.config import GenerateConfig
 from syncflow.job_places import IN_A_JOB
 from syncflow.training.autoencoder.config import AutoencoderTrainConfig
-from syncflow.training.config import TrainConfig
+from syncflow.training.stage.config import TrainConfig
 
 CONFIGS = {
     "convert_weights": ConvertConfig,

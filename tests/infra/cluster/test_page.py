@@ -16,7 +16,7 @@ from infra.cluster.config import ClusterConfig
 from infra.cluster.steps import steps
 from syncflow.config import load_config
 from syncflow.data.parquet import DatasetManifest
-from syncflow.training.checkpoint import CheckpointManifest
+from syncflow.training.stage.checkpoint import CheckpointManifest
 from tests.infra.cluster.small_cluster import write_values
 from tests.infra.ray_head import ray_head
 

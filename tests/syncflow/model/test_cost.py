@@ -3,7 +3,7 @@ import pytest
 from syncflow.model import cost
 from syncflow.model.config import DualDiTConfig, SampleShape, VideoTowerConfig
 from syncflow.model.dual_dit import DualDiT
-from syncflow.training.stages import STAGES
+from syncflow.training.stage.stages import STAGES
 
 SAMPLE = SampleShape(video_latents=(9, 8, 8), audio_latents=20, text_tokens=8, height=64, width=64)
 

@@ -9,8 +9,8 @@ from syncflow.data.batches import LatentDataset
 from syncflow.flow.config import FlowConfig
 from syncflow.records import ClipSpec
 from syncflow.sampling.pipeline import SyncFlowPipeline
-from syncflow.training.objective import FlowObjective
-from syncflow.training.stages import STAGES
+from syncflow.training.stage.objective import FlowObjective
+from syncflow.training.stage.stages import STAGES
 from tests.syncflow.training.small import Sizes, write_dataset
 
 RATES_AND_LENGTHS = [

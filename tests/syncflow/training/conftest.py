@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from syncflow.config import validate
-from syncflow.training.config import TrainConfig
+from syncflow.training.stage.config import TrainConfig
 from tests.syncflow.training.small import SMALL, write_dataset
 
 

@@ -16,10 +16,10 @@ from syncflow.data.parquet.writer import DatasetWriter
 from syncflow.flow.latents import map_latents
 from syncflow.records import ClipRef, ClipSpec, EncodedClip, LatentBatch, LatentRow, TextEmbedding
 from syncflow.text import caption_key
-from syncflow.training.config import TrainConfig
 from syncflow.training.engine import Engine
-from syncflow.training.objective import FlowObjective
-from syncflow.training.stage_run import EngineFactory
+from syncflow.training.stage.config import TrainConfig
+from syncflow.training.stage.objective import FlowObjective
+from syncflow.training.stage.run import EngineFactory
 
 SPEC = ClipSpec(height=32, width=32)
 CAPTIONS = ("a stick hits wood", "a stick scratches metal", "a stick pokes cloth")

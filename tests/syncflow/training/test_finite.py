@@ -13,14 +13,14 @@ from syncflow.errors import UserError
 from syncflow.hashing import file_sha256, settings_sha256
 from syncflow.training.autoencoder.adversarial import adversarial_engine
 from syncflow.training.autoencoder.run import build_vae, train_autoencoder
-from syncflow.training.checkpoint import write_checkpoint
 from syncflow.training.engine import TorchEngine
 from syncflow.training.finite import NotFiniteError, UpdateGuard
 from syncflow.training.loop import Callback, train
 from syncflow.training.resume import MANIFEST, latest_state, saved_steps
 from syncflow.training.saver import Saver
 from syncflow.training.schedule import learning_rate
-from syncflow.training.stage_run import run_stage, torch_engine
+from syncflow.training.stage.checkpoint import write_checkpoint
+from syncflow.training.stage.run import run_stage, torch_engine
 from tests.autoencoder_case import small_config, write_clips
 from tests.syncflow.training.small import poisoned
 
@@ -171,7 +171,7 @@ def test_a_hand_over_that_is_not_finite_is_not_written(settings) -> None:
     assert state is not None
     bad = _Changed(state, {name: t * torch.nan for name, t in state.items() if name.startswith("ema/")})
     from syncflow.data.batches import LatentDataset
-    from syncflow.training.start import starting_model
+    from syncflow.training.stage.start import starting_model
 
     model, _ = starting_model(config)
     dataset = LatentDataset(config.data)

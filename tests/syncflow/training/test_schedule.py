@@ -3,7 +3,7 @@
 import pytest
 
 from syncflow.model.cost import meta_model
-from syncflow.training.config import OptimizerConfig
+from syncflow.training.engine_config import OptimizerConfig
 from syncflow.training.schedule import adamw, learning_rate
 
 PLAIN = OptimizerConfig(lr=1.0, warmup_steps=10)

@@ -14,10 +14,10 @@ from syncflow.model.cost import meta_model
 from syncflow.model.dual_dit import DualDiT
 from syncflow.records import AVLatents, TextBatch
 from syncflow.sampling.velocity import ClipVelocity
-from syncflow.training.config import TrainConfig
-from syncflow.training.objective import FlowObjective
-from syncflow.training.stages import STAGES
-from syncflow.training.transfer import few_lengths, pin
+from syncflow.training.stage.config import TrainConfig
+from syncflow.training.stage.objective import FlowObjective
+from syncflow.training.stage.stages import STAGES
+from syncflow.training.stage.transfer import few_lengths, pin
 from syncflow.training.waits import BlockingCopies, waits
 
 META = torch.device("meta")

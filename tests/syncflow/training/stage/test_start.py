@@ -11,10 +11,10 @@ from syncflow.hashing import tensors_sha256
 from syncflow.model.config import VideoTowerConfig
 from syncflow.model.open_sora import export_video_tower, open_sora_tensors
 from syncflow.model.video_tower import VideoTower
-from syncflow.training.checkpoint import load_checkpoint
-from syncflow.training.stage_run import run_stage
-from syncflow.training.stages import STAGES
-from syncflow.training.start import check_start, starting_model
+from syncflow.training.stage.checkpoint import load_checkpoint
+from syncflow.training.stage.run import run_stage
+from syncflow.training.stage.stages import STAGES
+from syncflow.training.stage.start import check_start, starting_model
 
 
 def changed(config, **groups) -> dict:

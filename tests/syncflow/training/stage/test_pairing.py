@@ -6,11 +6,11 @@ import torch
 from syncflow.data.batches import LatentDataset
 from syncflow.flow.coupling import assign, squared_distances
 from syncflow.flow.noise import keyed_noise
-from syncflow.training.objective import FlowObjective
-from syncflow.training.pairing import exchange_noise, paired
-from syncflow.training.shares import training_batches
-from syncflow.training.stages import STAGES
-from syncflow.training.start import starting_model
+from syncflow.training.stage.batches import training_batches
+from syncflow.training.stage.objective import FlowObjective
+from syncflow.training.stage.pairing import exchange_noise, paired
+from syncflow.training.stage.stages import STAGES
+from syncflow.training.stage.start import starting_model
 
 
 def case(config):

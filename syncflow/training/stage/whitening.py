@@ -19,7 +19,7 @@ from syncflow.model.adaptor import AttentionAdaptor, Whitening
 from syncflow.model.dual_dit import DualDiT
 from syncflow.records import LatentBatch
 from syncflow.training.distributed import barrier, rank
-from syncflow.training.objective import FlowObjective
+from syncflow.training.stage.objective import FlowObjective
 
 FILE = "whitening.safetensors"
 

@@ -15,13 +15,13 @@ from syncflow.data.batches import LatentDataset
 from syncflow.errors import UserError
 from syncflow.hashing import tensors_sha256
 from syncflow.model.dual_dit import DualDiT
-from syncflow.training.checkpoint import CheckpointManifest, write_checkpoint
-from syncflow.training.config import TrainConfig
-from syncflow.training.export_config import ExportConfig
 from syncflow.training.resume import SavedState, find_fault, saved_steps
-from syncflow.training.stages import STAGES
-from syncflow.training.start import FirstWeights, starting_model
-from syncflow.training.whitening import FILE, load_whitening
+from syncflow.training.stage.checkpoint import CheckpointManifest, write_checkpoint
+from syncflow.training.stage.config import TrainConfig
+from syncflow.training.stage.export_config import ExportConfig
+from syncflow.training.stage.stages import STAGES
+from syncflow.training.stage.start import FirstWeights, starting_model
+from syncflow.training.stage.whitening import FILE, load_whitening
 
 
 def export_checkpoints(config: ExportConfig) -> list[Path]:

@@ -18,8 +18,10 @@ from syncflow.model.dual_dit import DualDiT
 from syncflow.model.video_tower import VideoOutput
 from syncflow.records import AVLatents, ClipSpec, FrameTimes, LatentBatch, PathSample, TextBatch
 from syncflow.training.finite import Metrics
-from syncflow.training.stages import Stage, freeze
-from syncflow.training.transfer import move
+from syncflow.training.schedule import adamw
+from syncflow.training.stage.config import TrainConfig
+from syncflow.training.stage.stages import Stage, freeze
+from syncflow.training.stage.transfer import move
 
 
 class FlowObjective(nn.Module):
@@ -205,3 +207,10 @@ class FlowObjective(nn.Module):
             name: weight * each.mean(),
             **{f"{name}_by_time/{bucket}": mean for bucket, mean in enumerate(means)},
         }
+
+
+def stage_adamw(objective: FlowObjective, config: TrainConfig) -> torch.optim.AdamW:
+    """AdamW over the parts that the stage trains, each at its rate."""
+    histories = objective.histories()
+    first = config.video_lr_share if config.stage == "joint" else 1.0
+    return adamw(*histories, config=config.optimizer, shares=[first, 1.0][: len(histories)])

@@ -10,8 +10,8 @@ from syncflow.data.batches import LatentDataset
 from syncflow.errors import UserError
 from syncflow.model.config import SampleShape
 from syncflow.model.cost import StageCost, deep_stage_cost, state_bytes
-from syncflow.training.config import TrainConfig
-from syncflow.training.machine import (
+from syncflow.training.stage.config import TrainConfig
+from syncflow.training.stage.machine import (
     MEASURED,
     MEASURED_MFU,
     PEAK_TFLOPS,
@@ -19,7 +19,7 @@ from syncflow.training.machine import (
     sample_shape,
     tokens_of,
 )
-from syncflow.training.stages import STAGES
+from syncflow.training.stage.stages import STAGES
 
 FP16, FP32, GIB = 2, 4, 1 << 30  # bytes
 Zero = Literal[0, 1, 2, 3]

@@ -8,9 +8,9 @@ from syncflow.config import load_config
 from syncflow.errors import UserError
 from syncflow.model.config import DualDiTConfig, SampleShape
 from syncflow.model.cost import deep_stage_cost, meta_model, stage_cost
-from syncflow.training.config import TrainConfig
-from syncflow.training.plan import make_plan, show, states_in_memory
-from syncflow.training.stages import STAGES
+from syncflow.training.stage.config import TrainConfig
+from syncflow.training.stage.plan import make_plan, show, states_in_memory
+from syncflow.training.stage.stages import STAGES
 
 SAMPLE = SampleShape(video_latents=(9, 4, 4), audio_latents=20, text_tokens=6, height=32, width=32)
 

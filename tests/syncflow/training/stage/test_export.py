@@ -8,12 +8,12 @@ import torch
 
 from syncflow.config import dump_config, validate
 from syncflow.errors import UserError
-from syncflow.training.checkpoint import load_checkpoint
-from syncflow.training.config import TrainConfig
-from syncflow.training.export import export_checkpoints
-from syncflow.training.export_config import ExportConfig
 from syncflow.training.resume import SavedState
-from syncflow.training.stage_run import run_stage
+from syncflow.training.stage.checkpoint import load_checkpoint
+from syncflow.training.stage.config import TrainConfig
+from syncflow.training.stage.export import export_checkpoints
+from syncflow.training.stage.export_config import ExportConfig
+from syncflow.training.stage.run import run_stage
 from tests.syncflow.training.small import SMALL, write_dataset
 
 

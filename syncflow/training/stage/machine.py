@@ -9,9 +9,9 @@ import torch
 from syncflow.data.batches import LatentDataset
 from syncflow.model.config import DualDiTConfig, SampleShape
 from syncflow.model.cost import deep_stage_cost
-from syncflow.training.config import StageName, TrainConfig
 from syncflow.training.distributed import device, rank, world_size
-from syncflow.training.stages import STAGES, Stage
+from syncflow.training.stage.config import StageName, TrainConfig
+from syncflow.training.stage.stages import STAGES, Stage
 
 GIB = 1 << 30
 PEAK_TFLOPS = {  # bfloat16 matrix products without sparsity, by a part of the device's name

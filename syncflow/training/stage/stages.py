@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from syncflow.errors import UserError
-from syncflow.training.config import StageName
+from syncflow.training.stage.config import StageName
 
 Part = Literal["video_tower", "adaptors", "audio_tower"]
 Modality = Literal["video", "audio"]

@@ -7,11 +7,11 @@ import torch
 
 from syncflow.data.batches import LatentDataset
 from syncflow.errors import UserError
-from syncflow.training.objective import FlowObjective
-from syncflow.training.stage_run import torch_engine
-from syncflow.training.stages import STAGES
-from syncflow.training.start import starting_model
-from syncflow.training.transfer import move
+from syncflow.training.stage.objective import FlowObjective
+from syncflow.training.stage.run import torch_engine
+from syncflow.training.stage.stages import STAGES
+from syncflow.training.stage.start import starting_model
+from syncflow.training.stage.transfer import move
 
 
 def objective_of(config) -> FlowObjective:

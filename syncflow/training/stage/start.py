@@ -21,10 +21,10 @@ from syncflow.model.open_sora import (
     read_open_sora_tensors,
 )
 from syncflow.noise import keyed_generator
-from syncflow.training.checkpoint import CheckpointManifest, load_checkpoint
-from syncflow.training.config import TrainConfig
-from syncflow.training.moments import check_moments
-from syncflow.training.stages import STAGES, check_order
+from syncflow.training.stage.checkpoint import CheckpointManifest, load_checkpoint
+from syncflow.training.stage.config import TrainConfig
+from syncflow.training.stage.moments import check_moments
+from syncflow.training.stage.stages import STAGES, check_order
 
 WITHOUT_WEIGHTS = ("tap", "feature_tokens", "feature_grid")  # which features leave the video tower
 

@@ -3,9 +3,9 @@ import torch
 
 from syncflow.data.batches import LatentDataset
 from syncflow.model.config import DualDiTConfig, SampleShape
-from syncflow.training import machine
-from syncflow.training.machine import Throughput, peak_tflops, tokens_of
-from syncflow.training.stages import STAGES
+from syncflow.training.stage import machine
+from syncflow.training.stage.machine import Throughput, peak_tflops, tokens_of
+from syncflow.training.stage.stages import STAGES
 
 
 def test_rates_are_what_an_update_holds_times_the_updates_a_second() -> None:

@@ -5,12 +5,12 @@ import torch
 
 from syncflow.data.batches import LatentDataset
 from syncflow.errors import UserError
-from syncflow.training.objective import FlowObjective
-from syncflow.training.shares import whitening_batches
-from syncflow.training.stage_run import run_stage
-from syncflow.training.stages import STAGES
-from syncflow.training.start import starting_model
-from syncflow.training.whitening import whiten
+from syncflow.training.stage.batches import whitening_batches
+from syncflow.training.stage.objective import FlowObjective
+from syncflow.training.stage.run import run_stage
+from syncflow.training.stage.stages import STAGES
+from syncflow.training.stage.start import starting_model
+from syncflow.training.stage.whitening import whiten
 
 
 @pytest.fixture

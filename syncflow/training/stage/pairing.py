@@ -15,7 +15,7 @@ from syncflow.flow.latents import concatenate, map_latents
 from syncflow.flow.noise import keyed_noise
 from syncflow.records import LatentBatch
 from syncflow.training.distributed import all_rows, device
-from syncflow.training.objective import FlowObjective
+from syncflow.training.stage.objective import FlowObjective
 
 
 def paired(batches: Iterable[LatentBatch], *, objective: FlowObjective, passes: int) -> Iterator[LatentBatch]:

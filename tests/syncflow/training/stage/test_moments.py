@@ -4,10 +4,10 @@ import pytest
 import torch
 
 from syncflow.errors import UserError
-from syncflow.training.moments import carried_moments, with_moments
 from syncflow.training.resume import latest_state
-from syncflow.training.stage_run import run_stage
-from syncflow.training.start import check_start
+from syncflow.training.stage.moments import carried_moments, with_moments
+from syncflow.training.stage.run import run_stage
+from syncflow.training.stage.start import check_start
 
 
 @pytest.fixture

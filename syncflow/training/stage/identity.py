@@ -5,10 +5,10 @@ from typing import Any
 
 from syncflow.config import load_config, settings_of
 from syncflow.data.batches import LatentDataset
-from syncflow.training.checkpoint import MANIFEST, CheckpointManifest
-from syncflow.training.config import TrainConfig
 from syncflow.training.resume import check_settings
-from syncflow.training.start import first_weights_sha256
+from syncflow.training.stage.checkpoint import MANIFEST, CheckpointManifest
+from syncflow.training.stage.config import TrainConfig
+from syncflow.training.stage.start import first_weights_sha256
 
 NAMED_BEFORE = "before_"  # folders of runs that were set aside
 

@@ -10,11 +10,11 @@ from safetensors.torch import load_file
 
 from syncflow.errors import UserError
 from syncflow.hashing import tensors_sha256
-from syncflow.training.checkpoint import CheckpointManifest, load_checkpoint
 from syncflow.training.loop import Callback
 from syncflow.training.resume import saved_steps
-from syncflow.training.stage_run import run_stage
-from syncflow.training.start import check_start, starting_model
+from syncflow.training.stage.checkpoint import CheckpointManifest, load_checkpoint
+from syncflow.training.stage.run import run_stage
+from syncflow.training.stage.start import check_start, starting_model
 
 
 class Losses(Callback):
@@ -49,7 +49,7 @@ def three_stages(latents: Path, tmp_path_factory: pytest.TempPathFactory):
     import copy
 
     from syncflow.config import validate
-    from syncflow.training.config import TrainConfig
+    from syncflow.training.stage.config import TrainConfig
 
     output = tmp_path_factory.mktemp("three")
     small = json.loads((latents / "small.json").read_text())

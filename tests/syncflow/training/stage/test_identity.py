@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from syncflow.errors import UserError
-from syncflow.training.checkpoint import CheckpointManifest
-from syncflow.training.identity import is_finished, set_aside
-from syncflow.training.stage_run import run_stage
+from syncflow.training.stage.checkpoint import CheckpointManifest
+from syncflow.training.stage.identity import is_finished, set_aside
+from syncflow.training.stage.run import run_stage
 
 
 def test_a_stage_does_not_go_on_when_the_one_before_was_replaced(settings) -> None:

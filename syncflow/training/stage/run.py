@@ -11,30 +11,31 @@ from syncflow.hashing import tensors_sha256
 from syncflow.model.compiled import attend_in_one_kernel, compile_blocks, no_compiler
 from syncflow.model.dual_dit import DualDiT
 from syncflow.records import LatentBatch
-from syncflow.training.checkpoint import part_hashes, write_checkpoint
-from syncflow.training.config import TrainConfig
 from syncflow.training.distributed import barrier, device, rank
 from syncflow.training.ema import MovingAverage
 from syncflow.training.engine import Engine, TorchEngine
 from syncflow.training.finite import Fault, UpdateGuard
-from syncflow.training.identity import compared_settings
 from syncflow.training.loop import Callback, train
-from syncflow.training.machine import throughput_of
-from syncflow.training.moments import carried_moments, with_moments
-from syncflow.training.objective import FlowObjective
-from syncflow.training.pairing import paired
 from syncflow.training.prefetch import prefetch
 from syncflow.training.progress import Progress
 from syncflow.training.resume import check_settings, latest_state
 from syncflow.training.saver import Saver
-from syncflow.training.schedule import learning_rate, stage_adamw
-from syncflow.training.shares import held_out_batches, passes_of, training_batches, whitening_batches
-from syncflow.training.stages import STAGES, hold_in_bf16
+from syncflow.training.schedule import learning_rate
+from syncflow.training.shares import held_out_batches, passes_of
+from syncflow.training.stage.batches import training_batches, whitening_batches
+from syncflow.training.stage.checkpoint import part_hashes, write_checkpoint
+from syncflow.training.stage.config import TrainConfig
+from syncflow.training.stage.identity import compared_settings
+from syncflow.training.stage.machine import throughput_of
+from syncflow.training.stage.moments import carried_moments, with_moments
+from syncflow.training.stage.objective import FlowObjective, stage_adamw
+from syncflow.training.stage.pairing import paired
+from syncflow.training.stage.stages import STAGES, hold_in_bf16
+from syncflow.training.stage.start import starting_model
+from syncflow.training.stage.transfer import few_lengths, pin
+from syncflow.training.stage.whitening import whiten
 from syncflow.training.stall import StallWatch
-from syncflow.training.start import starting_model
-from syncflow.training.transfer import few_lengths, pin
 from syncflow.training.validation import Validation
-from syncflow.training.whitening import whiten
 
 EngineFactory = Callable[[FlowObjective, TrainConfig], Engine[LatentBatch]]
 

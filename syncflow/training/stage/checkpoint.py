@@ -21,10 +21,10 @@ from syncflow.errors import UserError
 from syncflow.hashing import settings_sha256, tensors_sha256
 from syncflow.model.dual_dit import DualDiT
 from syncflow.records import ClipSpec
-from syncflow.training.config import StageName, TrainConfig
 from syncflow.training.finite import NotFiniteError, first_not_finite
 from syncflow.training.resume import SavedState
-from syncflow.training.stages import PARTS
+from syncflow.training.stage.config import StageName, TrainConfig
+from syncflow.training.stage.stages import PARTS
 
 MANIFEST = "manifest.json"
 FORMAT = 1
