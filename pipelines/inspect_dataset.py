@@ -28,11 +28,12 @@ def main() -> int:
 
 def write_card(folder: Path, card: str) -> None:
     """The card and its picture, into the dataset."""
+    from syncflow.data.card_header import card_header
     from syncflow.data.index import WindowIndex
     from syncflow.data.score_picture import draw_scores
 
     with contextlib.suppress(OSError):  # a read-only mount: the card was printed
-        (folder / "README.md").write_text(card, encoding="utf-8")
+        (folder / "README.md").write_text(card_header(folder) + card, encoding="utf-8")
         draw_scores(WindowIndex(folder), folder / "scores.png")
 
 
