@@ -10,7 +10,7 @@ from syncflow.data.config import InspectConfig
 def main() -> int:
     config = parse_arguments(InspectConfig, description=__doc__ or "")
 
-    from syncflow.data.dataset_card import dataset_card
+    from syncflow.data.dataset_card import dataset_card, write_card
     from syncflow.data.upgrade import upgrade_dataset
 
     if config.upgrade:
@@ -24,17 +24,6 @@ def main() -> int:
     if config.sample:
         decode_sample(config)
     return 0
-
-
-def write_card(folder: Path, card: str) -> None:
-    """The card and its picture, into the dataset."""
-    from syncflow.data.card_header import card_header
-    from syncflow.data.index import WindowIndex
-    from syncflow.data.score_picture import draw_scores
-
-    with contextlib.suppress(OSError):  # a read-only mount: the card was printed
-        (folder / "README.md").write_text(card_header(folder) + card, encoding="utf-8")
-        draw_scores(WindowIndex(folder), folder / "scores.png")
 
 
 def verify(folder: Path) -> int:

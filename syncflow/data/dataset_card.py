@@ -1,9 +1,11 @@
 """The dataset card: what a dataset holds, in Markdown."""
 
+import contextlib
 from pathlib import Path
 
 import numpy as np
 
+from syncflow.data.card_header import card_header
 from syncflow.data.index import WindowIndex
 from syncflow.data.parquet import DatasetManifest
 
@@ -44,6 +46,15 @@ def dataset_card(folder: Path) -> str:
         "Latents can be decoded to pictures and sound: the terms of the source clips hold for them too.",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def write_card(folder: Path, card: str) -> None:
+    """The card with its head, as `README.md`, and its picture, into the dataset."""
+    from syncflow.data.score_picture import draw_scores
+
+    with contextlib.suppress(OSError):  # a read-only mount: the card was printed
+        (folder / "README.md").write_text(card_header(folder) + card, encoding="utf-8")
+        draw_scores(WindowIndex(folder), folder / "scores.png")
 
 
 def _funnel(manifest: DatasetManifest) -> list[tuple[object, ...]]:

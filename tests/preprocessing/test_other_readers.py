@@ -8,9 +8,8 @@ import pandas as pd
 import polars as pl
 import pytest
 
-from pipelines.inspect_dataset import write_card
 from preprocessing.job import precompute
-from syncflow.data.dataset_card import dataset_card
+from syncflow.data.dataset_card import dataset_card, write_card
 from syncflow.data.index import WindowIndex
 from syncflow.data.parquet import DatasetManifest, read_rows
 from tests.precompute_case import job, write_clip_number, write_weights
