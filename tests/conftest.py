@@ -29,6 +29,12 @@ def shared() -> Path:
     return path
 
 
+@pytest.fixture(scope="session")
+def golden_files() -> Path:
+    """What original implementations compute, small enough to be in the checkout (tests/golden/README.md)."""
+    return REPOSITORY / "tests" / "golden"
+
+
 @pytest.fixture
 def gpu(monkeypatch: pytest.MonkeyPatch) -> str:
     """The GPU's name as torch has it; its convolutions keep all of float32, so that CPU and GPU compare."""

@@ -45,8 +45,8 @@ def inputs(clips: int = 2) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     return to_sequence(codes, special=11)[:, :, :-1], features, torch.zeros(clips, dtype=torch.bool)
 
 
-def test_the_delay_pattern_is_the_original_one(shared: Path) -> None:
-    golden = load_file(shared / "golden" / "delay_pattern_a" / "io.safetensors")
+def test_the_delay_pattern_is_the_original_one(golden_files: Path) -> None:
+    golden = load_file(golden_files / "delay_pattern_a" / "io.safetensors")
     sequence = to_sequence(golden["codes"], special=2048)
     assert torch.equal(sequence, golden["sequence"])
     assert torch.equal(from_sequence(sequence), golden["codes"])
@@ -56,8 +56,8 @@ def test_the_delay_pattern_is_the_original_one(shared: Path) -> None:
     assert torch.equal(mask, golden["sequence_mask"])
 
 
-def test_logits_of_a_sequence_belong_to_the_codes_of_the_original(shared: Path) -> None:
-    golden = load_file(shared / "golden" / "delay_pattern_a" / "io.safetensors")
+def test_logits_of_a_sequence_belong_to_the_codes_of_the_original(golden_files: Path) -> None:
+    golden = load_file(golden_files / "delay_pattern_a" / "io.safetensors")
     logits = golden["logits"].permute(0, 2, 3, 1)  # b v k s -> b k s v, the first 13 steps only
     whole = torch.nn.functional.pad(logits, (0, 0, 0, 15 - logits.shape[2]))
     reverted = logits_of_codes(whole).permute(0, 3, 1, 2)

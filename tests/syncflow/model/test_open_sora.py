@@ -1,3 +1,4 @@
+import gzip
 import json
 from pathlib import Path
 
@@ -18,8 +19,8 @@ from syncflow.model.video_tower import VideoTower
 CHOICES = {"tap": "block", "feature_tokens": "spatial", "feature_grid": 4}
 
 
-def test_golden_output_and_every_temporal_block(shared: Path):
-    folder = shared / "golden/stdit3_a"
+def test_golden_output_and_every_temporal_block(golden_files: Path):
+    folder = golden_files / "stdit3_a"
     tower, io = import_video_tower(folder, **CHOICES), load_file(folder / "io.safetensors")
     with torch.no_grad():
         text = tower.prepare_text(io["y"][:, 0], io["mask"].bool(), torch.zeros(2, dtype=torch.bool))
@@ -30,8 +31,8 @@ def test_golden_output_and_every_temporal_block(shared: Path):
         torch.testing.assert_close(features.flatten(1, 2), expected, rtol=0, atol=1e-4)
 
 
-def test_export_is_the_exact_inverse_of_import(shared: Path, tmp_path: Path):
-    folder = shared / "golden/stdit3_a"
+def test_export_is_the_exact_inverse_of_import(golden_files: Path, tmp_path: Path):
+    folder = golden_files / "stdit3_a"
     export_video_tower(import_video_tower(folder, **CHOICES), tmp_path)
     original, exported = (load_file(each / "model.safetensors") for each in (folder, tmp_path))
     assert original.keys() == exported.keys()
@@ -40,8 +41,8 @@ def test_export_is_the_exact_inverse_of_import(shared: Path, tmp_path: Path):
     assert json.loads((tmp_path / "config.json").read_text()) == kept
 
 
-def test_every_name_of_the_real_checkpoint_has_its_place(shared: Path):
-    keys = json.loads((shared / "golden/keys/OpenSora-STDiT-v3.json").read_text())
+def test_every_name_of_the_real_checkpoint_has_its_place(golden_files: Path):
+    keys = json.loads(gzip.decompress((golden_files / "keys/OpenSora-STDiT-v3.json.gz").read_bytes()))
     assert len(keys) == 973
     with torch.device("meta"):
         tower = VideoTower(**VideoTowerConfig().model_dump())
