@@ -39,8 +39,8 @@ test: $(READY)  ## lint, then every test that needs no GPU and no pretrained wei
 	$(MAKE) -j2 test-ray test-plain
 
 test-ray: $(READY)  ## the tests that start Ray, in a process of their own
-	$(BIN)/python -m pytest -m "ray and not gpu and not weights" --ignore tests/infra/test_stage_worker.py
-	$(BIN)/python -m pytest tests/infra/test_stage_worker.py
+	$(BIN)/python -m pytest -m "ray and not gpu and not weights" --ignore tests/infra/launch/test_stage.py
+	$(BIN)/python -m pytest tests/infra/launch/test_stage.py
 
 test-plain: $(READY)  ## all others
 	$(BIN)/python -m pytest -m "not ray and not gpu and not weights"

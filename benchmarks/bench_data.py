@@ -102,8 +102,8 @@ def run_rival(config: BenchConfig, rival: Rival) -> int:
     settings = job(config, rival)
     if rival == "pool":
         return precompute(settings, execute=PoolExecutor(config.workers))
-    from infra.local_cluster import cluster
-    from infra.ray_data import RayExecutor
+    from infra.executors.local_cluster import cluster
+    from infra.executors.ray_data import RayExecutor
 
     with cluster(num_cpus=config.workers):
         return precompute(settings, execute=RayExecutor(settings))

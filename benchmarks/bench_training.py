@@ -15,10 +15,10 @@ from pathlib import Path
 import torch
 from pydantic import Field
 
-from infra.ray_train import run_workers
-from infra.stage_worker import StageJob, record_of
-from infra.tracking import close_run, opened_by
-from infra.zero import zero_engine
+from infra.executors.ray_train import run_workers
+from infra.launch.stage import StageJob, record_of
+from infra.tracking.runs import close_run, opened_by
+from infra.zero.engine import zero_engine
 from syncflow.command_line import parse_arguments, run
 from syncflow.config import Config, load_config, with_absolute_paths
 from syncflow.data.batches import LatentDataset

@@ -23,7 +23,7 @@ import psutil
 from kills_setting import make_clips, ray_nodes
 from pydantic import Field
 
-from infra.local_cluster import QUIET
+from infra.executors.local_cluster import QUIET
 from preprocessing.config import PrecomputeConfig
 from syncflow.command_line import parse_arguments, run
 from syncflow.config import Config, load_config
@@ -66,7 +66,7 @@ def drive(config: PrecomputeConfig, log: Path, address: str) -> None:
     with log.open("ab") as stream:
         os.dup2(stream.fileno(), 1)
         os.dup2(stream.fileno(), 2)
-    from infra.ray_data import RayExecutor
+    from infra.executors.ray_data import RayExecutor
     from preprocessing.job import precompute, run_in_loop
 
     os.environ["RAY_ADDRESS"] = address
@@ -205,7 +205,7 @@ def check(config: KillsConfig) -> None:
     """
     config.output.mkdir(parents=True)
     os.environ.update({**QUIET, "OMP_NUM_THREADS": "1"})
-    MULTI.set_forkserver_preload(["preprocessing.job", "infra.ray_data", "ray.data"])
+    MULTI.set_forkserver_preload(["preprocessing.job", "infra.executors.ray_data", "ray.data"])
     this, draw = Check(config), random.Random(config.seed)
     make_clips(config.output / "clips", count=config.clips, size=config.size)
     this.make_unbroken("loop")

@@ -29,7 +29,7 @@ from rich.console import Console
 from rich.table import Table
 from safetensors.torch import load_file
 
-from infra.local_cluster import QUIET
+from infra.executors.local_cluster import QUIET
 from syncflow.command_line import parse_arguments, run
 from syncflow.config import Config
 from syncflow.errors import UserError
@@ -212,7 +212,11 @@ def check_moves(config: CheckConfig, base: Job) -> Iterator[tuple[Job, float]]:
 
 def check(config: CheckConfig) -> int:
     os.environ.update({**QUIET, "OMP_NUM_THREADS": "1"})
-    preload = ["syncflow.training.stage.run", "syncflow.training.autoencoder.run", "infra.supervisor"]
+    preload = [
+        "syncflow.training.stage.run",
+        "syncflow.training.autoencoder.run",
+        "infra.executors.supervisor",
+    ]
     SPAWNED_FROM_A_SERVER.set_forkserver_preload([*preload, "resume_jobs"])
     if (most := max(config.sigterm, config.sigkill, config.ctrl_c)) >= config.steps - MARGIN:
         raise UserError(f"steps {config.steps}: too few for {most} signals; give {most + MARGIN + 1} or more")

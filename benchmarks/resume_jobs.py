@@ -19,7 +19,7 @@ from typing import Any, Literal
 
 import torch
 
-from infra.supervisor import raise_if_stopped, stopping, supervised
+from infra.executors.supervisor import raise_if_stopped, stopping, supervised
 from syncflow.config import validate
 from syncflow.data.parquet.lock import writer_lock
 from syncflow.training.autoencoder.config import AutoencoderTrainConfig
@@ -147,7 +147,7 @@ def work(job: Job) -> None:
 
         make_engine = torch_engine
         if config.uses_zero:
-            from infra.zero import zero_engine as make_engine
+            from infra.zero.engine import zero_engine as make_engine
         run_stage(config, make_engine=make_engine, callbacks=[trace], lock=job.lock)
     else:
         from syncflow.training.autoencoder.run import train_autoencoder
@@ -178,7 +178,7 @@ def _train(job: Job) -> int:
         stop.unlink(missing_ok=True)
         mine = replace(job, lock=lock)
         if job.launcher == "ray":
-            from infra.ray_train import run_workers
+            from infra.executors.ray_train import run_workers
 
             place, failures = job.folder / "ray", 100
             run_workers(work, mine, workers=job.workers, storage=place, stop=stop, max_failures=failures)

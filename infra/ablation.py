@@ -20,9 +20,9 @@ import torch
 
 from infra.ablation_config import AblationConfig
 from infra.ablation_report import Result, write_ablation
+from infra.launch.stage import train_stage
 from infra.sound_for_clips import Picture, make_sound, read_pictures, score_sounds
-from infra.stage_tracking import log_figures
-from infra.stage_worker import train_stage
+from infra.tracking.stage import log_figures
 from syncflow.config import dump_config, load_config
 from syncflow.data.batches import LatentDataset
 from syncflow.errors import UserError

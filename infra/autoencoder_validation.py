@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from infra.reconstruction import score_window, write_sample
-from infra.run_record import RunRecord
-from infra.tracking import client
+from infra.tracking.run_record import RunRecord
+from infra.tracking.runs import client
 from syncflow.data.windows.store import WindowStore
 from syncflow.evaluation.reconstruction import AudioScore, VideoScore, summarise_audio, summarise_video
 from syncflow.training.autoencoder.config import AutoencoderTrainConfig

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from infra.compare_config import CompareConfig
-from infra.tracking import STAGE_TAG, all_runs, client
+from infra.tracking.runs import STAGE_TAG, all_runs, client
 from syncflow.errors import UserError
 from syncflow.places import sqlite_file
 

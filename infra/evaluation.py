@@ -11,7 +11,7 @@ from rich.markdown import Markdown
 from rich.progress import Progress
 
 from infra.metrics import measure_systems, print_plan
-from infra.tracking import client, close_run, flatten, open_run, plain_name, run_that_made
+from infra.tracking.runs import client, close_run, flatten, open_run, plain_name, run_that_made
 from syncflow.config import dump_config, settings_of
 from syncflow.errors import UserError
 from syncflow.evaluation.comparison import Comparison

@@ -7,7 +7,7 @@ from syncflow.command_line import parse_arguments, run
 def main() -> int:
     config = parse_arguments(AblationConfig, description=__doc__ or "")
 
-    from infra.supervisor import supervised
+    from infra.executors.supervisor import supervised
 
     def work() -> int:
         from infra.ablation import ablate

@@ -26,7 +26,7 @@ def main() -> int:
 
     execute: Execute = run_in_loop
     if config.executor == "ray":
-        from infra.ray_generate import RayGeneration
+        from infra.executors.ray_generate import RayGeneration
 
         execute = RayGeneration(config)
     clips = plan_clips(rows, per_prompt=config.per_prompt)

@@ -14,7 +14,7 @@ def main() -> int:
     if config.executor == "loop":
         precompute_codes(config)
         return 0
-    from infra.ray_codes import RayCodes
+    from infra.executors.ray_codes import RayCodes
 
     precompute_codes(config, execute=RayCodes(config))
     return 0

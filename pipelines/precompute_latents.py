@@ -16,7 +16,7 @@ def main() -> int:
 
         return precompute(config)
 
-    from infra.ray_data import RayExecutor
+    from infra.executors.ray_data import RayExecutor
     from preprocessing.job import precompute
 
     return precompute(config, execute=RayExecutor(config))

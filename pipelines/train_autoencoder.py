@@ -7,13 +7,13 @@ from syncflow.training.autoencoder.config import AutoencoderTrainConfig
 def main() -> int:
     config = parse_arguments(AutoencoderTrainConfig, description=__doc__ or "")
 
-    from infra.supervisor import supervised
+    from infra.executors.supervisor import supervised
 
     return supervised(lambda: train(config))
 
 
 def train(config: AutoencoderTrainConfig) -> int:
-    from infra.autoencoder import train_with_ray
+    from infra.launch.autoencoder import train_with_ray
 
     for name, value in train_with_ray(config).items():
         print(f"{name}: {value:.4g}")

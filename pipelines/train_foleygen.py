@@ -9,8 +9,8 @@ from syncflow.foleygen.train_config import FoleyGenTrainConfig
 
 def main() -> int:
     config = parse_arguments(FoleyGenTrainConfig, description="Train FoleyGen on codes and frame features.")
-    from infra.foleygen import train_foleygen
-    from infra.supervisor import supervised
+    from infra.executors.supervisor import supervised
+    from infra.launch.foleygen import train_foleygen
 
     return supervised(lambda: 0 if train_foleygen(config) else 1)
 

@@ -18,8 +18,8 @@ def main() -> int:
         show(make_plan(config), config, Console())
         return 0
     print(f"stage {config.stage}: data {config.data}, output {config.folder}", flush=True)
-    from infra.stage_worker import train_stage
-    from infra.supervisor import supervised
+    from infra.executors.supervisor import supervised
+    from infra.launch.stage import train_stage
 
     return supervised(lambda: 0 if train_stage(config) else 1)
 

@@ -38,7 +38,7 @@ def as_one_worker() -> None:
 def make_engine(objective: FlowObjective, config: TrainConfig) -> Engine[Any]:
     if config.engine.kind == "torch":
         return torch_engine(objective, config)
-    from infra.zero import zero_engine
+    from infra.zero.engine import zero_engine
 
     as_one_worker()
     return zero_engine(objective, config)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.local_cluster import cluster
+from infra.executors.local_cluster import cluster
 
 
 @pytest.fixture(scope="module")

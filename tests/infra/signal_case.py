@@ -64,7 +64,7 @@ def signal_when(
 
 
 def main() -> int:
-    from infra.supervisor import supervised
+    from infra.executors.supervisor import supervised
 
     kind, place = sys.argv[1], Path(sys.argv[2])
 
@@ -78,7 +78,7 @@ def main() -> int:
         elif kind == "die":
             os.kill(os.getpid(), signal.SIGKILL)
         else:
-            from infra.stage_worker import train_stage
+            from infra.launch.stage import train_stage
             from syncflow.training.stage.config import TrainConfig
 
             train_stage(load_config(TrainConfig, place), in_this_process=True)

@@ -10,7 +10,7 @@ from infra.compare import band, compare_runs
 from infra.compare_config import CompareConfig
 from infra.compared_runs import read_runs
 from infra.paper_tables import NAMES, paper_rows
-from infra.tracking import all_runs, client
+from infra.tracking.runs import all_runs, client
 from syncflow.errors import UserError
 from tests.infra.tracking_case import opened, send
 

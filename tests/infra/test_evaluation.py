@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from infra.evaluation import evaluate, lineage, track
-from infra.tracking import Note, client
+from infra.tracking.runs import Note, client
 from syncflow.evaluation.suite_config import EvaluateConfig
 from syncflow.generation.sidecar import Clip, Sidecar
 from syncflow.media import write_clip

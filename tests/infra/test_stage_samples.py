@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from infra.launch.stage import StageJob, train_worker
 from infra.stage_samples import StageSamples
-from infra.stage_worker import StageJob, train_worker
 from preprocessing.job import precompute
 from syncflow.config import validate
 from syncflow.data.batches import LatentDataset

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from infra.tracking import TrackedRun, open_run
-from infra.tracking_points import MlflowCallback
+from infra.tracking.points import MlflowCallback
+from infra.tracking.runs import TrackedRun, open_run
 from syncflow.hashing import settings_sha256
 from syncflow.places import sqlite_file
 

@@ -16,8 +16,8 @@ from pathlib import Path
 import torch
 import torch.distributed as dist
 
-from infra.deepspeed_setup import prepare_deepspeed
-from infra.zero import zero_engine
+from infra.zero.engine import zero_engine
+from infra.zero.setup import prepare_deepspeed
 from syncflow.config import load_config
 from syncflow.errors import UserError
 from syncflow.records import LatentBatch

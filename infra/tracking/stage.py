@@ -4,7 +4,7 @@ import math
 from collections.abc import Mapping
 from pathlib import Path
 
-from infra.tracking import DataUsed, Note, TrackedRun, client, open_run, run_that_made, short
+from infra.tracking.runs import DataUsed, Note, TrackedRun, client, open_run, run_that_made, short
 from syncflow.config import settings_of
 from syncflow.data.parquet import DatasetManifest
 from syncflow.hashing import settings_sha256

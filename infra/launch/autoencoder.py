@@ -6,12 +6,12 @@ import os
 import uuid
 from dataclasses import dataclass, field
 
-from infra.local_cluster import cluster
-from infra.ray_train import refuse_without_gpu, run_workers
-from infra.ray_windows import decode_with_ray
-from infra.run_record import Open, RunRecord
-from infra.supervisor import raise_if_stopped
-from infra.tracking import TrackedRun, client, close_run, open_run, opened_by
+from infra.executors.local_cluster import cluster
+from infra.executors.ray_train import refuse_without_gpu, run_workers
+from infra.executors.ray_windows import decode_with_ray
+from infra.executors.supervisor import raise_if_stopped
+from infra.tracking.run_record import Open, RunRecord
+from infra.tracking.runs import TrackedRun, client, close_run, open_run, opened_by
 from syncflow.config import settings_of, with_absolute_paths
 from syncflow.data.parquet.lock import writer_lock
 from syncflow.data.windows.decode import check_clips, decoded_windows

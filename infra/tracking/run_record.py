@@ -7,8 +7,8 @@ an earlier training as they were.
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from infra.tracking import TrackedRun
-from infra.tracking_points import MlflowCallback
+from infra.tracking.points import MlflowCallback
+from infra.tracking.runs import TrackedRun
 from syncflow.config import Config, dump_config
 from syncflow.training.loop import Callback
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.ray_train import run_workers
+from infra.executors.ray_train import run_workers
 from syncflow.errors import UserError
 
 pytestmark = [pytest.mark.ray, pytest.mark.usefixtures("ray_of_two")]

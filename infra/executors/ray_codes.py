@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterator
 from typing import Any
 
-from infra.local_cluster import cluster
+from infra.executors.local_cluster import cluster
 from preprocessing.codes_config import CodesConfig
 from preprocessing.codes_worker import CodesWork, CodesWorker
 from syncflow.errors import UserError

@@ -20,8 +20,8 @@ from typing import Any, TypeVar
 
 import torch
 
-from infra.local_cluster import cluster, ray_is_elsewhere
-from infra.supervisor import ask_to_stop, stopping
+from infra.executors.local_cluster import cluster, ray_is_elsewhere
+from infra.executors.supervisor import ask_to_stop, stopping
 from syncflow.errors import UserError
 
 C = TypeVar("C")

@@ -14,9 +14,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from infra import tracking
-from infra.machine_load import machine_load
-from infra.tracking import TrackedRun, short
+from infra.tracking import runs as tracking
+from infra.tracking.machine_load import machine_load
+from infra.tracking.runs import TrackedRun, short
 from syncflow.training.loop import Callback
 
 BATCH = 500  # points in a request; MLflow allows 1000

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import event
 
-from infra import tracking
-from infra.stage_worker import StageJob, train_worker
-from infra.tracking import (
+from infra.launch.stage import StageJob, train_worker
+from infra.tracking import runs as tracking
+from infra.tracking.points import MlflowCallback
+from infra.tracking.runs import (
     DataUsed,
     Note,
     TrackedRun,
@@ -19,7 +20,6 @@ from infra.tracking import (
     opened_by,
     run_that_made,
 )
-from infra.tracking_points import MlflowCallback
 from syncflow.config import validate
 from syncflow.errors import UserError
 from syncflow.places import sqlite_file

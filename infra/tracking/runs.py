@@ -2,7 +2,7 @@
 
 A run is what the note in its own folder names, never what has the same name: a training that begins anew is a
 new run beside the old one. Parents hold no figures; they only gather the runs of one name. Points are sent by
-`infra/tracking_points.py`.
+`infra/tracking/points.py`.
 """
 
 import dataclasses

@@ -8,7 +8,7 @@ import logging
 from collections.abc import Iterator
 from typing import Any
 
-from infra.local_cluster import cluster
+from infra.executors.local_cluster import cluster
 from syncflow.data.windows.decode import Group, Windows, decode_group
 from syncflow.data.windows.store import FileRow
 from syncflow.errors import UserError

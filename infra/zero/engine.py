@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from infra.deepspeed_setup import deepspeed_config, prepare_deepspeed, silent
+from infra.zero.setup import deepspeed_config, prepare_deepspeed, silent
 from syncflow.training.distributed import device
 from syncflow.training.engine import Schedule, check_shape, mean_of, set_rate
 from syncflow.training.finite import Metrics, UpdateGuard, nan_unless_finite

@@ -4,11 +4,11 @@ import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from infra.ray_train import run_workers
-from infra.run_record import RunRecord
-from infra.stage_tracking import open_stage
-from infra.supervisor import raise_if_stopped, stopping
-from infra.tracking import TrackedRun, close_run, opened_by
+from infra.executors.ray_train import run_workers
+from infra.executors.supervisor import raise_if_stopped, stopping
+from infra.tracking.run_record import RunRecord
+from infra.tracking.runs import TrackedRun, close_run, opened_by
+from infra.tracking.stage import open_stage
 from syncflow.config import with_absolute_paths
 from syncflow.data.parquet.lock import LOCK, writer_lock
 from syncflow.training.distributed import rank
@@ -122,5 +122,5 @@ def train_worker(job: StageJob) -> None:
 
     make_engine = torch_engine
     if config.uses_zero:
-        from infra.zero import zero_engine as make_engine  # seconds to import
+        from infra.zero.engine import zero_engine as make_engine  # seconds to import
     run_stage(config, make_engine=make_engine, callbacks=callbacks, watch=watch, lock=job.lock)

@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from infra.supervisor import Interrupted, raise_if_stopped, stopping
+from infra.executors.supervisor import Interrupted, raise_if_stopped, stopping
 from syncflow.config import dump_config, validate
 from syncflow.training.resume import latest_state
 from syncflow.training.stage.config import TrainConfig

@@ -4,10 +4,10 @@ import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from infra.ray_train import run_workers
-from infra.run_record import RunRecord
-from infra.supervisor import raise_if_stopped, stopping
-from infra.tracking import DataUsed, TrackedRun, close_run, open_run, opened_by
+from infra.executors.ray_train import run_workers
+from infra.executors.supervisor import raise_if_stopped, stopping
+from infra.tracking.run_record import RunRecord
+from infra.tracking.runs import DataUsed, TrackedRun, close_run, open_run, opened_by
 from syncflow.config import settings_of, with_absolute_paths
 from syncflow.data.parquet import DatasetManifest
 from syncflow.data.parquet.lock import writer_lock
@@ -98,7 +98,7 @@ def train_worker(job: FoleyGenJob) -> None:
         )
 
     def zero_engine(objective: CodeObjective, config: FoleyGenTrainConfig) -> CodeEngine:
-        from infra.zero import ZeroEngine  # seconds to import
+        from infra.zero.engine import ZeroEngine  # seconds to import
         from syncflow.training.finite import UpdateGuard
         from syncflow.training.schedule import adamw, learning_rate
         from syncflow.training.shares import passes_of

@@ -10,7 +10,7 @@ import pytest
 HANGING = """
 import os, signal, time
 import psutil
-from infra import local_cluster
+from infra.executors import local_cluster
 local_cluster.SHUTDOWN_S = 2
 with local_cluster.cluster(num_cpus=1, log_to_driver=False):
     below = psutil.Process().children(recursive=True)

@@ -9,8 +9,8 @@ import pickle
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from infra.local_cluster import cluster
-from infra.ray_data import RayWorker, Refusal, records_of
+from infra.executors.local_cluster import cluster
+from infra.executors.ray_data import RayWorker, Refusal, records_of
 from syncflow.errors import UserError
 from syncflow.generation.config import GenerateConfig
 from syncflow.generation.plan import Batch, Done

@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from infra.ray_data import RayExecutor, fit_pools
+from infra.executors.ray_data import RayExecutor, fit_pools
 from preprocessing.config import PrecomputeConfig
 from preprocessing.job import precompute
 from preprocessing.worker import Decoder, Encoder, ShardWorker

@@ -18,7 +18,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from infra.local_cluster import cluster
+from infra.executors.local_cluster import cluster
 from preprocessing.config import PrecomputeConfig
 from preprocessing.worker import Committer, Decoder, Encoder, ShardWorker, Work
 from syncflow.data.parquet import LedgerRow

@@ -5,14 +5,14 @@ from pathlib import Path
 
 import pytest
 
-from infra.stage_worker import train_stage
-from infra.tracking import client
+from infra.launch.stage import train_stage
+from infra.tracking.runs import client
 from syncflow.config import validate
 from syncflow.training.stage.checkpoint import CheckpointManifest
 from syncflow.training.stage.config import TrainConfig
 from tests.syncflow.training.small import SMALL, write_dataset
 
-STAGES = ("video", "audio")  # of the three; tests/infra/test_zero.py goes on to `joint`
+STAGES = ("video", "audio")  # of the three; tests/infra/zero/test_zero.py goes on to `joint`
 
 
 @pytest.mark.ray
