@@ -12,7 +12,7 @@ export HF_HUB_OFFLINE ?= 1
 export RAY_USAGE_STATS_ENABLED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help install clip demo test test-ray test-plain test-fast test-gpu bench-gpu gpu-wheels docs lint types format clean
+.PHONY: help install clip app demo test test-ray test-plain test-fast test-gpu bench-gpu gpu-wheels docs lint types format clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' | column -t -s '|'
@@ -28,6 +28,9 @@ install: $(READY)  ## .venv with everything that the project needs
 
 clip: $(READY)  ## one clip from text by the shipped model: make clip PROMPT="a drumstick hits a metal object twice"
 	$(BIN)/python pipelines/generate.py --config pipelines/configs/tiny/generate.yaml --output out/clips --prompt "$(PROMPT)"
+
+app: $(READY)  ## the web page on http://127.0.0.1:7860 with the shipped model: text to clip, video to audio
+	$(BIN)/python pipelines/app.py --config pipelines/configs/tiny/app.yaml
 
 demo: $(READY)  ## the whole way on synthetic clips: data, three stages, generation, scores, report
 	$(BIN)/python pipelines/demo.py --output $(OUT)

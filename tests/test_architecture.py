@@ -65,6 +65,12 @@ ALLOWED: dict[str, set[str]] = {
         "syncflow.text",
         "syncflow.media",
     },
+    "syncflow.serving": {
+        "syncflow.sampling",
+        "syncflow.generation",
+        "syncflow.evaluation",
+        "syncflow.media",
+    },
     "preprocessing": {
         "syncflow.media",
         "syncflow.onsets",

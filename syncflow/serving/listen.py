@@ -1,0 +1,83 @@
+"""The service behind a web server of this process."""
+
+import signal
+import socket
+import threading
+from collections.abc import Callable
+from types import FrameType
+
+import uvicorn
+from starlette.types import ASGIApp
+
+from syncflow.errors import UserError
+from syncflow.serving.access import Guard
+from syncflow.serving.config import ServiceConfig
+from syncflow.serving.service import ClipService
+
+
+def listen(
+    app: ASGIApp, service: ClipService, *, config: ServiceConfig, token: str, ready: Callable[[str], None]
+) -> None:
+    """Answer until SIGTERM or Ctrl-C; then take no more jobs, and let what runs finish.
+
+    Args:
+        app: over `service`, without a guard.
+        service: is started here, and closed.
+        token: of `token_for`.
+        ready: called with the address once requests are answered.
+
+    Raises:
+        UserError: the address is taken, or is none of this machine.
+    """
+    try:
+        family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
+        listener = socket.create_server((config.host, config.port), family=family)
+    except OSError as error:
+        raise UserError(
+            f"host {config.host}, port {config.port}: cannot listen ({error.strerror or error}); "
+            "give another --port"
+        ) from None
+    name = f"[{config.host}]" if ":" in config.host else config.host
+    server = _Server(
+        uvicorn.Config(
+            Guard(app, token=token),
+            log_level="warning",
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            timeout_graceful_shutdown=5,
+        ),
+        ready=lambda: ready(f"http://{name}:{listener.getsockname()[1]}/"),
+        ending=service.close,
+    )
+    service.start()
+    try:
+        with listener:
+            server.run(sockets=[listener])
+    finally:
+        service.close()
+
+
+class _Server(uvicorn.Server):
+    """Ends the service before it stops answering, so that clients see how their jobs end."""
+
+    def __init__(
+        self, config: uvicorn.Config, *, ready: Callable[[], None], ending: Callable[[], None]
+    ) -> None:
+        super().__init__(config)
+        self._ready, self._ending = ready, ending
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets=sockets)
+        if self.started:
+            self._ready()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        def end() -> None:
+            self._ending()
+            super(_Server, self).handle_exit(signal.SIGTERM, frame)
+
+        if self.should_exit:
+            super().handle_exit(sig, frame)  # a second signal ends at once
+        else:
+            threading.Thread(target=end, name="syncflow-ending", daemon=True).start()
