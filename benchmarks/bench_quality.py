@@ -14,7 +14,6 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from infra.sound_for_clips import Picture, read_pictures, score_sounds
 from syncflow.command_line import parse_arguments, run
 from syncflow.config import Config
 from syncflow.evaluation.mel import mel_distance_db
@@ -24,6 +23,7 @@ from syncflow.generation.config import GenerateConfig
 from syncflow.generation.loading import load_pipeline
 from syncflow.records import ClipSpec
 from syncflow.sampling.pipeline import SyncFlowPipeline
+from syncflow.studies.sound_for_clips import Picture, read_pictures, score_sounds
 
 FIRST: dict[str, Any] = {"solver": SolverConfig(steps=50), "guidance_scale": 2.0, "clean_video": True}
 WAYS: dict[str, dict[str, Any]] = {

@@ -1,7 +1,7 @@
 """The adaptor's ablation: audio stages with it, without it and from text alone, over several seeds."""
 
-from infra.ablation_config import AblationConfig
 from syncflow.command_line import parse_arguments, run
+from syncflow.studies.ablation_config import AblationConfig
 
 
 def main() -> int:
@@ -10,9 +10,11 @@ def main() -> int:
     from infra.executors.supervisor import supervised
 
     def work() -> int:
-        from infra.ablation import ablate
+        from infra.launch.stage import train_as_set
+        from infra.tracking.stage import log_figures
+        from syncflow.studies.ablation import ablate
 
-        return ablate(config)
+        return ablate(config, train=train_as_set, log_figures=log_figures)
 
     return supervised(work)
 

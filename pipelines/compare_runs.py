@@ -1,14 +1,15 @@
 """Runs side by side: python pipelines/compare_runs.py --tracking-uri sqlite:///out/demo/mlflow.db"""
 
-from infra.compare_config import CompareConfig
 from syncflow.command_line import parse_arguments, run
+from syncflow.studies.comparison_config import CompareConfig
 
 
 def main() -> int:
     config = parse_arguments(CompareConfig, description="Compare runs: settings, metrics and curves.")
-    from infra.compare import compare_runs
+    from infra.tracking.past_runs import read_runs
+    from syncflow.studies.comparison import compare_runs
 
-    compare_runs(config)
+    compare_runs(config, read_runs(config))
     return 0
 
 

@@ -1,14 +1,14 @@
 """The whole way on a laptop: synthetic clips, latents, three stages, generation, scores."""
 
-from infra.demo_config import DemoConfig
 from syncflow.command_line import parse_arguments, run
+from syncflow.studies.demo_config import DemoConfig
 
 
 def main() -> None:
     config = parse_arguments(DemoConfig, description=__doc__ or "")
 
-    from infra.demo import demo_parts, print_times, run_parts
-    from infra.demo_report import write_report
+    from syncflow.studies.demo import demo_parts, print_times, run_parts
+    from syncflow.studies.demo_report import write_report
 
     parts = demo_parts(config)
     seconds = run_parts(parts)

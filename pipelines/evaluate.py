@@ -7,9 +7,10 @@ from syncflow.evaluation.suite_config import EvaluateConfig
 def main() -> int:
     config = parse_arguments(EvaluateConfig, description=__doc__ or "")
 
-    from infra.evaluation import evaluate
+    from infra.tracking.scores import track
+    from syncflow.studies.scores import evaluate
 
-    return evaluate(config)
+    return evaluate(config, track=track)
 
 
 if __name__ == "__main__":

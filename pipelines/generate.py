@@ -20,7 +20,7 @@ def main() -> int:
     checked_folder(config.checkpoint)
     rows = read_rows(config)
 
-    from infra.best_of import sync_quality
+    from syncflow.evaluation.sync import sync_quality
     from syncflow.generation.plan import plan_clips
     from syncflow.generation.run import Execute, generate_clips, run_in_loop
 

@@ -1,13 +1,13 @@
 """Measure what autoencoders keep of folders of clips: PSNR, SSIM, mel distance, SI-SDR, onset timing."""
 
 from syncflow.command_line import parse_arguments, run
-from syncflow.training.autoencoder.reconstruction_config import ReconstructionConfig
+from syncflow.studies.reconstruction_config import ReconstructionConfig
 
 
 def main() -> None:
     config = parse_arguments(ReconstructionConfig, description=__doc__ or "")
 
-    from infra.reconstruction import report
+    from syncflow.studies.reconstruction import report
 
     report(config)
 

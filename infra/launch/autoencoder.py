@@ -1,7 +1,5 @@
 """Train an autoencoder: windows decoded by Ray Data, Ray Train workers, figures of held-out clips, MLflow."""
 
-import dataclasses
-import json
 import os
 import uuid
 from dataclasses import dataclass, field
@@ -35,7 +33,7 @@ class AutoencoderJob:
 
 def train_worker(job: AutoencoderJob) -> None:
     """What each worker runs; rank 0 tracks and validates."""
-    from infra.autoencoder_validation import HeldOutWindows
+    from syncflow.studies.autoencoder_validation import HeldOutWindows
     from syncflow.training.autoencoder.run import train_autoencoder
 
     config, callbacks, after_save = job.config, [], []
@@ -88,7 +86,9 @@ def _train(config: AutoencoderTrainConfig, lock: str) -> dict[str, float]:
             last = saved_steps(config.output / "engine")[0]
             if last.name != f"step_{config.steps:08}":
                 raise_if_stopped(stop, f"stopped; the same command goes on from {last}")
-            figures = measure(config)
+            from syncflow.studies.autoencoder_validation import measure_saved  # imports torch models
+
+            figures = measure_saved(config)
             _send(opened_by(job.attempt, config.output), figures, step=config.steps)
             status = "FINISHED"
         except KeyboardInterrupt:
@@ -97,25 +97,6 @@ def _train(config: AutoencoderTrainConfig, lock: str) -> dict[str, float]:
         finally:
             run = opened_by(job.attempt, config.output)
             close_run(run, status=status, artifacts=config.output)
-    return figures
-
-
-def measure(config: AutoencoderTrainConfig) -> dict[str, float]:
-    """Reconstruction of the held-out clips by the saved weights; also written to `reconstruction.json`."""
-    from infra.reconstruction import score_window
-    from syncflow.autoencoders.audio_vae import AudioVAE
-    from syncflow.autoencoders.loading import load_vae
-    from syncflow.autoencoders.video_vae import VideoVAE
-    from syncflow.evaluation.reconstruction import AudioScore, VideoScore, summarise_audio, summarise_video
-    from syncflow.training.autoencoder.reconstruct import reconstruct
-
-    windows = decoded_windows(training_windows(config, held_out=True))
-    vae = load_vae(AudioVAE if config.kind == "audio" else VideoVAE, config.output)  # type: ignore[arg-type]
-    scores = [score_window(vae, *reconstruct(vae, window), fps=config.clip.fps) for window in windows]
-    sounds = [score for score in scores if isinstance(score, AudioScore)]
-    pictures = [score for score in scores if isinstance(score, VideoScore)]
-    figures = dataclasses.asdict(summarise_audio(sounds) if sounds else summarise_video(pictures))
-    (config.output / "reconstruction.json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
     return figures
 
 

@@ -49,6 +49,11 @@ def train_stage(config: TrainConfig, *, in_this_process: bool = False) -> Path:
     return config.folder / "checkpoint"
 
 
+def train_as_set(config: TrainConfig) -> Path:
+    """In this process where one worker and plain torch are asked for, else under Ray Train."""
+    return train_stage(config, in_this_process=config.workers == 1 and not config.uses_zero)
+
+
 def _train(config: TrainConfig, lock: str, *, in_this_process: bool) -> None:
     if config.begin_again and (place := set_aside(config.folder, keep=LOCK)):
         print(f"beginning again; what was there is in {place}", flush=True)
@@ -116,7 +121,7 @@ def train_worker(job: StageJob) -> None:
     def watch(objective: FlowObjective) -> list[Callback]:
         if not config.samples.every or rank():
             return []
-        from infra.stage_samples import StageSamples
+        from syncflow.studies.stage_samples import StageSamples
 
         return [StageSamples(config, objective, reporters=callbacks)]
 

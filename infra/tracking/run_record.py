@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from infra.tracking.points import MlflowCallback
-from infra.tracking.runs import TrackedRun
+from infra.tracking.runs import TrackedRun, client
 from syncflow.config import Config, dump_config
 from syncflow.training.loop import Callback
 
@@ -41,6 +41,17 @@ class RunRecord(Callback):
     def on_log(self, step: int, metrics: Mapping[str, float]) -> None:
         if self._points is not None:
             self._points.on_log(step, metrics)
+
+    def send_files(self, folder: Path, *, place: str) -> None:
+        """Files of a folder to the run's artifacts; training goes on where the store does not take them."""
+        if self.run is None or not folder.is_dir():
+            return
+        try:
+            client(self.run.uri).log_artifacts(self.run.run_id, str(folder), artifact_path=place)
+        except Exception as error:
+            print(
+                f"MLflow did not take the samples ({type(error).__name__}); they are in {folder}", flush=True
+            )
 
     def on_end(self, step: int) -> None:
         if self._points is not None:

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from infra.ablation_config import AblationConfig
 from preprocessing.codes_config import CodesConfig
 from preprocessing.config import PrecomputeConfig
 from preprocessing.sources.list_config import ListConfig
@@ -13,6 +12,7 @@ from syncflow.config import Config, load_config
 from syncflow.evaluation.suite_config import EvaluateConfig
 from syncflow.foleygen.train_config import FoleyGenTrainConfig
 from syncflow.generation.config import GenerateConfig
+from syncflow.studies.ablation_config import AblationConfig
 from syncflow.training.autoencoder.config import AutoencoderTrainConfig
 from syncflow.training.stage.config import TrainConfig
 

@@ -4,8 +4,6 @@ from pathlib import Path
 
 import pytest
 
-from infra.ablation_config import AblationConfig
-from infra.compare_config import CompareConfig
 from preprocessing.config import PrecomputeConfig
 from syncflow.command_line import parse_arguments
 from syncflow.config import Config, setting_names
@@ -14,6 +12,8 @@ from syncflow.errors import UserError
 from syncflow.evaluation.suite_config import EvaluateConfig
 from syncflow.generation.config import GenerateConfig
 from syncflow.job_places import IN_A_JOB, place_settings
+from syncflow.studies.ablation_config import AblationConfig
+from syncflow.studies.comparison_config import CompareConfig
 from syncflow.training.autoencoder.config import AutoencoderTrainConfig
 from syncflow.training.stage.config import TrainConfig
 

@@ -13,7 +13,6 @@ import yaml
 from infra.cluster.config import ClusterConfig, DatasetConfig
 from infra.cluster.rayjob import ray_job
 from infra.cluster.steps import Step, steps
-from infra.compare_config import CompareConfig
 from preprocessing.config import PrecomputeConfig
 from preprocessing.sources.list_config import ListConfig
 from syncflow.command_line import parse_arguments
@@ -23,6 +22,7 @@ from syncflow.errors import UserError
 from syncflow.evaluation.suite_config import EvaluateConfig
 from syncflow.generation.config import GenerateConfig
 from syncflow.job_places import IN_A_JOB
+from syncflow.studies.comparison_config import CompareConfig
 from syncflow.training.autoencoder.config import AutoencoderTrainConfig
 from syncflow.training.stage.config import TrainConfig
 

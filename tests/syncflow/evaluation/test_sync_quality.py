@@ -1,6 +1,6 @@
 import numpy as np
 
-from infra.best_of import NOTHING_HAPPENS, sync_quality
+from syncflow.evaluation.sync import NOTHING_HAPPENS, sync_quality
 from syncflow.records import ClipSpec
 
 SPEC = ClipSpec(height=32, width=32)

@@ -5,12 +5,13 @@ from pathlib import Path
 
 import numpy as np
 
-from infra.evaluation import evaluate, lineage, track
 from infra.tracking.runs import Note, client
+from infra.tracking.scores import lineage, track
 from syncflow.evaluation.suite_config import EvaluateConfig
 from syncflow.generation.sidecar import Clip, Sidecar
 from syncflow.media import write_clip
 from syncflow.records import ClipSpec
+from syncflow.studies.scores import evaluate
 
 
 def write_sidecar(folder: Path, *, checkpoint: Path, **settings: object) -> None:
@@ -79,7 +80,7 @@ def test_folders_of_one_name_are_both_scored_and_both_in_the_tables(tmp_path: Pa
         run="of one name",
         mean_as="both",
     )
-    assert evaluate(config) == 0
+    assert evaluate(config, track=track) == 0
     page = (config.output / "summary.md").read_text()
     assert "run2/it's made? (best of 4 by this score)" in page and "run1/it's made? |" in page
     assert "**both**, mean ± sample deviation" in page and "| f1 | 2 | 0 ± 0 |" in page

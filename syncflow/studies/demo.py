@@ -10,9 +10,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from infra.demo_config import DemoConfig
 from syncflow.errors import UserError
 from syncflow.places import sqlite_uri
+from syncflow.studies.demo_config import DemoConfig
 
 PIPELINES = Path("pipelines")
 PRESETS = PIPELINES / "configs" / "tiny"

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import torch
 from rich.console import Console
 from rich.markdown import Markdown
 from rich.progress import track
@@ -20,8 +21,8 @@ from syncflow.evaluation.reconstruction_picture import write_frames_picture, wri
 from syncflow.evaluation.reconstruction_report import WindowScore, summary_markdown, write_rows
 from syncflow.media.clip_folder import distinct_names
 from syncflow.noise import keyed_generator
-from syncflow.training.autoencoder.reconstruct import reconstruct
-from syncflow.training.autoencoder.reconstruction_config import ReconstructionConfig
+from syncflow.studies.reconstruction_config import ReconstructionConfig
+from syncflow.training.autoencoder.segments import to_video
 
 
 def report(config: ReconstructionConfig) -> None:
@@ -113,3 +114,22 @@ def score_window(
     if isinstance(vae, AudioVAE):
         return score_audio(original, made, sample_rate=vae.sample_rate)
     return score_video(original, made, fps=fps)
+
+
+@torch.no_grad()
+def reconstruct(
+    vae: AudioVAE | VideoVAE, window: np.ndarray, *, generator: torch.Generator | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """`(original, reconstruction)`: frames uint8 `f h w c`, or sound float32 `m`.
+
+    Args:
+        generator: draws the latents; without one they are the posterior's mode.
+    """
+    where = next(vae.parameters()).device
+    if isinstance(vae, AudioVAE):
+        sound = window.astype(np.float32)
+        made, _ = vae(torch.from_numpy(sound)[None].to(where), generator)
+        return sound, made[0].cpu().numpy()
+    made, _ = vae(to_video(window[None]).to(where), generator)
+    levels = ((made[0].clamp(-1, 1) + 1.0) * 127.5).round().byte()
+    return np.array(window), levels.permute(1, 2, 3, 0).cpu().numpy()

@@ -1,14 +1,14 @@
-"""Runs of an MLflow store side by side: what differs in their settings, their metrics, their curves."""
+"""Tracked runs side by side: what differs in their settings, their metrics, their curves."""
 
 import math
 import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
-from infra.compare_config import CompareConfig
-from infra.compare_page import Section, Table, draw_curve, print_tables, write_pages
-from infra.compared_runs import Curve, RunGroup, check_comparable, grouped, read_runs
-from infra.paper_tables import paper_rows
+from syncflow.studies.compared_runs import ComparedRun, Curve, RunGroup, check_comparable, grouped
+from syncflow.studies.comparison_config import CompareConfig
+from syncflow.studies.comparison_page import Section, Table, draw_curve, print_tables, write_pages
+from syncflow.studies.paper_tables import paper_rows
 
 LOSSES = (
     "loss",
@@ -22,13 +22,12 @@ THE_LOWER_THE_BETTER = ("loss", "offset", "fad", "fvd", "kl")
 SHOWN = 4  # values of a setting that a group is shown with
 
 
-def compare_runs(config: CompareConfig) -> Path:
+def compare_runs(config: CompareConfig, runs: Sequence[ComparedRun]) -> Path:
     """Write the comparison, stage by stage, print its tables, and return the Markdown file.
 
     Raises:
-        UserError: as `read_runs`, `check_comparable` and `grouped`.
+        UserError: as `check_comparable` and `grouped`.
     """
-    runs = read_runs(config)
     check_comparable(runs, allowed=config.allow_different)
     config.output.mkdir(parents=True, exist_ok=True)
     sections = []

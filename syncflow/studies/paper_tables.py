@@ -5,7 +5,7 @@ They come from weights, clips and extractors that were not released: a reference
 
 from collections.abc import Set
 
-from infra.compare_page import Table
+from syncflow.studies.comparison_page import Table
 
 T1, T2 = "Table 1, VGGSound", "Table 2, VGGSound, video"
 T3, T4 = "Table 3, VGGSound, video to audio", "Table 4, Greatest Hits"

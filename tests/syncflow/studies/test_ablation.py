@@ -1,23 +1,27 @@
 """The adaptor's ablation: what is trained, what is shared, what is done again, and the table."""
 
+import functools
 import math
 
 import pytest
 import torch
 import yaml
 
-from infra import ablation
-from infra.ablation import ablate
-from infra.ablation_config import AblationConfig
-from infra.ablation_report import Result, ablation_markdown
-from infra.sound_for_clips import read_pictures
+from infra.launch.stage import train_as_set
+from infra.tracking.stage import log_figures
 from syncflow.errors import UserError
 from syncflow.records import ClipSpec, LatentBatch
+from syncflow.studies import ablation
+from syncflow.studies.ablation_config import AblationConfig
+from syncflow.studies.ablation_report import Result, ablation_markdown
+from syncflow.studies.sound_for_clips import read_pictures
 from syncflow.training.finite import Metrics
 from syncflow.training.stage.checkpoint import CheckpointManifest
 from syncflow.training.stage.objective import FlowObjective
 from tests.autoencoder_case import SIZE, write_clips
 from tests.syncflow.training.small import SMALL, write_dataset
+
+ablate = functools.partial(ablation.ablate, train=train_as_set, log_figures=log_figures)
 
 
 def result(variant: str, seed: int, **values) -> Result:
@@ -73,13 +77,13 @@ def test_variants_of_a_seed_start_from_one_video_stage_and_what_is_done_is_left(
         measured.append((variant, settings.seed))
         return result(variant, settings.seed)
 
-    train = ablation.train
-    monkeypatch.setattr(
-        ablation, "train", lambda settings: (trained.append(settings.folder), train(settings))
-    )
+    def train(settings):
+        trained.append(settings.folder)
+        train_as_set(settings)
+
     monkeypatch.setattr(ablation, "measure", measure)
     monkeypatch.setattr(ablation, "read_pictures", lambda *a, **k: ["one"])
-    assert ablate(config) == 0
+    assert ablate(config, train=train) == 0
     assert len(trained) == 2 * 3 and len(measured) == 2 * 2
     tower = [
         CheckpointManifest.read(config.output / name / f"seed_{seed}" / stage / "checkpoint").parts[
@@ -91,14 +95,14 @@ def test_variants_of_a_seed_start_from_one_video_stage_and_what_is_done_is_left(
     assert tower[0] == tower[1] == tower[2] != tower[3] == tower[4] == tower[5]
 
     with pytest.raises(UserError, match=r"measured otherwise: tolerance_s was 0\.1, now 0\.02; .*--measure"):
-        ablate(config.model_copy(update={"tolerance_s": 0.02}))
+        ablate(config.model_copy(update={"tolerance_s": 0.02}), train=train)
     preset = yaml.safe_load(config.video.read_text())
     config.video.write_text(yaml.safe_dump(preset | {"ema_decay": 0.5}))
     with pytest.raises(UserError, match=r"video/checkpoint: begun with other settings: ema_decay was 0\.9"):
-        ablate(config)
+        ablate(config, train=train)
     config.video.write_text(yaml.safe_dump(preset))
     (config.output / "text alone" / "seed_1" / "result.json").unlink()
-    ablate(config)
+    ablate(config, train=train)
     assert len(trained) == 2 * 3 and measured[4:] == [("text alone", 1)]
     assert (config.output / "ablation.csv").read_text().count("\n") == 1 + 4
 
@@ -116,7 +120,11 @@ def test_a_preset_of_another_stage_is_refused(config) -> None:
     with pytest.raises(
         UserError, match=r"video\.yaml: of stage video, the ablation needs one of stage audio"
     ):
-        ablate(config.model_copy(update={"variants": {"x": config.video}}))
+        ablate(
+            config.model_copy(update={"variants": {"x": config.video}}),
+            train=train_as_set,
+            log_figures=log_figures,
+        )
 
 
 def test_clips_that_cannot_be_read_are_left_out_and_said_before_the_training(

@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from infra.sound_for_clips import Picture, score_sounds
 from syncflow.autoencoders.audio_vae import AudioVAE
 from syncflow.autoencoders.loading import load_vae, load_video_vae
 from syncflow.data.batches import LatentDataset
@@ -32,6 +31,7 @@ from syncflow.sampling.pictures import video_to_frames
 from syncflow.sampling.prompts import Prompts
 from syncflow.sampling.sample import sample, starting_noise
 from syncflow.sampling.velocity import ClipVelocity
+from syncflow.studies.sound_for_clips import Picture, score_sounds
 from syncflow.training.loop import Callback
 from syncflow.training.stage.config import TrainConfig
 from syncflow.training.stage.objective import FlowObjective

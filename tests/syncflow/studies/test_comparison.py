@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 from mlflow.store.entities import PagedList
 
-from infra.compare import band, compare_runs
-from infra.compare_config import CompareConfig
-from infra.compared_runs import read_runs
-from infra.paper_tables import NAMES, paper_rows
+from infra.tracking.past_runs import read_runs
 from infra.tracking.runs import all_runs, client
 from syncflow.errors import UserError
+from syncflow.studies.comparison import band, compare_runs
+from syncflow.studies.comparison_config import CompareConfig
+from syncflow.studies.paper_tables import NAMES, paper_rows
 from tests.infra.tracking_case import opened, send
 
 
@@ -23,7 +23,7 @@ def compared(uri: str, folder: Path, name: str, losses: dict[int, float], **para
 
 def text_of(uri: str, folder: Path, *runs: str, **settings: object) -> str:
     config = CompareConfig(tracking_uri=uri, runs=runs, output=folder / "out", **settings)
-    return compare_runs(config).read_text()
+    return compare_runs(config, read_runs(config)).read_text()
 
 
 def test_a_comparison_shows_what_differs_and_the_best(uri: str, tmp_path: Path) -> None:
@@ -86,7 +86,7 @@ def test_runs_of_one_name_are_both_shown(uri: str, tmp_path: Path) -> None:
     config = CompareConfig(tracking_uri=uri, runs=(name,), output=tmp_path / "out")
     runs = read_runs(config)
     assert len({run.name for run in runs}) == 2 and all(run.name.startswith(f"{name} ") for run in runs)
-    assert "| lr | 1 | 2 |" in compare_runs(config).read_text()
+    assert "| lr | 1 | 2 |" in compare_runs(config, read_runs(config)).read_text()
 
 
 def test_a_run_whose_protocol_changed_compares_with_none(uri: str, tmp_path: Path) -> None:
@@ -125,6 +125,6 @@ def test_the_papers_rows_stand_beside_metrics_of_their_name_only() -> None:
 
 def test_a_missing_store_or_run_is_one_line(uri: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no such file"):
-        compare_runs(CompareConfig(tracking_uri=f"sqlite:///{tmp_path / 'no.db'}"))
+        read_runs(CompareConfig(tracking_uri=f"sqlite:///{tmp_path / 'no.db'}"))
     with pytest.raises(UserError, match="runs nobody: not in"):
-        compare_runs(CompareConfig(tracking_uri=uri, runs=("nobody",), output=tmp_path))
+        read_runs(CompareConfig(tracking_uri=uri, runs=("nobody",), output=tmp_path))

@@ -18,11 +18,6 @@ from typing import Any
 
 import torch
 
-from infra.ablation_config import AblationConfig
-from infra.ablation_report import Result, write_ablation
-from infra.launch.stage import train_stage
-from infra.sound_for_clips import Picture, make_sound, read_pictures, score_sounds
-from infra.tracking.stage import log_figures
 from syncflow.config import dump_config, load_config
 from syncflow.data.batches import LatentDataset
 from syncflow.errors import UserError
@@ -30,6 +25,9 @@ from syncflow.evaluation.suite import ClipScore, summarise
 from syncflow.generation.config import GenerateConfig
 from syncflow.generation.loading import load_pipeline
 from syncflow.hashing import settings_sha256
+from syncflow.studies.ablation_config import AblationConfig
+from syncflow.studies.ablation_report import Result, write_ablation
+from syncflow.studies.sound_for_clips import Picture, make_sound, read_pictures, score_sounds
 from syncflow.training.distributed import device
 from syncflow.training.stage.checkpoint import CheckpointManifest, load_checkpoint
 from syncflow.training.stage.config import TrainConfig
@@ -43,7 +41,13 @@ MEASURING = ("limit", "draws", "solver", "guidance", "clean_video", "validation_
 FIGURES = ("loss_audio", "loss_audio_mismatched", "f1", "chance_f1", "offset_ms", "onsets_per_clip")
 
 
-def ablate(config: AblationConfig) -> int:
+Train = Callable[[TrainConfig], object]
+"""Trains a stage of these settings, from where it was cut off."""
+LogFigures = Callable[[TrainConfig, Mapping[str, float]], None]
+"""Sends what was measured of a finished stage to its run."""
+
+
+def ablate(config: AblationConfig, *, train: Train, log_figures: LogFigures) -> int:
     """Train what is not trained, measure what is not measured, and write the tables.
 
     Raises:
@@ -63,6 +67,7 @@ def ablate(config: AblationConfig) -> int:
             written, made_by = settings.output / RESULT, measured_by(config, settings)
             if config.measure_again or not is_measured(written, made_by):
                 result = measure(config, settings, variant=variant, pictures=pictures())
+                log_figures(settings, {name: getattr(result, name) for name in FIGURES})
                 values = dataclasses.asdict(result) | {"made_by": made_by}
                 written.write_text(json.dumps(values, indent=1), encoding="utf-8")
             values = json.loads(written.read_text(encoding="utf-8"))
@@ -154,7 +159,7 @@ def measure(
             tolerance_s=config.tolerance_s,
         )
     summary = summarise(variant, scores)
-    result = Result(
+    return Result(
         variant=variant,
         seed=settings.seed,
         steps=settings.steps,
@@ -166,8 +171,6 @@ def measure(
         onsets_per_clip=summary.onsets_per_clip,
         clips=summary.used,
     )
-    log_figures(settings, {name: getattr(result, name) for name in FIGURES})
-    return result
 
 
 def held_out_loss(checkpoint: Path, data: Path, *, passes: int) -> dict[str, float]:
@@ -194,11 +197,6 @@ def held_out_loss(checkpoint: Path, data: Path, *, passes: int) -> dict[str, flo
             objective(held_out.batch(number, batch_size=size, drop_probability=0.0))
             for number in range(-(-len(held_out) * passes // size))
         )
-
-
-def train(settings: TrainConfig) -> None:
-    """In this process where one worker and plain torch are asked for, else under Ray Train."""
-    train_stage(settings, in_this_process=settings.workers == 1 and not settings.uses_zero)
 
 
 def _stages(config: AblationConfig, seed: int) -> tuple[TrainConfig | None, dict[str, TrainConfig]]:

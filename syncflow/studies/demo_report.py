@@ -5,8 +5,8 @@ import html
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from infra.demo import Part
 from syncflow.evaluation.report import number
+from syncflow.studies.demo import Part
 
 STYLE = (
     "body{font:16px/1.5 system-ui;max-width:70rem;margin:2rem auto;padding:0 1rem}"

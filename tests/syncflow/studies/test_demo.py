@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from infra.demo import Part, demo_parts, run_parts
-from infra.demo_config import DemoConfig
 from syncflow.errors import UserError
+from syncflow.studies.demo import Part, demo_parts, run_parts
+from syncflow.studies.demo_config import DemoConfig
 
 PARTS = demo_parts(DemoConfig(audio_steps=3))
 

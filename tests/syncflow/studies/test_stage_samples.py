@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 
 from infra.launch.stage import StageJob, train_worker
-from infra.stage_samples import StageSamples
 from preprocessing.job import precompute
 from syncflow.config import validate
 from syncflow.data.batches import LatentDataset
@@ -14,6 +13,7 @@ from syncflow.errors import UserError
 from syncflow.media import decode_window
 from syncflow.sampling.output import decode_video
 from syncflow.sampling.pictures import video_to_frames
+from syncflow.studies.stage_samples import StageSamples
 from syncflow.training.loop import Callback
 from syncflow.training.stage.checkpoint import CheckpointManifest
 from syncflow.training.stage.config import TrainConfig

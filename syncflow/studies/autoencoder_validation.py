@@ -1,23 +1,35 @@
 """Validation of an autoencoder while it trains: held-out windows under the last state's average."""
 
 import dataclasses
+import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 
-from infra.reconstruction import score_window, write_sample
-from infra.tracking.run_record import RunRecord
-from infra.tracking.runs import client
+from syncflow.autoencoders.audio_vae import AudioVAE
+from syncflow.autoencoders.loading import load_vae
+from syncflow.autoencoders.video_vae import VideoVAE
+from syncflow.data.windows.decode import decoded_windows
 from syncflow.data.windows.store import WindowStore
 from syncflow.evaluation.reconstruction import AudioScore, VideoScore, summarise_audio, summarise_video
+from syncflow.studies.reconstruction import reconstruct, score_window, write_sample
 from syncflow.training.autoencoder.config import AutoencoderTrainConfig
-from syncflow.training.autoencoder.reconstruct import reconstruct
 from syncflow.training.autoencoder.run import build_vae, load_average
+from syncflow.training.autoencoder.segments import training_windows
 from syncflow.training.distributed import device
 from syncflow.training.loop import Callback
 from syncflow.training.resume import SavedState, saved_steps
+
+
+class Record(Protocol):
+    """Where the figures and files of a training go."""
+
+    def on_log(self, step: int, metrics: Mapping[str, float]) -> None: ...
+
+    def send_files(self, folder: Path, *, place: str) -> None: ...
 
 
 class HeldOutWindows(Callback):
@@ -32,7 +44,7 @@ class HeldOutWindows(Callback):
         config: AutoencoderTrainConfig,
         windows: WindowStore,
         *,
-        record: RunRecord,
+        record: Record,
     ) -> None:
         self.config, self.windows, self.record = config, windows, record
         count = min(config.validation_windows, len(windows))
@@ -60,29 +72,31 @@ class HeldOutWindows(Callback):
         self.record.on_log(step, {f"held_out/{name}": value for name, value in figures.items()})
         told = ", ".join(f"{name} {value:.3g}" for name, value in figures.items())
         print(f"held out at step {step}: {told}", flush=True)
-        self._send(folder)
+        self.record.send_files(folder, place=f"held_out/{folder.name}")
         return figures
-
-    def _send(self, folder: Path) -> None:
-        run = self.record.run
-        if run is None or not folder.is_dir():
-            return
-        try:
-            store = client(run.uri)
-            store.log_artifacts(run.run_id, str(folder), artifact_path=f"held_out/{folder.name}")
-        except Exception as error:  # training goes on; the files are in the output folder
-            print(
-                f"MLflow did not take the samples ({type(error).__name__}); they are in {folder}", flush=True
-            )
 
 
 def summary_figures(scores: Sequence[AudioScore | VideoScore]) -> dict[str, float]:
     """Finite figures over windows by name, without counts."""
-    sounds = [score for score in scores if isinstance(score, AudioScore)]
-    pictures = [score for score in scores if isinstance(score, VideoScore)]
-    summary = summarise_audio(sounds) if sounds else summarise_video(pictures)
     return {
         name: float(value)
-        for name, value in dataclasses.asdict(summary).items()
+        for name, value in _summary(scores).items()
         if name not in ("windows", "onsets", "peaks") and math.isfinite(value)
     }
+
+
+def measure_saved(config: AutoencoderTrainConfig) -> dict[str, float]:
+    """Reconstruction of the held-out clips by the saved weights; also written to `reconstruction.json`."""
+    windows = decoded_windows(training_windows(config, held_out=True))
+    vae = load_vae(AudioVAE if config.kind == "audio" else VideoVAE, config.output)  # type: ignore[arg-type]
+    summary = _summary(
+        [score_window(vae, *reconstruct(vae, window), fps=config.clip.fps) for window in windows]
+    )
+    (config.output / "reconstruction.json").write_text(json.dumps(summary, indent=1) + "\n", encoding="utf-8")
+    return summary
+
+
+def _summary(scores: Sequence[AudioScore | VideoScore]) -> dict[str, float]:
+    sounds = [score for score in scores if isinstance(score, AudioScore)]
+    pictures = [score for score in scores if isinstance(score, VideoScore)]
+    return dataclasses.asdict(summarise_audio(sounds) if sounds else summarise_video(pictures))
