@@ -83,6 +83,14 @@ ALLOWED: dict[str, set[str]] = {
         "syncflow.text",
         "syncflow.media",
         "syncflow.onsets",
+        "syncflow.systems",
+    },
+    "syncflow.systems": {
+        "syncflow.data.parquet",
+        "syncflow.foleygen",
+        "syncflow.generation",
+        "syncflow.media",
+        "syncflow.sampling",
     },
     "preprocessing": {
         "syncflow.media",

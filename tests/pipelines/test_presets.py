@@ -13,6 +13,7 @@ from syncflow.evaluation.suite_config import EvaluateConfig
 from syncflow.foleygen.train_config import FoleyGenTrainConfig
 from syncflow.generation.config import GenerateConfig
 from syncflow.studies.ablation_config import AblationConfig
+from syncflow.systems.config import MakeAudioConfig
 from syncflow.training.autoencoder.config import AutoencoderTrainConfig
 from syncflow.training.stage.config import TrainConfig
 
@@ -31,6 +32,7 @@ MODELS: dict[str, type[Config]] = {
     "ablation": AblationConfig,
     "codes": CodesConfig,
     "train": FoleyGenTrainConfig,
+    "foleygen_audio": MakeAudioConfig,
     "generate": GenerateConfig,
     "evaluate": EvaluateConfig,
     "audio_vae": AutoencoderTrainConfig,
