@@ -1,9 +1,12 @@
 """DecodedClip -> CaptionedClip: from the label, from the source's captions, or by a model."""
 
 from collections.abc import Callable
+from functools import partial
+from typing import TypeVar
 
 import numpy as np
 
+from preprocessing.captioner_files import captioner_sha256
 from preprocessing.config import CaptionConfig
 from preprocessing.keys import caption_of
 from syncflow.errors import UserError
@@ -12,6 +15,7 @@ from syncflow.weight_files import conversion_command, refuse_pickled
 
 CaptionStep = Callable[[list[DecodedClip]], list[CaptionedClip | Dropped]]
 Captioner = Callable[[list[np.ndarray]], list[str]]  # a few frames `f h w c` each -> a caption each
+T = TypeVar("T")
 
 
 def build_caption_step(config: CaptionConfig, *, device: str) -> CaptionStep:
@@ -31,15 +35,26 @@ def load_captioner(config: CaptionConfig, *, device: str) -> Captioner:
     Raises:
         UserError: there is none at `config.model`, or it takes no video.
     """
+    if config.kind == "git":
+        from preprocessing.git_captioner import load_git as load
+    else:
+        from preprocessing.qwen_captioner import load_qwen as load
+    return _of_model(config, partial(load, config, device=device))
+
+
+def captioner_weights(config: CaptionConfig) -> str:
+    """Hash of the captioning model's files; empty where no model writes the captions.
+
+    Raises:
+        UserError: there is none at `config.model`.
+    """
+    return _of_model(config, partial(captioner_sha256, config)) if config.by_model else ""
+
+
+def _of_model(config: CaptionConfig, ask: Callable[[], T]) -> T:
     refuse_pickled(config.location, setting="caption.model")
     try:
-        if config.kind == "git":
-            from preprocessing.git_captioner import load_git
-
-            return load_git(config, device=device)
-        from preprocessing.qwen_captioner import load_qwen
-
-        return load_qwen(config, device=device)
+        return ask()
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())[:160]
         raise UserError(

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 
+from preprocessing.caption import captioner_weights
 from preprocessing.config import PrecomputeConfig
 from preprocessing.listing import anchored, list_clips
 from preprocessing.load_encoders import load_encoders
@@ -89,7 +90,9 @@ def try_clips(config: PrecomputeConfig, refs: Sequence[ClipRef]) -> Trial:
     """Decode, encode and write each clip, in a folder that is thrown away."""
     with tempfile.TemporaryDirectory(prefix="plan-") as folder:
         apart = config.model_copy(update={"output": Path(folder)})
-        recipe = make_recipe(config, load_encoders(config.encode)).sha256
+        recipe = make_recipe(
+            config, load_encoders(config.encode), captioner=captioner_weights(config.caption)
+        ).sha256
         work = Work(config=apart, recipe=recipe, owner="", attempt=0)
         decode, encode, commit = Decoder(work), Encoder(work), Committer(work)
         encode(decode([refs[0]]))  # the first clip pays for what is made once

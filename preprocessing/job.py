@@ -7,6 +7,7 @@ import yaml
 from rich.console import Console
 from rich.table import Table
 
+from preprocessing.caption import captioner_weights
 from preprocessing.config import PrecomputeConfig
 from preprocessing.encode import Encoders, EncodeStep
 from preprocessing.keys import offered_texts
@@ -63,7 +64,7 @@ def precompute(config: PrecomputeConfig, *, execute: Execute = run_in_loop) -> i
         print(note, flush=True)
     print(f"{len(listing.chosen)} clips in {config.source.root}; loading the encoders", flush=True)
     encoders = load_encoders(config.encode)
-    recipe = make_recipe(config, encoders)
+    recipe = make_recipe(config, encoders, captioner=captioner_weights(config.caption))
     with writer_lock(config.output) as owner:
         if config.repair:
             for path in put_damaged_aside(config.output):

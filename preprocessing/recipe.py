@@ -44,8 +44,12 @@ class Recipe:
                 stream.write((json.dumps(self.parts, indent=2, sort_keys=True) + "\n").encode())
 
 
-def make_recipe(config: PrecomputeConfig, encoders: Encoders) -> Recipe:
-    """The settings that decide a row, the three models' weights, and the versions of decoder and columns."""
+def make_recipe(config: PrecomputeConfig, encoders: Encoders, *, captioner: str) -> Recipe:
+    """The settings that decide a row, the models' weights, and the versions of decoder and columns.
+
+    Args:
+        captioner: hash of the captioning model; empty where none writes the captions.
+    """
     settings, text = config.encode, encoders.text
     video = Weights(sha256=_sha256(encoders.video_vae), location=absolute_place(settings.video_vae))
     audio = Weights(sha256=_sha256(encoders.audio_vae), location=absolute_place(settings.audio_vae))
@@ -59,6 +63,8 @@ def make_recipe(config: PrecomputeConfig, encoders: Encoders) -> Recipe:
         "weights of encode.audio_vae": audio.sha256,
         "weights of encode.text": words.sha256,
     }
+    if captioner:
+        parts["weights of caption.model"] = captioner
     parts = json.loads(json.dumps(parts))  # as it will be read
     return Recipe(parts=parts, frame_spans=spans, video_vae=video, audio_vae=audio, text_encoder=words)
 

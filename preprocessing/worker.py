@@ -55,7 +55,8 @@ class Encoder:
     """
 
     def __init__(self, work: Work) -> None:
-        from preprocessing.caption import build_caption_step  # torch and transformers: not where clips decode
+        # torch and transformers: not where clips decode
+        from preprocessing.caption import build_caption_step, captioner_weights
         from preprocessing.encode import EncodeStep
         from preprocessing.load_encoders import load_encoders
         from preprocessing.recipe import make_recipe
@@ -63,7 +64,7 @@ class Encoder:
 
         config = work.config
         encoders = load_encoders(config.encode)
-        mine = make_recipe(config, encoders).sha256
+        mine = make_recipe(config, encoders, captioner=captioner_weights(config.caption)).sha256
         if mine != work.recipe:
             raise UserError(
                 f"encode: this worker's weights and decoder give recipe {mine[:12]}, the driver's "

@@ -136,7 +136,10 @@ def test_rows_share_a_dataset_when_and_only_when_what_decides_them_is_the_same()
     encoders: Any = Encoders()
     for name, role, _ in setting_roles(config):
         other = changed(config, name)
-        same = make_recipe(other, encoders).sha256 == make_recipe(config, encoders).sha256  # type: ignore[arg-type]
+        same = (
+            make_recipe(other, encoders, captioner="").sha256
+            == make_recipe(config, encoders, captioner="").sha256
+        )  # type: ignore[arg-type]
         assert same == (role is not Role.RESULT), name
 
 

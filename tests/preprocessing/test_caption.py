@@ -1,4 +1,5 @@
 import dataclasses
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +16,14 @@ from transformers import (
     Qwen3VLForConditionalGeneration,
 )
 
-from preprocessing.caption import ModelCaptionStep, SourceCaptionStep, build_caption_step
+from preprocessing.caption import ModelCaptionStep, SourceCaptionStep, build_caption_step, captioner_weights
 from preprocessing.config import CaptionConfig
 from preprocessing.git_captioner import GitCaptioner
+from preprocessing.load_encoders import load_encoders
+from preprocessing.recipe import make_recipe
 from syncflow.errors import UserError
 from syncflow.records import CaptionedClip, ClipRef, DecodedClip, DecodedWindow, Dropped
+from tests.precompute_case import job, write_weights
 
 
 def clip(name: str, *, windows: int = 1, **source: str | tuple[str, ...]) -> DecodedClip:
@@ -235,3 +239,24 @@ def test_a_model_that_is_not_there_is_named(kind: str, tmp_path: Path) -> None:
 def test_git_that_takes_fewer_frames_is_refused(git: Path) -> None:
     with pytest.raises(UserError, match=r"takes 6 frames, caption\.frames is 7"):
         build_caption_step(CaptionConfig(kind="git", model=str(git), frames=7), device="cpu")
+
+
+def test_the_weights_of_a_captioning_model_are_part_of_a_recipe(git: Path, tmp_path: Path) -> None:
+    write_weights(tmp_path)
+    copy = Path(shutil.copytree(git, tmp_path / "git"))
+
+    def parts(**caption: object) -> dict[str, object]:
+        config = job(tmp_path, tmp_path, tmp_path / "out", caption=caption)
+        weights = captioner_weights(config.caption)
+        return make_recipe(config, load_encoders(config.encode), captioner=weights).parts
+
+    before = parts(kind="git", model=str(git))
+    name = "weights of caption.model"
+    assert parts(kind="git", model=str(copy))[name] == before[name]
+    model = GitForCausalLM.from_pretrained(copy)
+    torch.nn.init.ones_(model.get_output_embeddings().weight)
+    model.save_pretrained(copy)
+    assert parts(kind="git", model=str(copy))[name] != before[name]
+    assert name not in parts(kind="label", model=str(git))
+    with pytest.raises(UserError, match=r"caption\.model '.*absent': cannot be loaded"):
+        parts(kind="git", model=str(tmp_path / "absent"))
