@@ -98,7 +98,11 @@ class Page:
                 0, 1, 0, step=1 / self._service.about.clip.fps, label="The clip begins at, seconds"
             )
             window = gr.Video(
-                label="The video's part that gets new audio", interactive=False, elem_id="window"
+                label="The part that gets new audio",
+                interactive=False,
+                height=240,
+                buttons=[],
+                elem_id="window",
             )
             v2a_prompt = gr.Textbox(label="Prompt (may be empty)", lines=1, max_length=2000)
             sound = gr.Button("Make audio", variant="primary", elem_id="make_audio")
@@ -116,9 +120,7 @@ class Page:
         """In the order of `ClipRequest`'s fields that `_request` reads."""
         about = self._service.about
         with gr.Row():
-            seed = gr.Number(
-                label="Seed (empty: a new one each time)", precision=0, value=None, elem_id="seed"
-            )
+            seed = gr.Textbox(label="Seed", placeholder="another each time", max_length=10, elem_id="seed")
             steps = gr.Slider(1, most_steps, min(about.steps, most_steps), step=1, label="Steps")
             seconds = gr.Slider(
                 0.5,
@@ -151,9 +153,19 @@ class Page:
             "preview": gr.Image(
                 label="On the way", visible=False, elem_id="preview", interactive=False, buttons=[]
             ),
-            "clip": gr.Video(label="Clip", interactive=False, autoplay=True, loop=True, elem_id="clip"),
+            "clip": gr.Video(
+                label="Clip",
+                interactive=False,
+                autoplay=True,
+                loop=True,
+                height=320,
+                buttons=[],
+                elem_id="clip",
+            ),
             "score": gr.Markdown("", elem_id="score"),
-            "strip": gr.Image(label="Frames over the waveform", interactive=False, elem_id="strip"),
+            "strip": gr.Image(
+                label="Frames over the waveform", interactive=False, buttons=["fullscreen"], elem_id="strip"
+            ),
         }
         with gr.Row():
             shown["again"] = gr.Button("Again with another seed", interactive=False, elem_id="again")
@@ -316,7 +328,7 @@ def _request(settings: tuple, **request: Any) -> ClipRequest:
     """A request of what the page's settings say; raises ValidationError for what cannot be."""
     seed, steps, seconds, scale, audio_scale, negative, height, width = settings
     return ClipRequest(
-        seed=None if seed is None else round(seed),
+        seed=seed.strip() or None,
         steps=round(steps),
         seconds=seconds,
         guidance_scale=scale,

@@ -158,5 +158,6 @@ def _refusing(
                 f"video: {info.video_end_s:.2f} s long, and the clip would be {spec.seconds:g} s from "
                 f"{start_s:g} s on; begin earlier or make a shorter clip"
             ) from None
-        detail = " ".join(error.detail.split()).replace(f"{path}: ", "").replace(str(path), "the file")
-        raise RequestError(f"video: {error.reason} ({detail[:200]}); upload another file") from None
+        detail = " ".join(error.detail.replace(str(path), "").split()).strip(": ")[:200]
+        what = f"{error.reason} ({detail})" if detail else error.reason
+        raise RequestError(f"video: {what}; upload another file") from None
