@@ -11,7 +11,7 @@ from typing import Any, TypeVar, get_args, get_origin
 import pydantic
 
 from syncflow.config import Config, Source, said, setting_names, unknown_key, validate
-from syncflow.errors import UserError
+from syncflow.errors import UserError, full_disk
 from syncflow.hints import nearest
 from syncflow.job_places import refuse_relative
 from syncflow.preset import load_preset, merge
@@ -60,11 +60,16 @@ def _parse(cls: type[C], *, description: str, argv: list[str]) -> C:
 
 
 def run(main: Callable[[], int | None]) -> None:
-    """Call a pipeline's `main`; a `UserError` is printed as one line and exits with status 2."""
+    """Call a pipeline's `main`; a `UserError`, or a full disk, is one line and exit status 2."""
     try:
         status = main()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as error:
+        if not (told := full_disk(error)):
+            raise
+        print(f"error: {told}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)

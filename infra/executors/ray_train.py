@@ -22,7 +22,7 @@ import torch
 
 from infra.executors.local_cluster import cluster, ray_is_elsewhere
 from infra.executors.supervisor import ask_to_stop, stopping
-from syncflow.errors import UserError
+from syncflow.errors import UserError, full_disk
 
 C = TypeVar("C")
 ERROR_FILE = "user_error.txt"
@@ -168,16 +168,20 @@ def _heed_signals(stop: Path) -> None:
 
 
 def _worker(settings: dict[str, Any]) -> None:
-    """Runs in each worker. A `UserError` is written down, so that the restart ends at once."""
+    """Runs in each worker. A `UserError` or a full disk is written down, so that the restart ends at once."""
     note = settings["storage"] / ERROR_FILE
     if note.exists():
         return
     _quiet()
     try:
         settings["function"](settings["config"])
-    except UserError as error:
-        note.write_text(str(error), encoding="utf-8")
-        raise
+    except Exception as error:
+        told = str(error) if isinstance(error, UserError) else full_disk(error)
+        if not told:
+            raise
+        with contextlib.suppress(OSError):
+            note.write_text(told, encoding="utf-8")
+        raise UserError(told) from error
 
 
 def _quiet() -> None:

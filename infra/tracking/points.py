@@ -10,7 +10,7 @@ import json
 import queue
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +40,7 @@ class MlflowCallback(Callback):
         self._store: Any = None
         self._known: dict[str, int] = {}  # last step of each metric that the store has
         self._warned = run is None
+        self._is_written = True  # whether the file holds all that waits
 
     def on_start(self, *, start_step: int, steps: int) -> None:
         """Points beyond the restored step are dropped: this attempt makes them again."""
@@ -55,15 +56,15 @@ class MlflowCallback(Callback):
         points = [(name, value, now, step) for name, value in metrics.items() if value == value]
         with self._lock:
             self._waiting += points
-            self.spill.parent.mkdir(parents=True, exist_ok=True)
-            with self.spill.open("a", encoding="utf-8") as stream:
-                stream.writelines(json.dumps(point) + "\n" for point in points)
+            self._write_spill(added=points)
         self._calls.put(True)
 
     def on_end(self, step: int) -> None:
         self._calls.put(False)
         self._thread.join(timeout=60)
-        if self.spill.exists():
+        if not self._is_written:
+            print(f"MLflow: {len(self._waiting)} points are lost: {self.spill} cannot be written", flush=True)
+        elif self.spill.exists():
             print(
                 f"MLflow: points wait in {self.spill}; they are sent when the stage is run again", flush=True
             )
@@ -123,11 +124,26 @@ class MlflowCallback(Callback):
                 points.append(tuple(json.loads(line)))
         return points
 
-    def _write_spill(self) -> None:
-        """The file holds what waits; none where nothing does."""
-        if not self._waiting:
-            self.spill.unlink(missing_ok=True)
-            return
-        temporary = self.spill.with_suffix(".tmp")
-        temporary.write_text("".join(json.dumps(point) + "\n" for point in self._waiting), encoding="utf-8")
-        temporary.replace(self.spill)
+    def _write_spill(self, *, added: Sequence[Point] = ()) -> None:
+        """The file holds what waits, of which `added` is new; none where nothing does.
+
+        On a full disk points wait in memory, and training goes on.
+        """
+        try:
+            if not self._waiting:
+                self.spill.unlink(missing_ok=True)
+            elif added and self._is_written:
+                self.spill.parent.mkdir(parents=True, exist_ok=True)
+                with self.spill.open("a", encoding="utf-8") as stream:
+                    stream.writelines(json.dumps(point) + "\n" for point in added)
+            else:
+                temporary = self.spill.with_suffix(".tmp")
+                text = "".join(json.dumps(point) + "\n" for point in self._waiting)
+                temporary.write_text(text, encoding="utf-8")
+                temporary.replace(self.spill)
+            self._is_written = True
+        except OSError as error:
+            if self._is_written:
+                told = f"{self.spill}: cannot be written ({error.strerror or error})"
+                print(f"{told}; points for MLflow wait in memory", flush=True)
+            self._is_written = False

@@ -5,7 +5,7 @@ itself drops frozen weights and depends on the number of workers; so it saves no
 comes and goes as whole tensors by name, in the same form as the plain torch engine's.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -120,6 +120,10 @@ class ZeroEngine:
             whole = safe_get_full_fp32_param(parameter) if self.zero_stage == 3 else parameter.detach()
             assert whole is not None, f"{name} is not in the optimizer"
             yield name, whole
+
+    def lend(self, weights: Iterable[tuple[str, Tensor]]) -> None:
+        for name, value in weights:
+            self._set_weight(name, self.trained[name], value.to(device()))
 
     def state(self) -> Iterator[tuple[str, Tensor]]:
         from deepspeed.utils import safe_get_full_optimizer_state

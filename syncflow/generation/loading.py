@@ -146,6 +146,7 @@ def _from_checkpoint(folder: Path, config: GenerateConfig) -> SyncFlowPipeline:
         max_text_tokens=text_config.max_tokens,
         trained_clean_video=trained.clean_video,
         trained_prompt_dropout=trained.prompt_dropout,
+        trained_text_tokens=trained.text_tokens,
     )
 
 

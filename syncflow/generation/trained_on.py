@@ -27,13 +27,14 @@ class TrainedOn:
     frame_spans: list[list[int]] = field(default_factory=list)  # empty: an older checkpoint does not say
     clean_video: float | None = None  # share of samples with finished video; None: it does not say
     prompt_dropout: float | None = None  # share of prompts that the null prompt replaced, likewise
+    text_tokens: int | None = None  # mean length of the training prompts, likewise
 
     @classmethod
     def read(cls, folder: Path) -> "TrainedOn":
         """Raises UserError where there is no manifest, or one that lacks what sampling needs."""
         path = folder / "manifest.json"
         values = read_json(path)
-        values = {"frame_spans": [], **_training_settings(folder), **values}
+        values = {"frame_spans": [], "text_tokens": None, **_training_settings(folder), **values}
         names = [name for name in cls.__dataclass_fields__ if name not in values]
         if names:
             raise UserError(f"{path}: has no {names[0]!r}; give the folder `checkpoint` of a trained stage")

@@ -52,11 +52,13 @@ class SyncFlowParts(DiffusionPipeline):
         max_text_tokens: int = 300,
         trained_clean_video: float | None = None,
         trained_prompt_dropout: float | None = None,
+        trained_text_tokens: int | None = None,
     ) -> None:
         """The numbers are the defaults of `__call__`, saved with the parts: pixels, frames, Hz, tokens.
 
         `trained_clean_video` and `trained_prompt_dropout` are settings of the training (None: unknown); a
-        request that differs from them is done with a warning.
+        request that differs from them is done with a warning. `trained_text_tokens` is the mean length of its
+        prompts, and the length of the null prompt where a request has no prompt.
         """
         super().__init__()
         self.register_modules(
@@ -74,6 +76,7 @@ class SyncFlowParts(DiffusionPipeline):
             max_text_tokens=max_text_tokens,
             trained_clean_video=trained_clean_video,
             trained_prompt_dropout=trained_prompt_dropout,
+            trained_text_tokens=trained_text_tokens,
         )
         self._told: set[str] = set()
 

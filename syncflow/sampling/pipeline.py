@@ -23,7 +23,7 @@ from syncflow.sampling.given import Frames, GivenEncoder, check_keeps
 from syncflow.sampling.graphed import Graphs
 from syncflow.sampling.output import OUTPUT_TYPES, OutputType, SyncFlowOutput
 from syncflow.sampling.parts import SyncFlowParts
-from syncflow.sampling.prompts import Lines, PromptEncoder
+from syncflow.sampling.prompts import NULL_TOKENS, Lines, PromptEncoder
 from syncflow.sampling.sample import picture_first, sample, seeds_of, starting_noise
 from syncflow.sampling.spans import Keep
 from syncflow.sampling.unlike_training import unlike_training
@@ -160,6 +160,7 @@ class SyncFlowPipeline(SyncFlowParts):
             model=self.text_encoder,
             tokenizer=self.tokenizer,
             max_tokens=self.config["max_text_tokens"],
+            null_tokens=self.config["trained_text_tokens"] or NULL_TOKENS,
             device=self._execution_device,
         ).prompts(prompt, negative_prompt, given=given.batch, per_prompt=num_videos_per_prompt)
         noise = starting_noise(

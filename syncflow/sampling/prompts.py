@@ -14,7 +14,8 @@ from syncflow.sampling.checks import check_prompts
 
 LOG = logging.getLogger(__name__)
 NULL_TOKENS = 32
-"""Length of the learned null prompt where there is no prompt whose length it could take."""
+"""Length of the null prompt where a request has no prompt, and the checkpoint does not say how long those of
+its training were."""
 
 Lines = str | Sequence[str] | None
 
@@ -45,6 +46,7 @@ class PromptEncoder:
     tokenizer: PreTrainedTokenizerBase
     max_tokens: int
     device: torch.device
+    null_tokens: int = NULL_TOKENS  # length of the null prompt where there is no prompt whose length it takes
 
     def encode(self, lines: Sequence[str]) -> TextBatch:
         """Prompts padded on the right to the longest: tokens float32 `b l e`.
@@ -61,7 +63,7 @@ class PromptEncoder:
 
     def null(self, batch: int) -> TextBatch:
         """The learned null prompt for `batch` clips."""
-        length = min(NULL_TOKENS, self.max_tokens)
+        length = min(self.null_tokens, self.max_tokens)
         shape = (batch, length, self.model.config.d_model)
         return TextBatch(
             tokens=torch.zeros(shape, device=self.device),

@@ -67,7 +67,10 @@ class HeldOutWindows(Callback):
             scores.append(score_window(vae, original, made, fps=self.config.clip.fps))
             if len(scores) <= self.config.validation_samples:
                 name = f"window_{row:04}"
-                write_sample(folder, name, vae=vae, original=original, made=made, score=scores[-1])
+                try:
+                    write_sample(folder, name, vae=vae, original=original, made=made, score=scores[-1])
+                except OSError as error:  # a full disk costs samples, not the training
+                    print(f"held out at step {step}: {name} not written ({error})", flush=True)
         figures = summary_figures(scores)
         self.record.on_log(step, {f"held_out/{name}": value for name, value in figures.items()})
         told = ", ".join(f"{name} {value:.3g}" for name, value in figures.items())

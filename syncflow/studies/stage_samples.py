@@ -3,8 +3,8 @@
     <output>/<stage>/samples/step_00000500/0.mp4, 0.png, 1.mp4 ...
 
 The first windows of the test split, with the same noise every time: stage `video` makes their prompts'
-pictures, stage `audio` sounds for their pictures, stage `joint` both. Worker 0 makes them with its present
-weights (not their moving average) on its own device, and the others wait.
+pictures, stage `audio` sounds for their pictures, stage `joint` both. Worker 0 makes them on its own device
+with the weights that are handed over (the moving average, or the step's own), and the others wait.
 """
 
 from collections.abc import Mapping, Sequence
@@ -87,7 +87,7 @@ class StageSamples(Callback):
                     strip=True,
                     wav=False,
                 )
-            except MediaError as error:
+            except (MediaError, OSError) as error:  # a full disk costs clips, not the training
                 print(f"samples of step {step}: clip {number} not written ({error})", flush=True)
         figures = {} if sounds is None else self._scores(frames, sounds)
         for reporter in self.reporters:

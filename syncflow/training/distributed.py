@@ -38,6 +38,15 @@ def all_sum(tensor: Tensor) -> Tensor:
     return tensor
 
 
+def broadcast(tensor: Tensor, *, source: int) -> Tensor:
+    """The tensor of the worker `source`, at all workers, on the device where they compute."""
+    if world_size() == 1:
+        return tensor
+    there = tensor.to(device(), copy=rank() != source)
+    dist.broadcast(there, src=source)
+    return there
+
+
 def all_rows(tensor: Tensor) -> Tensor:
     """The rows of all workers, in the order of their ranks; they need not have as many each."""
     if world_size() == 1:

@@ -1,12 +1,13 @@
 """Moving average of the weights, each tensor at one worker."""
 
-from collections.abc import Iterator, Mapping
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import islice
 
 import torch
 from torch import Tensor
 
-from syncflow.training.distributed import owner, rank
+from syncflow.training.distributed import broadcast, owner, rank
 from syncflow.training.engine import Engine
 from syncflow.training.loop import Callback
 
@@ -43,3 +44,53 @@ class MovingAverage(Callback):
         """Take over averages saved by any number of workers."""
         for name, value in self.average.items():
             value.copy_(state[f"ema/{name}"])
+
+    @contextlib.contextmanager
+    def lent(self) -> Iterator[None]:
+        """While the block runs the engine evaluates with the averages; then it has its own weights again.
+
+        Collective.
+        """
+        own = {name: value.to("cpu", copy=True) for name, value in self.engine.weights()}
+        self.engine.lend(self._whole(own))
+        try:
+            yield
+        finally:
+            self.engine.lend(own.items())
+
+    def _whole(self, like: Mapping[str, Tensor]) -> Iterator[tuple[str, Tensor]]:
+        """Each average at every worker, from the one that keeps it."""
+        for name, value in like.items():
+            mine = self.average.get(name)
+            yield name, broadcast(value.float() if mine is None else mine, source=owner(f"ema/{name}"))
+
+
+class OnAverage(Callback):
+    """Calls others while the averaged weights are in place: those that a stage hands over.
+
+    Args:
+        callbacks: of this worker; others may have none, and take part all the same.
+        every: steps between their turns; they have one at the end, too.
+    """
+
+    def __init__(self, average: MovingAverage, callbacks: Sequence[Callback], *, every: int) -> None:
+        self.average, self.callbacks, self.every = average, callbacks, every
+
+    def on_start(self, *, start_step: int, steps: int) -> None:
+        for callback in self.callbacks:
+            callback.on_start(start_step=start_step, steps=steps)
+
+    def on_step(self, step: int) -> None:
+        if step % self.every == 0:
+            with self.average.lent():
+                for callback in self.callbacks:
+                    callback.on_step(step)
+
+    def on_log(self, step: int, metrics: Mapping[str, float]) -> None:
+        for callback in self.callbacks:
+            callback.on_log(step, metrics)
+
+    def on_end(self, step: int) -> None:
+        with self.average.lent():
+            for callback in self.callbacks:
+                callback.on_end(step)

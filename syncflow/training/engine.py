@@ -38,6 +38,13 @@ class Engine(Protocol[B_contra]):
         """The trained parameters as whole tensors by name; not copies. Collective, as `state`."""
         ...
 
+    def lend(self, weights: Iterable[tuple[str, Tensor]]) -> None:
+        """Put other values, the same at all workers, in place of the trained parameters, to evaluate with.
+
+        The optimizer does not see them: the parameters get their own before the next update. Collective.
+        """
+        ...
+
     def state(self) -> Iterator[tuple[str, Tensor]]:
         """Everything that a resume needs, whole tensors by name (float32 masters, Adam moments, steps).
 
@@ -114,6 +121,11 @@ class TorchEngine(Generic[B]):
     def weights(self) -> Iterator[tuple[str, Tensor]]:
         for name, parameter in self.trained.items():
             yield name, parameter.detach()
+
+    @torch.no_grad()
+    def lend(self, weights: Iterable[tuple[str, Tensor]]) -> None:
+        for name, value in weights:
+            self.trained[name].copy_(value)
 
     def state(self) -> Iterator[tuple[str, Tensor]]:
         for name, parameter in self.trained.items():

@@ -16,7 +16,8 @@ B = TypeVar("B")
 class Validation(Callback, Generic[B]):
     """Evaluates the same batches every `every` steps and at the end, and tells the `reporters`.
 
-    What it reports is named `validation/<metric>`. Each worker evaluates its own part of the batches.
+    What it reports is named `validation/<metric>`, of the weights that the engine has then. Each worker
+    evaluates its own part of the batches.
 
     Args:
         counts: for how many samples each batch counts; None: all alike.

@@ -11,7 +11,7 @@ from syncflow.config import dump_config, validate
 from syncflow.training.stage.config import TrainConfig
 from tests.syncflow.training.small import SMALL, write_dataset
 
-Losses = dict[str, float]  # by step
+Losses = dict[str, float]  # by step; of a validation by its name and step
 
 
 class Launcher:

@@ -29,11 +29,11 @@ from tests.syncflow.training.small import poisoned
 
 class Losses(Callback):
     def __init__(self) -> None:
-        self.seen: dict[int, float] = {}
+        self.seen: dict[str, float] = {}
 
     def on_log(self, step: int, metrics: Mapping[str, float]) -> None:
-        if "loss" in metrics:  # not of a validation
-            self.seen[step] = metrics["loss"]
+        for name in {"loss", "validation/loss"} & metrics.keys():
+            self.seen[str(step) if name == "loss" else f"{name} {step}"] = metrics[name]
 
 
 def is_bad(batch: LatentBatch, training: bool) -> bool:

@@ -1,8 +1,5 @@
 """Disks that are full or read-only, and the real clips: nothing lost, nothing counted twice."""
 
-import resource
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -11,6 +8,7 @@ from preprocessing.job import precompute
 from syncflow.data.parquet import DatasetManifest, read_ledger, read_rows
 from syncflow.data.verify import find_faults
 from syncflow.errors import UserError
+from tests.full_disk import disk_of
 from tests.precompute_case import content, job, write_clip_number, write_media, write_weights
 
 pytestmark = pytest.mark.filterwarnings("ignore")
@@ -21,17 +19,6 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("weights")
     write_weights(folder)
     return folder
-
-
-@contextmanager
-def disk_of(bytes_a_file: int) -> Iterator[None]:
-    """The kernel refuses to let any file grow beyond so many bytes (EFBIG where a full disk says ENOSPC)."""
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (bytes_a_file, before[1]))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def test_full_disk_keeps_what_was_there_and_the_job_goes_on_later(tmp_path: Path, weights: Path) -> None:

@@ -5,7 +5,7 @@ multi-scale mel, adversarial and feature matching, balanced by their gradients a
 term stands outside the balance.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -126,6 +126,9 @@ class AdversarialEngine:
     def weights(self) -> Iterator[tuple[str, Tensor]]:
         """The autoencoder's alone: they are what is averaged and handed over."""
         return self.maker.weights()
+
+    def lend(self, weights: Iterable[tuple[str, Tensor]]) -> None:
+        self.maker.lend(weights)
 
     def state(self) -> Iterator[tuple[str, Tensor]]:
         yield from self.maker.state()

@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 
 from syncflow import __version__
 from syncflow.config import Config, dump_config, validate
 from syncflow.data.parquet import DatasetManifest, Weights
-from syncflow.errors import UserError
+from syncflow.errors import UserError, full_disk
 from syncflow.hashing import settings_sha256, tensors_sha256
 from syncflow.model.dual_dit import DualDiT
 from syncflow.records import ClipSpec
@@ -75,6 +76,9 @@ class CheckpointManifest(Config):
     """Share of the samples whose video was finished (`flow.time.clean_video`); None in older checkpoints."""
     prompt_dropout: float | None = None
     """Share of the prompts that the null prompt replaced; None in older checkpoints."""
+    text_tokens: int | None = None
+    """Mean length of the training prompts, tokens, in whose place the null prompt stood; None in older
+    checkpoints."""
 
     @classmethod
     def read(cls, folder: Path) -> "CheckpointManifest":
@@ -161,6 +165,7 @@ def write_checkpoint(
     states: Sequence[SavedState],
     dataset: DatasetManifest,
     dataset_fingerprint: str,
+    text_tokens: float,
     initialised_from: str,
     initialised_from_sha256: str,
 ) -> CheckpointManifest:
@@ -170,9 +175,11 @@ def write_checkpoint(
         folder: `<output>/<stage>/checkpoint`; an earlier one is replaced.
         untrained: the model's other tensors (frozen parts, buffers) by name.
         states: the last states; the weights of several are averaged.
+        text_tokens: mean length of the training prompts.
 
     Raises:
         NotFiniteError: a tensor holds NaN or Inf; an earlier checkpoint stays.
+        UserError: the disk is full; likewise.
     """
     weights = "ema" if config.checkpoint.weights == "ema" and config.ema_decay else "raw"
     with torch.device("meta"):
@@ -202,12 +209,19 @@ def write_checkpoint(
         initialised_from_sha256=initialised_from_sha256,
         clean_video=config.flow.time.clean_video,
         prompt_dropout=config.prompt_dropout,
+        text_tokens=round(text_tokens),
     )
     temporary = folder.with_name(f".{folder.name}.partial")
     shutil.rmtree(temporary, ignore_errors=True)
-    model.save_pretrained(temporary, safe_serialization=True)
-    dump_config(config, temporary / "resolved.yaml")
-    (temporary / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    try:
+        model.save_pretrained(temporary, safe_serialization=True)
+        dump_config(config, temporary / "resolved.yaml")
+        (temporary / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n", encoding="utf-8")
+    except (OSError, SafetensorError) as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        if told := full_disk(error):
+            raise UserError(f"checkpoint {folder}: not written: {told}") from None
+        raise
     if folder.exists():
         shutil.rmtree(folder)
     temporary.rename(folder)

@@ -47,6 +47,7 @@ def export_checkpoints(config: ExportConfig) -> list[Path]:
             states=[state],
             dataset=dataset.manifest,
             dataset_fingerprint=dataset.fingerprint,
+            text_tokens=dataset.mean_text_tokens,
             initialised_from=came_from.source,
             initialised_from_sha256=came_from.sha256,
         )

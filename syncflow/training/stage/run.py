@@ -12,7 +12,7 @@ from syncflow.model.compiled import attend_in_one_kernel, compile_blocks, no_com
 from syncflow.model.dual_dit import DualDiT
 from syncflow.records import LatentBatch
 from syncflow.training.distributed import barrier, device, rank
-from syncflow.training.ema import MovingAverage
+from syncflow.training.ema import MovingAverage, OnAverage
 from syncflow.training.engine import Engine, TorchEngine
 from syncflow.training.finite import Fault, UpdateGuard
 from syncflow.training.loop import Callback, train
@@ -62,7 +62,8 @@ def run_stage(
 ) -> int:
     """Train the stage from its beginning or its last state, and write its checkpoint; updates done.
 
-    Called by every worker; `watch` makes further callbacks, which look at the model in training. A file
+    Called by every worker; `watch` makes callbacks, at every worker or only at some, which look at the
+    model every `samples.every` steps. They and validation see the weights that are handed over. A file
     `stop` in the stage's folder ends training after the running step, with a state to go on from and no
     checkpoint. `lock` is the id of the owner of the folder's lock, if it is locked.
 
@@ -115,6 +116,7 @@ def run_stage(
     if start_step > config.steps:
         raise UserError(f"steps {config.steps}: {folder} is already at step {start_step}; ask for more steps")
 
+    validations = validation_of(engine, config, dataset, callbacks, fault=objective.fault, compiled=compiled)
     stop = folder / "stop"
     keep, every = config.checkpoint.keep, config.checkpoint.every
     saver = Saver(
@@ -131,9 +133,9 @@ def run_stage(
             callbacks=[
                 *([] if average is None else [average]),
                 *([Progress(f"stage {stage.name}")] if rank() == 0 else []),
-                *validation_of(engine, config, dataset, callbacks, fault=objective.fault, compiled=compiled),
+                *on_handed_weights(validations, config, average, every=config.validate_every),
                 *callbacks,
-                *watch(objective),
+                *on_handed_weights(watch(objective), config, average, every=config.samples.every),
                 saver,
                 stall,
             ],
@@ -150,6 +152,7 @@ def run_stage(
             states=saver.last_states(config.checkpoint.average_last),
             dataset=dataset.manifest,
             dataset_fingerprint=dataset.fingerprint,
+            text_tokens=dataset.mean_text_tokens,
             initialised_from=first.source,
             initialised_from_sha256=first.sha256,
         )
@@ -233,6 +236,15 @@ def validation_of(
         batches = [few_lengths(each, longest=config.model.video.max_text_tokens) for each in batches]
     every = config.validate_every
     return [Validation(engine, batches, counts=counts, every=every, reporters=reporters, fault=fault)]
+
+
+def on_handed_weights(
+    callbacks: Sequence[Callback], config: TrainConfig, average: MovingAverage | None, *, every: int
+) -> Sequence[Callback]:
+    """`callbacks`, which look at the model `every` steps, with the weights that the stage will hand over."""
+    if average is None or config.checkpoint.weights == "raw" or not every:
+        return callbacks
+    return [OnAverage(average, callbacks, every=every)]
 
 
 def _untrained(model: DualDiT, trains: Sequence[str]) -> dict[str, Tensor]:

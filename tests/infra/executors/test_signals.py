@@ -13,6 +13,7 @@ from infra.executors.supervisor import Interrupted, raise_if_stopped, stopping
 from syncflow.config import dump_config, validate
 from syncflow.training.resume import latest_state
 from syncflow.training.stage.config import TrainConfig
+from tests.autoencoder_case import small_config, write_clips
 from tests.infra.signal_case import ROOT, signal_when, start
 from tests.syncflow.training.small import SMALL, write_dataset
 
@@ -104,6 +105,30 @@ def test_under_ray_too(tmp_path: Path, kind: signal.Signals, whom: str) -> None:
     # beside another Ray on the machine a thread of Ray Train's own prints a traceback; none may be of ours
     assert not re.search(rf'File "{ROOT}/(infra|pipelines|syncflow)/', printed), printed
     assert printed.splitlines()[-1] == f"stopped; the same command goes on from {state.folder}"
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_an_autoencoder_under_ray_too(tmp_path: Path) -> None:
+    """As a terminal does it to `train_autoencoder.py`."""
+    config = small_config(
+        "audio",
+        clips=write_clips(tmp_path / "clips"),
+        output=tmp_path / "vae",
+        steps=100_000,
+        checkpoint_every=50_000,
+        optimizer={"decay": "none"},
+        tracking_uri="none",
+    )
+    dump_config(config, tmp_path / "preset.yaml")
+    job = start("pipelines/train_autoencoder.py", "--config", str(tmp_path / "preset.yaml"))
+    printed = signal_when(job, shown="1/100000", kind=signal.SIGINT, group=True)
+    state = latest_state(config.output / "engine")
+    assert job.returncode == 130, printed
+    assert state is not None and 1 <= state.step < 100_000
+    assert printed.splitlines()[-1] == f"stopped; the same command goes on from {state.folder}"
+    assert not (config.output / "diffusion_pytorch_model.safetensors").exists()
+    assert not list(config.output.glob("*.lock"))
 
 
 def worker_of(job: int) -> int:

@@ -1,10 +1,13 @@
 """Clips that a stage makes while it trains: what each stage makes, and that training does not notice."""
 
+import errno
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from infra import stage_samples
 from infra.launch.stage import StageJob, train_worker
 from preprocessing.job import precompute
 from syncflow.config import validate
@@ -135,3 +138,14 @@ def test_other_autoencoders_and_sharded_weights_are_refused(settings, monkeypatc
         StageSamples(config, objective, reporters=[])
     with pytest.raises(UserError, match="zero_stage 3: no worker holds all weights"):
         settings("audio", engine={"kind": "deepspeed", "zero_stage": 3, "bf16": False})
+
+
+def test_samples_that_cannot_be_written_do_not_end_the_training(settings, monkeypatch, capsys) -> None:
+    def full(path: Path, **_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(stage_samples, "write_files", full)
+    config = settings("audio")
+    train_worker(StageJob(config=config))
+    assert CheckpointManifest.read(config.folder / "checkpoint").step == config.steps
+    assert "clip 1 not written ([Errno 28] No space left on device)" in capsys.readouterr().out

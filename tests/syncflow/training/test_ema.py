@@ -1,11 +1,12 @@
 """The moving average's law: it follows fast at first, and at its decay from then on."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import pytest
 import torch
 
-from syncflow.training.ema import MovingAverage
+from syncflow.training.ema import MovingAverage, OnAverage
+from syncflow.training.loop import Callback
 
 
 class Weights:
@@ -13,6 +14,10 @@ class Weights:
 
     def __init__(self) -> None:
         self.value = torch.zeros(1)
+
+    def lend(self, weights: Iterable[tuple[str, torch.Tensor]]) -> None:
+        ((_, value),) = weights
+        self.value.copy_(value)
 
     def weights(self) -> Iterator[tuple[str, torch.Tensor]]:
         yield "a", self.value
@@ -39,3 +44,24 @@ def test_a_long_run_forgets_at_its_decay() -> None:
     for step in range(100_000, 100_100):
         average.on_step(step)
     assert average.average["a"].item() == pytest.approx(0.999**100, rel=1e-4)
+
+
+def test_who_looks_on_the_average_leaves_the_weights_as_they_were() -> None:
+    engine, seen = Weights(), []
+    average = MovingAverage(engine, decay=0.5)  # type: ignore[arg-type]
+
+    class Look(Callback):
+        def on_step(self, step: int) -> None:
+            seen.append((step, engine.value.item()))
+            if step == 4:
+                raise RuntimeError
+
+    looking = OnAverage(average, [Look()], every=2)
+    for step, expected in ((1, []), (2, [(2, 0.0)])):
+        engine.value.fill_(step / 3)
+        looking.on_step(step)
+        assert seen == expected and engine.value.item() == torch.tensor(step / 3).item()
+    average.average["a"].fill_(7.0)
+    with pytest.raises(RuntimeError):
+        looking.on_step(4)
+    assert seen[-1] == (4, 7.0) and engine.value.item() == torch.tensor(2 / 3).item()

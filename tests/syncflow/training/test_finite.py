@@ -183,6 +183,7 @@ def test_a_hand_over_that_is_not_finite_is_not_written(settings) -> None:
             states=[bad],  # type: ignore[list-item]
             dataset=dataset.manifest,
             dataset_fingerprint=dataset.fingerprint,
+            text_tokens=5.0,
             initialised_from="",
             initialised_from_sha256="",
         )

@@ -6,14 +6,20 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from syncflow.data.batches import LatentDataset
 from syncflow.errors import UserError
 from syncflow.hashing import tensors_sha256
+from syncflow.model.dual_dit import DualDiT
 from syncflow.training.loop import Callback
 from syncflow.training.resume import saved_steps
+from syncflow.training.shares import held_out_batches
 from syncflow.training.stage.checkpoint import CheckpointManifest, load_checkpoint
+from syncflow.training.stage.objective import FlowObjective
 from syncflow.training.stage.run import run_stage
+from syncflow.training.stage.stages import STAGES
 from syncflow.training.stage.start import check_start, starting_model
 
 
@@ -85,6 +91,7 @@ def test_a_hand_over_says_how_prompts_and_video_were_shown(three_stages) -> None
             config.flow.time.clean_video,
             config.prompt_dropout,
         )
+        assert said.text_tokens == 5  # prompts of 4, 5 and 6 tokens
 
 
 def test_each_stage_reports_the_losses_that_it_scores(three_stages) -> None:
@@ -94,6 +101,31 @@ def test_each_stage_reports_the_losses_that_it_scores(three_stages) -> None:
     }
     assert scored == {"video": {"loss_video"}, "audio": {"loss_audio"}, "joint": {"loss_video", "loss_audio"}}
     assert all("validation/loss" in losses.named for _, losses in three_stages.values())
+
+
+@pytest.mark.parametrize("weights", ["ema", "raw"])
+def test_validation_is_of_the_weights_that_are_handed_over_and_changes_nothing(
+    settings, tmp_path: Path, weights: str
+) -> None:
+    checkpoint = {"every": 3, "keep": 2, "weights": weights}
+    config = settings("video", checkpoint=checkpoint, validate_every=2, validation_batches=1)
+    losses = Losses()
+    run_stage(config, callbacks=[losses])
+    model, found = load_checkpoint(config.folder / "checkpoint")
+    held_out = LatentDataset(config.data, split="test")
+    objective = FlowObjective(
+        model,
+        stage=STAGES["video"],
+        flow=config.flow,
+        spec=held_out.spec,
+        frame_times=held_out.frame_times,
+        seed=config.seed,
+    ).eval()
+    (batch,), _ = held_out_batches(held_out, config)
+    assert losses.named["validation/loss"] == pytest.approx(objective(batch)["loss"].item(), rel=1e-6)
+    without = settings("video", checkpoint=checkpoint, output=tmp_path / "without")
+    run_stage(without)
+    assert manifest(without).model_sha256 == found.model_sha256
 
 
 def test_the_checkpoint_names_what_sampling_needs(three_stages, latents: Path) -> None:
@@ -289,3 +321,22 @@ def test_settings_of_earlier_runs_say_true_or_false_and_one_worker_needs_no_zero
     for kind, expected in kinds.items():
         uses = [settings("video", engine={"kind": kind}, workers=n).uses_zero for n in (1, 2)]
         assert tuple(uses) == expected
+
+
+def test_a_hand_over_that_does_not_fit_on_the_disk_leaves_the_one_before(settings, monkeypatch) -> None:
+    run_stage(settings("video", steps=3))
+    before = manifest(settings("video"))
+
+    def full(model: DualDiT, folder: Path, **_: object) -> None:
+        folder.mkdir()
+        raise SafetensorError("Error while serializing: I/O error: No space left on device (os error 28)")
+
+    with (
+        monkeypatch.context() as patch,
+        pytest.raises(UserError, match=r"not written: No space left .* room"),
+    ):
+        patch.setattr(DualDiT, "save_pretrained", full)
+        run_stage(settings("video"))
+    assert manifest(settings("video")) == before
+    assert {path.name for path in settings("video").folder.iterdir()} == {"checkpoint", "engine", "stalled"}
+    assert run_stage(settings("video")) == 6 and manifest(settings("video")).step == 6
