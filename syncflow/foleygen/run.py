@@ -16,7 +16,7 @@ from syncflow.foleygen.objective import CodeObjective
 from syncflow.foleygen.table import CodesManifest
 from syncflow.foleygen.train_config import FoleyGenTrainConfig
 from syncflow.training.distributed import barrier, device, rank
-from syncflow.training.ema import MovingAverage
+from syncflow.training.ema import MovingAverage, on_average
 from syncflow.training.engine import Engine, TorchEngine
 from syncflow.training.finite import UpdateGuard
 from syncflow.training.loop import Callback, train
@@ -97,7 +97,9 @@ def run_foleygen(
             callbacks=[
                 *([] if average is None else [average]),
                 *([Progress("FoleyGen")] if rank() == 0 else []),
-                *_validation(engine, config, dataset, callbacks),
+                *on_average(
+                    _validation(engine, config, dataset, callbacks), average, every=config.validate_every
+                ),
                 *callbacks,
                 saver,
                 stall,

@@ -94,3 +94,10 @@ class OnAverage(Callback):
         with self.average.lent():
             for callback in self.callbacks:
                 callback.on_end(step)
+
+
+def on_average(
+    callbacks: Sequence[Callback], average: MovingAverage | None, *, every: int
+) -> Sequence[Callback]:
+    """`callbacks`, which look at the model `every` steps, with the averaged weights; as they are without."""
+    return callbacks if average is None or not every else [OnAverage(average, callbacks, every=every)]

@@ -12,7 +12,7 @@ from syncflow.model.compiled import attend_in_one_kernel, compile_blocks, no_com
 from syncflow.model.dual_dit import DualDiT
 from syncflow.records import LatentBatch
 from syncflow.training.distributed import barrier, device, rank
-from syncflow.training.ema import MovingAverage, OnAverage
+from syncflow.training.ema import MovingAverage, on_average
 from syncflow.training.engine import Engine, TorchEngine
 from syncflow.training.finite import Fault, UpdateGuard
 from syncflow.training.loop import Callback, train
@@ -116,6 +116,7 @@ def run_stage(
     if start_step > config.steps:
         raise UserError(f"steps {config.steps}: {folder} is already at step {start_step}; ask for more steps")
 
+    handed = average if config.checkpoint.weights == "ema" else None
     validations = validation_of(engine, config, dataset, callbacks, fault=objective.fault, compiled=compiled)
     stop = folder / "stop"
     keep, every = config.checkpoint.keep, config.checkpoint.every
@@ -133,9 +134,9 @@ def run_stage(
             callbacks=[
                 *([] if average is None else [average]),
                 *([Progress(f"stage {stage.name}")] if rank() == 0 else []),
-                *on_handed_weights(validations, config, average, every=config.validate_every),
+                *on_average(validations, handed, every=config.validate_every),
                 *callbacks,
-                *on_handed_weights(watch(objective), config, average, every=config.samples.every),
+                *on_average(watch(objective), handed, every=config.samples.every),
                 saver,
                 stall,
             ],
@@ -236,15 +237,6 @@ def validation_of(
         batches = [few_lengths(each, longest=config.model.video.max_text_tokens) for each in batches]
     every = config.validate_every
     return [Validation(engine, batches, counts=counts, every=every, reporters=reporters, fault=fault)]
-
-
-def on_handed_weights(
-    callbacks: Sequence[Callback], config: TrainConfig, average: MovingAverage | None, *, every: int
-) -> Sequence[Callback]:
-    """`callbacks`, which look at the model `every` steps, with the weights that the stage will hand over."""
-    if average is None or config.checkpoint.weights == "raw" or not every:
-        return callbacks
-    return [OnAverage(average, callbacks, every=every)]
 
 
 def _untrained(model: DualDiT, trains: Sequence[str]) -> dict[str, Tensor]:
