@@ -183,6 +183,10 @@ def _train(job: Job) -> int:
             place, failures = job.folder / "ray", 100
             run_workers(work, mine, workers=job.workers, storage=place, stop=stop, max_failures=failures)
         else:
+            if job.engine != "torch":  # once, and not in each worker
+                from infra.zero.setup import prepare_deepspeed
+
+                prepare_deepspeed()
             with stopping(stop):
                 fork_workers(mine)
     last = saved_steps(job.folder / "engine")[0]

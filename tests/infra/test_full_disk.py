@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from infra.ray_train import ERROR_FILE, _worker
-from infra.tracking_points import MlflowCallback
+from infra.executors.ray_train import ERROR_FILE, _worker
+from infra.tracking.points import MlflowCallback
 from syncflow.command_line import run
 from syncflow.config import dump_config, load_config
 from syncflow.errors import UserError, full_disk
-from syncflow.training.config import TrainConfig
+from syncflow.training.stage.config import TrainConfig
 from tests.full_disk import disk_of
 from tests.infra.tracking_case import opened
 
