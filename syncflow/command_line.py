@@ -18,6 +18,18 @@ from syncflow.preset import load_preset, merge
 
 C = TypeVar("C", bound=Config)
 HELP = {"-h", "--help"}
+EXTRAS = {  # package -> the extra that installs it
+    "pyarrow": "data",
+    "ray": "data,train",
+    "deepspeed": "train",
+    "mlflow": "tracking",
+    "torchmetrics": "evaluate",
+    "cv2": "evaluate",
+    "gradio": "serve",
+    "fastapi": "serve",
+    "uvicorn": "serve",
+    "peft": "lora",
+}
 _FLAG = re.compile(
     r"--[A-Za-z][\w.-]*(=.*)?", re.DOTALL
 )  # anything else is a value, also one that begins with --
@@ -60,7 +72,7 @@ def _parse(cls: type[C], *, description: str, argv: list[str]) -> C:
 
 
 def run(main: Callable[[], int | None]) -> None:
-    """Call a pipeline's `main`; a `UserError`, or a full disk, is one line and exit status 2."""
+    """Call a pipeline's `main`; a `UserError`, full disk or missing extra is one line and exit status 2."""
     try:
         status = main()
     except UserError as error:
@@ -70,6 +82,13 @@ def run(main: Callable[[], int | None]) -> None:
         if not (told := full_disk(error)):
             raise
         print(f"error: {told}", file=sys.stderr)
+        sys.exit(2)
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in EXTRAS:
+            raise
+        extra = f"pip install 'syncflow[{EXTRAS[package]}]'"
+        print(f"error: this command needs {package}, which is not installed; {extra}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
@@ -87,7 +106,7 @@ def _split_preset(arguments: list[str]) -> tuple[Path | None, list[str]]:
             continue
         value = value or next(waiting, "")
         if not value:
-            raise UserError("--config: expected the path of a YAML preset after it")
+            raise UserError("--config: expected a YAML preset after it, such as tiny/generate")
         preset = Path(value)
     return preset, rest
 
@@ -132,9 +151,7 @@ def _refuse_missing(
     lacking = [name for name in _required(cls) if name not in given and not _holds(values, name)]
     if lacking:
         flags_to_give = ", ".join(f"--{name.replace('_', '-')}" for name in lacking)
-        where = (
-            f"set it in {preset}" if preset else "give a preset with --config (pipelines/configs has some)"
-        )
+        where = f"set it in {preset}" if preset else "give a preset with --config, such as tiny/generate"
         raise UserError(f"missing {flags_to_give}; give it as a flag, or {where}")
 
 
@@ -259,7 +276,8 @@ def _with_flags(cls: type[C], default: C, flags: list[str], description: str) ->
                 cls,
                 default=default,
                 args=flags,
-                description=f"{description}\n\n--config FILE  a YAML preset; flags override it",
+                description=f"{description}\n\n--config FILE  a YAML preset, or the name of a shipped one, "
+                "such as tiny/generate; flags override it",
                 config=(tyro.conf.AvoidSubcommands,),
             )
     except pydantic.ValidationError as error:

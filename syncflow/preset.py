@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 
 from syncflow.errors import UserError
+from syncflow.shipped import find_preset
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,12 +31,12 @@ class Preset:
 
 
 def load_preset(path: Path) -> Preset:
-    """A preset with what it extends.
+    """A preset with what it extends: a file, or a shipped preset by its name, such as `tiny/generate`.
 
     Raises:
         UserError: no such file, not YAML, a key twice, not a mapping, or a preset that extends itself.
     """
-    return _read(path, above=())
+    return _read(find_preset(path), above=())
 
 
 def read_preset(path: Path) -> dict[str, Any]:
@@ -69,7 +70,10 @@ def _content(path: Path) -> dict[str, Any]:
     try:
         content = yaml.load(path.read_text(encoding="utf-8"), Loader=_Loader)
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"config {path}: cannot be read ({error}); give an existing YAML file") from None
+        raise UserError(
+            f"config {path}: cannot be read ({error}); give a YAML file, or a shipped "
+            "preset by name, such as tiny/generate"
+        ) from None
     except _TwiceError as error:
         raise UserError(f"config {path}: {error}") from None
     except yaml.YAMLError as error:

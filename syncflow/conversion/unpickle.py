@@ -17,12 +17,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from syncflow import __version__
 from syncflow.conversion.config import ConvertConfig
 from syncflow.errors import UserError
 from syncflow.hashing import file_sha256
 from syncflow.media.errors import MediaError
 from syncflow.media.process import run_command
+from syncflow.version import __version__
 from syncflow.weight_files import PICKLED, pickled_files
 
 CHILD = Path(__file__).with_name("unpickle_child.py")

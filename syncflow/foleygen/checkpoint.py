@@ -11,7 +11,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from syncflow import __version__
 from syncflow.config import Config, dump_config, validate
 from syncflow.data.parquet.files import whole_file
 from syncflow.data.parquet.manifest import Weights
@@ -23,6 +22,7 @@ from syncflow.foleygen.train_config import FoleyGenTrainConfig
 from syncflow.hashing import tensors_sha256
 from syncflow.records import ClipSpec
 from syncflow.training.finite import NotFiniteError, first_not_finite
+from syncflow.version import __version__
 
 MANIFEST = "manifest.json"
 

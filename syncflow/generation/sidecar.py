@@ -6,11 +6,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
 
-from syncflow import __version__
 from syncflow.config import Config, Role, settings_of, validate
 from syncflow.errors import UserError
 from syncflow.generation.config import GenerateConfig
 from syncflow.hashing import settings_sha256
+from syncflow.version import __version__
 
 
 class Clip(Config):

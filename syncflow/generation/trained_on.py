@@ -10,7 +10,7 @@ from syncflow.config import validate
 from syncflow.errors import UserError
 from syncflow.preset import read_preset
 from syncflow.records import ClipSpec
-from syncflow.sampling.shipped import SHIPPED, shipped_folder
+from syncflow.shipped import SHIPPED, shipped_folder
 
 
 @dataclass(frozen=True, kw_only=True)

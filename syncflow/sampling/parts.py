@@ -25,7 +25,7 @@ from syncflow.sampling.output import (
     decode_video,
 )
 from syncflow.sampling.pictures import frames_to_video
-from syncflow.sampling.shipped import shipped_folder
+from syncflow.shipped import shipped_folder
 
 LOG = logging.getLogger(__name__)
 
@@ -82,7 +82,7 @@ class SyncFlowParts(DiffusionPipeline):
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | PathLike[str], **kwargs: Any) -> Self:
-        """As diffusers'; a name of `syncflow.sampling.shipped.SHIPPED`, such as `tiny`, loads offline.
+        """As diffusers'; a name of `syncflow.shipped.SHIPPED`, such as `tiny`, loads offline.
 
         Parts have the precision that `dtype` asks for, float32 by default, whatever they were saved in
         (diffusers leaves a part as it was saved when float32 is asked for).

@@ -11,12 +11,12 @@ from pydantic import Field
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
-from syncflow import __version__
 from syncflow.config import Config
 from syncflow.serving.jobs import JobStatus
 from syncflow.serving.request import About, ClipRequest, RequestError
 from syncflow.serving.service import FILES, ClipService
 from syncflow.serving.videos import UploadedVideo
+from syncflow.version import __version__
 
 JSON_BYTES = 64 << 10  # largest body of a request that is no upload
 TYPES = {".mp4": "video/mp4", ".wav": "audio/wav", ".png": "image/png", ".json": "application/json"}

@@ -12,10 +12,8 @@ from rich.table import Table
 
 from syncflow.errors import UserError
 from syncflow.places import sqlite_uri
+from syncflow.shipped import PIPELINES, PRESETS
 from syncflow.studies.demo_config import DemoConfig
-
-PIPELINES = Path("pipelines")
-PRESETS = PIPELINES / "configs" / "tiny"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,17 +26,22 @@ class Part:
 
     @property
     def command(self) -> list[str]:
-        return ["python", str(PIPELINES / self.pipeline), *self.arguments]
+        return ["python", str(from_here(PIPELINES / self.pipeline)), *self.arguments]
+
+
+def from_here(path: Path) -> Path:
+    """A path as a user types it: relative to the working directory where it lies in it."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def demo_parts(config: DemoConfig) -> list[Part]:
     """Clips of the shipped model; then the whole way: data, three stages, generation, scores, comparison."""
     out = config.output
     clips, latents, runs, made = out / "clips", out / "latents", out / "runs", out / "generated"
-    tracking = sqlite_uri(out / "mlflow.db")
+    tracking, presets = sqlite_uri(out / "mlflow.db"), from_here(PRESETS / "tiny")
 
     def part(name: str, pipeline: str, preset: str, *arguments: object) -> Part:
-        given = ("--config", str(PRESETS / preset)) if preset else ()
+        given = ("--config", str(presets / preset)) if preset else ()
         return Part(name=name, pipeline=pipeline, arguments=(*given, *(str(a) for a in arguments)))
 
     def stage(name: str, steps: int) -> Part:
@@ -52,7 +55,7 @@ def demo_parts(config: DemoConfig) -> list[Part]:
 
     checkpoint = runs / "joint" / "checkpoint"
     return [
-        generate("shipped model", "shipped", "--checkpoint", "tiny", "--prompts", PRESETS / "prompts.txt"),
+        generate("shipped model", "shipped", "--checkpoint", "tiny", "--prompts", presets / "prompts.txt"),
         part("clips", "make_demo_clips.py", "clips.yaml", "--output", clips, "--count", config.clips),
         part(
             "latents", "precompute_latents.py", "precompute.yaml", "--source.root", clips, "--output", latents
@@ -63,7 +66,7 @@ def demo_parts(config: DemoConfig) -> list[Part]:
         generate(
             "text to clip",
             "text_to_clip",
-            *("--checkpoint", checkpoint, "--prompts", PRESETS / "prompts.txt"),
+            *("--checkpoint", checkpoint, "--prompts", presets / "prompts.txt"),
         ),
         generate(
             "video to sound",

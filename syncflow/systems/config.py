@@ -17,7 +17,7 @@ class DiffusionConfig(Config):
     """AudioLDM and AudioLDM 2. The paper tells none of these; they are the models' own recommendations."""
 
     steps: int = Field(default=200, ge=1)
-    """Denoising steps."""
+    """Denoising steps per clip, for example 50 or 200."""
     guidance: float = Field(default=0.0, ge=0)
     """Guidance scale; 0: the model's own (2.5 for AudioLDM, 3.5 for AudioLDM 2)."""
     seconds: float = Field(default=10.24, gt=0)

@@ -12,7 +12,6 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import syncflow
 from syncflow.data.parquet.compact import BEYOND
 from syncflow.data.parquet.files import cannot_write
 from syncflow.data.parquet.index_file import ROOM as INDEX
@@ -43,6 +42,7 @@ from syncflow.data.parquet.shards import (
 from syncflow.errors import UserError
 from syncflow.hashing import file_sha256, settings_sha256
 from syncflow.records import ClipSpec, TextEmbedding
+from syncflow.version import __version__
 
 Embed = Callable[[str], TextEmbedding]
 ROOMS = ("latents", "text", "ledger", INDEX)
@@ -97,7 +97,7 @@ def finish_dataset(
     counts = tally(rows)
     manifest = DatasetManifest(
         schema_version=SCHEMA_VERSION,
-        version=syncflow.__version__,
+        version=__version__,
         recipe=recipe,
         spec=spec,
         frame_spans=tuple(frame_spans),

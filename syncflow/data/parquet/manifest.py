@@ -6,7 +6,6 @@ from typing import Any
 
 from pydantic import Field
 
-import syncflow
 from syncflow.autoencoders.spans import frame_times
 from syncflow.config import Config, validate
 from syncflow.data.parquet.files import whole_file
@@ -15,6 +14,7 @@ from syncflow.data.parquet.schema import SCHEMA_VERSION
 from syncflow.errors import UserError
 from syncflow.hashing import settings_sha256
 from syncflow.records import ClipSpec, FrameTimes
+from syncflow.version import __version__
 
 MANIFEST = "dataset.json"
 SELF = "sha256"  # of all the other keys
@@ -115,7 +115,7 @@ class DatasetManifest(Config):
             return validate(cls, values, source=str(path))
         raise UserError(
             f"{path}: written by another version ({values.get('version', 'unknown')}; this is "
-            f"{syncflow.__version__}); run the job again: precompute_latents.py"
+            f"{__version__}); run the job again: precompute_latents.py"
         )
 
 
@@ -140,7 +140,7 @@ def read_values(folder: Path) -> dict[str, Any]:
     if found is None:
         raise UserError(
             f"{path}: written by another version ({values.get('version', 'unknown')}; this is "
-            f"{syncflow.__version__}); run the job again: precompute_latents.py"
+            f"{__version__}); run the job again: precompute_latents.py"
         )
     if found != settings_sha256(values):
         raise UserError(f"{path}: damaged, or changed by hand; run precompute_latents.py again")

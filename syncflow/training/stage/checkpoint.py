@@ -15,7 +15,6 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from syncflow import __version__
 from syncflow.config import Config, dump_config, validate
 from syncflow.data.parquet import DatasetManifest, Weights
 from syncflow.errors import UserError, full_disk
@@ -26,6 +25,7 @@ from syncflow.training.finite import NotFiniteError, first_not_finite
 from syncflow.training.resume import SavedState
 from syncflow.training.stage.config import StageName, TrainConfig
 from syncflow.training.stage.stages import PARTS
+from syncflow.version import __version__
 
 MANIFEST = "manifest.json"
 FORMAT = 1

@@ -12,7 +12,7 @@ from syncflow.generation.config import GenerateConfig
 from syncflow.generation.loading import load_pipeline
 from syncflow.hashing import tensors_sha256
 from syncflow.sampling.pipeline import SyncFlowPipeline
-from syncflow.sampling.shipped import SHIPPED, shipped_folder
+from syncflow.shipped import SHIPPED, shipped_folder
 
 MOST_BYTES = 25_000_000
 PROMPTS = [

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from infra import stage_samples
 from infra.launch.stage import StageJob, train_worker
 from preprocessing.job import precompute
 from syncflow.config import validate
@@ -16,6 +15,7 @@ from syncflow.errors import UserError
 from syncflow.media import decode_window
 from syncflow.sampling.output import decode_video
 from syncflow.sampling.pictures import video_to_frames
+from syncflow.studies import stage_samples
 from syncflow.studies.stage_samples import StageSamples
 from syncflow.training.loop import Callback
 from syncflow.training.stage.checkpoint import CheckpointManifest
