@@ -8,18 +8,15 @@ from typing import Literal
 import numpy as np
 
 from syncflow.media.errors import MediaError
-from syncflow.media.ffmpeg_backend import RawAudio, RawVideo, decode_span
+from syncflow.media.ffmpeg_backend import RawAudio, decode_span
 from syncflow.media.probe import Limits, MediaInfo, checked_path, probe
-from syncflow.media.selection import decoded_share, shown_frames
+from syncflow.media.selection import decoded_share
 from syncflow.media.spans import Span, plan_spans
+from syncflow.media.window_parts import frames_of_windows, require_decoded, require_within, samples_of_window
 from syncflow.records import ClipSpec
 
 Backend = Literal["ffmpeg", "decord"]
-Kind = Literal["video", "audio"]
 _SILENT_POWER = 1e-10  # mean square of the samples: -100 dBFS
-MIN_DECODED = (
-    0.95  # share of a window's frames: with fewer, a caller that is not told the share gets an error
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +64,7 @@ def decode_windows(
     real = checked_path(path)
     info = info or probe(real, timeout_s=timeout_s, limits=limits)
     for start_s in starts_s:
-        _require(path, info, start_s=start_s, spec=spec, kinds=("video", "audio"))
+        require_within(path, info, start_s=start_s, spec=spec, kinds=("video", "audio"))
     windows: dict[int, MediaWindow] = {}
     failure: MediaError | None = None
     for span in plan_spans(starts_s, info=info, spec=spec):
@@ -83,6 +80,34 @@ def decode_windows(
     if failure is not None and not any(window.video_decoded for window in windows.values()):
         raise failure
     return [windows[place] for place in range(len(starts_s))]
+
+
+def decode_window(
+    path: Path,
+    *,
+    start_s: float,
+    spec: ClipSpec,
+    backend: Backend = "ffmpeg",
+    timeout_s: float = 30.0,
+    limits: Limits | None = None,
+    info: MediaInfo | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """One window of `decode_windows`: frames uint8 `f h w c` and audio float32 `m`.
+
+    Raises:
+        MediaError: as `decode_windows`; partly_decoded, below `MIN_DECODED`.
+    """
+    (window,) = decode_windows(
+        path,
+        starts_s=(start_s,),
+        spec=spec,
+        backend=backend,
+        timeout_s=timeout_s,
+        limits=limits,
+        info=info,
+    )
+    require_decoded(path, window.video_decoded, start_s=start_s, spec=spec)
+    return window.frames, window.audio
 
 
 def _windows_of(
@@ -114,10 +139,10 @@ def _windows_of(
         shown = decord_frames(path, span, info=info, spec=spec, timeout_s=timeout_s, limits=limits)
         video = [(frames, 1.0) for frames in shown]
     else:
-        video = _frames(path, raw, span=span, info=info, spec=spec)
+        video = frames_of_windows(path, raw, span=span, info=info, spec=spec)
     windows = []
     for first, (frames, share) in zip(span.first_frames, video, strict=True):
-        samples = _samples(path, sound, first=_sample_of(first, spec), spec=spec)
+        samples = samples_of_window(path, sound, first=_sample_of(first, spec), spec=spec)
         windows.append(
             MediaWindow(
                 frames=frames,
@@ -141,214 +166,8 @@ def _nothing(spec: ClipSpec) -> MediaWindow:
     )
 
 
-def decode_window(
-    path: Path,
-    *,
-    start_s: float,
-    spec: ClipSpec,
-    backend: Backend = "ffmpeg",
-    timeout_s: float = 30.0,
-    limits: Limits | None = None,
-    info: MediaInfo | None = None,
-) -> tuple[np.ndarray, np.ndarray]:
-    """One window of `decode_windows`: frames uint8 `f h w c` and audio float32 `m`.
-
-    Raises:
-        MediaError: as `decode_windows`; partly_decoded, below `MIN_DECODED`.
-    """
-    (window,) = decode_windows(
-        path,
-        starts_s=(start_s,),
-        spec=spec,
-        backend=backend,
-        timeout_s=timeout_s,
-        limits=limits,
-        info=info,
-    )
-    _require_decoded(path, window.video_decoded, start_s=start_s, spec=spec)
-    return window.frames, window.audio
-
-
-def decode_picture(
-    path: Path,
-    *,
-    start_s: float,
-    spec: ClipSpec,
-    timeout_s: float = 30.0,
-    limits: Limits | None = None,
-    info: MediaInfo | None = None,
-) -> np.ndarray:
-    """The frames that `decode_window` gives, of a file that need not have sound.
-
-    Returns:
-        frames uint8 `f h w c`, RGB.
-
-    Raises:
-        MediaError: any reason of `probe`; no_video, too_short; partly_decoded, below `MIN_DECODED`.
-    """
-    limits = limits or Limits()
-    real = checked_path(path)
-    info = info or probe(real, timeout_s=timeout_s, limits=limits)
-    _require(path, info, start_s=start_s, spec=spec, kinds=("video",))
-    (span,) = plan_spans((start_s,), info=info, spec=spec)
-    raw = _video(real, span, info=info, spec=spec, timeout_s=timeout_s, limits=limits)
-    ((frames, share),) = _frames(path, raw, span=span, info=info, spec=spec)
-    _require_decoded(path, share, start_s=start_s, spec=spec)
-    return frames
-
-
-def decode_frames_at(
-    path: Path,
-    *,
-    times_s: Sequence[float],
-    spec: ClipSpec,
-    timeout_s: float = 30.0,
-    limits: Limits | None = None,
-    info: MediaInfo | None = None,
-) -> np.ndarray:
-    """The frame on show at each of the times; the file need not have sound.
-
-    Args:
-        times_s: seconds from the container's start, in any order.
-
-    Returns:
-        frames uint8 `f h w c`, RGB, in the order of the times.
-
-    Raises:
-        MediaError: any reason of `probe`; no_video, too_short.
-    """
-    limits = limits or Limits()
-    real = checked_path(path)
-    info = info or probe(real, timeout_s=timeout_s, limits=limits)
-    one = spec.model_copy(update={"seconds": 1 / spec.fps})
-    latest_s = info.video_end_s - one.seconds
-    starts_s = [max(0.0, info.video_start_s, min(time_s - one.seconds / 2, latest_s)) for time_s in times_s]
-    for start_s in starts_s:
-        _require(path, info, start_s=start_s, spec=one, kinds=("video",))
-    found: dict[int, np.ndarray] = {}
-    for span in plan_spans(starts_s, info=info, spec=one):
-        raw = _video(real, span, info=info, spec=one, timeout_s=timeout_s, limits=limits)
-        shown = _frames(path, raw, span=span, info=info, spec=one)
-        found |= dict(zip(span.places, (frames for frames, _ in shown), strict=True))
-    return np.concatenate([found[place] for place in range(len(starts_s))])
-
-
-def decode_audio(
-    path: Path,
-    *,
-    sample_rate: int,
-    start_s: float = 0.0,
-    seconds: float | None = None,
-    timeout_s: float = 120.0,
-    limits: Limits | None = None,
-) -> np.ndarray:
-    """The first sound stream as float32 `m`, mono (average of the channels), at `sample_rate`.
-
-    Args:
-        start_s: seconds from the container's start; what a late stream leaves open is silence.
-        seconds: length; None is to the end of the sound.
-
-    Raises:
-        MediaError: any reason of `probe`; no_audio, too_short, not_finite.
-    """
-    limits = limits or Limits()
-    real = checked_path(path)
-    info = probe(real, timeout_s=timeout_s, limits=limits)
-    if not info.has_audio:
-        raise MediaError("no_audio", f"{path}: no sound stream")
-    length = info.audio_end_s - start_s if seconds is None else seconds
-    if length <= 0 or start_s + length > info.audio_end_s + 0.1:
-        raise MediaError("too_short", f"{path}: sound ends at {info.audio_end_s:.3f} s")
-    spec = ClipSpec(seconds=length, fps=10, sample_rate=sample_rate)
-    (span,) = plan_spans((start_s,), info=info, spec=spec)
-    _, raw = decode_span(
-        real, span, info=info, spec=spec, timeout_s=timeout_s, limits=limits, video=False, audio=True
-    )
-    assert raw is not None, "audio was asked for"
-    missing = spec.num_samples - raw.samples.shape[1]
-    if seconds is not None and missing >= spec.sample_rate / spec.fps:
-        raise MediaError("undecodable", f"{path}: {raw.samples.shape[1]} of {spec.num_samples} samples")
-    samples = np.clip(_samples(path, raw, first=0, spec=spec)[0], -1.0, 1.0)
-    return samples if seconds is not None else samples[: raw.samples.shape[1]]
-
-
-def _video(
-    path: Path, span: Span, *, info: MediaInfo, spec: ClipSpec, timeout_s: float, limits: Limits
-) -> RawVideo:
-    raw, _ = decode_span(
-        path, span, info=info, spec=spec, timeout_s=timeout_s, limits=limits, video=True, audio=False
-    )
-    assert raw is not None, "video was asked for"
-    return raw
-
-
-def _require_decoded(path: Path, share: float, *, start_s: float, spec: ClipSpec) -> None:
-    if share < MIN_DECODED:
-        raise MediaError(
-            "partly_decoded",
-            f"{path}: only {share:.0%} of the frames from {start_s:.3f} to {start_s + spec.seconds:.3f} s "
-            "could be decoded",
-        )
-
-
-def _require(path: Path, info: MediaInfo, *, start_s: float, spec: ClipSpec, kinds: tuple[Kind, ...]) -> None:
-    """Refuse a window that reaches past what the file holds, by a frame or more."""
-    if not info.has_video:
-        raise MediaError("no_video", f"{path}: no picture stream")
-    end_s, frame_s = start_s + spec.seconds, 1 / spec.fps
-    first, last, sound_start_s = info.video_start_s, info.video_end_s, 0.0
-    if "audio" in kinds:
-        if not info.has_audio:
-            raise MediaError("no_audio", f"{path}: no sound stream")
-        last, sound_start_s = min(last, info.audio_end_s), info.audio_start_s
-    if start_s < max(0.0, first - frame_s) - 1e-6 or end_s > last + frame_s or end_s <= sound_start_s:
-        raise MediaError(
-            "too_short",
-            f"{path}: window {start_s:.3f} to {end_s:.3f} s reaches past {' and '.join(kinds)}, "
-            f"{first:.3f} to {last:.3f} s",
-        )
-
-
-def _frames(
-    path: Path, raw: RawVideo, *, span: Span, info: MediaInfo, spec: ClipSpec
-) -> list[tuple[np.ndarray, float]]:
-    """Each window's frames, `f h w c`, and the share of them that was decoded."""
-    if not len(raw.frames):
-        raise MediaError("undecodable", f"{path}: no frames from {span.start_s:.3f} s on")
-    steps = np.concatenate([np.arange(first, last + 1) for first, last in span.runs])
-    shown = shown_frames(
-        raw.times_s,
-        steps=steps,
-        fps=spec.fps,
-        expected_s=np.asarray(info.frame_times_s) - span.start_s,
-        lost_s=np.asarray(info.lost_frame_times_s) - span.start_s,
-        corrupt_s=raw.corrupt_s,
-        keyframes_s=np.asarray(info.keyframe_times_s) - span.start_s,
-    )
-    windows = []
-    for offset in span.offsets():
-        part = slice(offset, offset + spec.num_frames)
-        windows.append((_gather(raw.frames, shown.places[part]), float(shown.decoded[part].mean())))
-    return windows
-
-
-def _gather(frames: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """`frames[places]`, without a copy where the places follow one another."""
-    if len(places) == 1 + places[-1] - places[0] and (np.diff(places) == 1).all():
-        return frames[places[0] : places[-1] + 1]
-    return frames[places]
-
-
 def _sample_of(frame: int, spec: ClipSpec) -> int:
     return round(frame / spec.fps * spec.sample_rate)
-
-
-def _samples(path: Path, raw: RawAudio, *, first: int, spec: ClipSpec) -> np.ndarray:
-    """A window's samples, `c m`: what is missing at the end is silence."""
-    samples = raw.samples[:, first : first + spec.num_samples]
-    if not np.isfinite(samples).all():
-        raise MediaError("not_finite", f"{path}: NaN or Inf among the samples")
-    return np.pad(samples, ((0, 0), (0, spec.num_samples - samples.shape[1])))
 
 
 def _audio_share(raw: RawAudio, info: MediaInfo, start_s: float, spec: ClipSpec) -> float:
