@@ -10,7 +10,7 @@ from syncflow.foleygen.config import CodeSamplingConfig
 from syncflow.places import Place
 from syncflow.records import ClipSpec
 
-SystemKind = Literal["foleygen", "audioldm", "audioldm2", "foreign"]
+SystemKind = Literal["foleygen", "audioldm", "audioldm2", "foreign", "folder"]
 
 
 class DiffusionConfig(Config):
@@ -52,10 +52,11 @@ class MakeAudioConfig(Config):
     """New audio for videos: of a dataset's folder (video to audio), or of generated ones (a cascade)."""
 
     system: SystemKind
-    """`foleygen` (train_foleygen.py); `audioldm`, `audioldm2` (diffusers); `foreign`: another environment."""
+    """`foleygen` (train_foleygen.py); `audioldm`, `audioldm2` (diffusers); `foreign`: another environment;
+    `folder`: wavs that are there already, as generate.py --modalities audio wrote them."""
     checkpoint: Annotated[Place, Role.WORK] = ""
-    """Folder of FoleyGen's checkpoint; folder or hub id of AudioLDM. Empty: cvssp/audioldm-s-full-v2 or
-    cvssp/audioldm2."""
+    """Folder of FoleyGen's checkpoint, or of the wavs; folder or hub id of AudioLDM. Empty:
+    cvssp/audioldm-s-full-v2 or cvssp/audioldm2."""
     video: Annotated[Path, Role.WORK]
     """Folder of videos: with a manifest.csv (generate.py's: the rows keep their numbers and prompts), or a
     dataset's (captions.csv, test.txt)."""
@@ -87,6 +88,8 @@ class MakeAudioConfig(Config):
     def _check(self) -> Self:
         if self.system == "foleygen" and not self.checkpoint:
             raise ValueError("system foleygen: set checkpoint to the folder that train_foleygen.py wrote")
+        if self.system == "folder" and not self.checkpoint:
+            raise ValueError("system folder: set checkpoint to the folder of wavs")
         if self.system == "foreign":
             missing = [n for n in ("command", "name", "weights", "licence") if not getattr(self.foreign, n)]
             if missing:

@@ -52,6 +52,10 @@ def load_system(config: MakeAudioConfig) -> AudioSystem:
         return FoleyGenSystem(
             Path(config.checkpoint), sampling=config.sampling, spec=config.clip, device=device
         )
+    if config.system == "folder":
+        from syncflow.systems.folder import FolderSystem
+
+        return FolderSystem(Path(config.checkpoint).resolve(), spec=config.clip)
     if config.system == "foreign":
         from syncflow.systems.foreign import ForeignSystem
 

@@ -12,9 +12,11 @@ from preprocessing.codes_config import CodesConfig
 from preprocessing.job import precompute
 from syncflow.config import validate
 from syncflow.errors import UserError
+from syncflow.evaluation.evaluation_set import read_evaluation_set
 from syncflow.foleygen.run import run_foleygen
 from syncflow.foleygen.train_config import FoleyGenTrainConfig
 from syncflow.media import decode_audio
+from syncflow.studies.tables.reference_set import write_reference_set
 from syncflow.systems.card import SystemCard
 from syncflow.systems.config import MakeAudioConfig
 from syncflow.systems.make_audio import make_audio
@@ -194,3 +196,33 @@ def test_audioldm_of_diffusers_reads_the_prompt(tmp_path: Path) -> None:
     make_audio(alone)
     other = decode_audio(tmp_path / "alone" / lines[1].file, sample_rate=16_000)
     assert abs(first - other).max() < 1e-2  # a row's draws are its own
+
+
+def test_wavs_that_are_there_are_muxed_by_row(tmp_path: Path) -> None:
+    import wave
+
+    source = tmp_path / "set.csv"
+    write_videos(tmp_path / "videos", 3)
+    source.write_text(
+        "id,prompt,video,start_s\na,rain,videos/clip0.mp4,0\nb,a bell,videos/broken.mp4,0\n"
+        "c,a dog,videos/clip2.mp4,0\nd,a cat,videos/clip1.mp4,0\n"
+    )
+    assert write_reference_set(source, tmp_path / "set", spec=SPEC, limit=3) == 2  # the broken one is told
+    rows = [row.id for row in read_evaluation_set(tmp_path / "set" / "evaluation_set.csv")]
+    assert rows == ["a", "c"]
+    assert (tmp_path / "set" / "prompts.csv").read_text() == "prompt\nrain\na dog\n"
+    (tmp_path / "wavs").mkdir()
+    with wave.open(str(tmp_path / "wavs" / "00001-0.wav"), "wb") as stream:
+        stream.setnchannels(1)
+        stream.setsampwidth(2)
+        stream.setframerate(16_000)
+        stream.writeframes(b"\x00\x20" * 20_000)
+    config = settings(
+        tmp_path, system="folder", checkpoint=str(tmp_path / "wavs"), video=str(tmp_path / "set" / "clips")
+    )
+    lines = make_audio(config)
+    assert [line.failure.partition(":")[0] for line in lines] == ["no_output", ""]
+    audio = decode_audio(tmp_path / "made" / "00001-0.mp4", sample_rate=16_000)
+    assert abs(audio[1000:7000].mean() - 0.25) < 0.01
+    with pytest.raises(UserError, match=r"no wavs as 00000-0\.wav"):
+        make_audio(config.model_copy(update={"checkpoint": str(tmp_path / "videos")}))

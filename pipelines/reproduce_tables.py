@@ -1,0 +1,20 @@
+"""The paper's Tables 1 to 4 and Figure 5: makes what lacks, measures it, and writes both figures.
+
+python pipelines/reproduce_tables.py --size miniature --output out/tables --plan
+"""
+
+from pathlib import Path
+
+from syncflow.command_line import parse_arguments, run
+from syncflow.studies.tables.config import TablesConfig
+
+
+def main() -> int:
+    config = parse_arguments(TablesConfig, description=__doc__ or "")
+    from syncflow.studies.tables.run import reproduce
+
+    return reproduce(config, pipelines=Path(__file__).resolve().parent)
+
+
+if __name__ == "__main__":
+    run(main)

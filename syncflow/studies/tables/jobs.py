@@ -1,0 +1,109 @@
+"""Jobs that make what the rows need: a pipeline, its flags, what it leaves, and the jobs before it."""
+
+import json
+import shlex
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from syncflow.data.parquet.files import whole_file
+from syncflow.errors import UserError
+from syncflow.hashing import settings_sha256
+
+SOME_FAILED = 3  # exit status of a job in which clips failed, each with its reason
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One command."""
+
+    name: str
+    pipeline: str  # a file of pipelines/
+    flags: tuple[str, ...]
+    leaves: Path  # a file that is there when it is done
+    needs: tuple[str, ...] = ()
+
+    def command(self, pipelines: Path) -> list[str]:
+        """As it is run."""
+        return [sys.executable, str(pipelines / self.pipeline), *self.flags]
+
+    def line(self) -> str:
+        """As a person would type it."""
+        return shlex.join(["python", f"pipelines/{self.pipeline}", *self.flags])
+
+
+def identity(job: Job, jobs: Mapping[str, Job]) -> str:
+    """Hash of its command and those of all jobs before it."""
+    return settings_sha256([job.pipeline, job.flags, [identity(jobs[name], jobs) for name in job.needs]])
+
+
+def is_done(job: Job, jobs: Mapping[str, Job], records: Path) -> bool:
+    """Whether its file is there, made by this very command after these very jobs."""
+    try:
+        record = json.loads((records / f"{job.name}.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return job.leaves.is_file() and record.get("identity") == identity(job, jobs)
+
+
+def in_order(wanted: Sequence[str], jobs: Mapping[str, Job]) -> list[Job]:
+    """`wanted` and all that they need, each once, what is needed first."""
+    found: dict[str, Job] = {}
+
+    def add(name: str) -> None:
+        if name not in found:
+            for before in jobs[name].needs:
+                add(before)
+            found[name] = jobs[name]
+
+    for name in wanted:
+        add(name)
+    return list(found.values())
+
+
+def run_jobs(
+    todo: Sequence[Job], jobs: Mapping[str, Job], *, pipelines: Path, records: Path
+) -> Iterator[tuple[str, str]]:
+    """Run them in turn; name and reason of each that failed. What needs one that failed is passed by."""
+    failed: dict[str, str] = {}
+    for number, job in enumerate(todo, start=1):
+        lost = next((name for name in job.needs if name in failed), "")
+        reason = f"needs {lost}" if lost else ""
+        if not reason and not is_done(job, jobs, records):
+            print(f"[{number}/{len(todo)}] {job.line()}", flush=True)
+            reason = _run(job, jobs, pipelines=pipelines, records=records)
+        if reason:
+            failed[job.name] = reason
+            yield job.name, reason
+
+
+def _run(job: Job, jobs: Mapping[str, Job], *, pipelines: Path, records: Path) -> str:
+    """Run one and keep its record; why it failed, or nothing."""
+    log = records / f"{job.name}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("wb") as stream:
+        done = subprocess.run(
+            job.command(pipelines),
+            stdin=subprocess.DEVNULL,
+            stdout=stream,
+            stderr=subprocess.STDOUT,
+            check=False,
+        )
+    if done.returncode in (130, -2):
+        raise KeyboardInterrupt
+    if done.returncode not in (0, SOME_FAILED) or not job.leaves.is_file():
+        lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+        last = lines[-1][:300] if lines else f"it left no {job.leaves.name}"
+        return f"{job.pipeline} ended with status {done.returncode} ({last}); log: {log}"
+    record = {"identity": identity(job, jobs), "command": job.line()}
+    with whole_file(records / f"{job.name}.json") as stream:
+        stream.write(json.dumps(record, indent=1).encode())
+    return ""
+
+
+def check_pipelines(folder: Path) -> None:
+    """Raises UserError where the pipelines are not in `folder`."""
+    if not (folder / "generate.py").is_file():
+        raise UserError(f"{folder}: no pipelines there; run reproduce_tables.py from the repository")

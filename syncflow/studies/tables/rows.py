@@ -1,0 +1,212 @@
+"""Every row of Tables 1 to 4 and Figure 5: its clips, the jobs that make them, or why they cannot be made."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from syncflow.studies.paper_tables import PAPER, T1, T2, T3, T4
+from syncflow.studies.tables.config import TableName, TablesConfig
+from syncflow.studies.tables.graph import Jobs, Made
+from syncflow.studies.tables.reference_set import CLIPS, VIDEOS
+
+PAGE = "docs/systems.md says how"
+TITLES: dict[TableName, str] = {
+    "table_1": T1,
+    "table_2": T2,
+    "table_3": T3,
+    "table_4": T4,
+    "figure_5": "Figure 5, guidance scale",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TableRow:
+    """One system in one table."""
+
+    table: TableName
+    setting: str  # as `PAPER` has it
+    system: str  # names its folder
+    folders: tuple[Path, ...] = ()  # of its clips, one a seed
+    needs: tuple[str, ...] = ()  # jobs that make them
+    reason: str = ""  # why they cannot be made
+
+
+class Tables:
+    """The rows of the tables that are asked for, and the jobs that they need.
+
+    Args:
+        presets: folder of the presets.
+    """
+
+    def __init__(self, config: TablesConfig, *, presets: Path) -> None:
+        self.config, self.jobs = config, Jobs(config, presets=presets)
+        self.rows = [row for table in config.tables for row in self._table(table)]
+
+    def _table(self, table: TableName) -> list[TableRow]:
+        makers = {
+            "table_1": self._table_1,
+            "table_2": self._table_2,
+            "table_3": self._table_3,
+            "table_4": self._table_4,
+            "figure_5": self._figure_5,
+        }
+        rows = [self._elsewhere(row) for row in makers[table]()]
+        named = {setting for title, setting, *_ in PAPER if title == TITLES[table]}
+        missing = named - {row.setting for row in rows}
+        assert not missing, f"{table}: no row for {sorted(missing)}"
+        return rows
+
+    def _elsewhere(self, row: TableRow) -> TableRow:
+        """The row with clips that were made elsewhere, where there are such."""
+        folder = self.config.made.get(row.system)
+        if folder is None:
+            return row
+        return TableRow(
+            table=row.table,
+            setting=row.setting,
+            system=row.system,
+            folders=(folder.absolute(),),
+            needs=("set",),
+        )
+
+    def _row(self, table: TableName, setting: str, system: str, made: Made) -> TableRow:
+        return TableRow(table=table, setting=setting, system=system, folders=made[0], needs=made[1])
+
+    def _truth(self, table: TableName) -> TableRow:
+        return self._row(table, "GroundTruth", "ground_truth", ((self.jobs.set / CLIPS,), ("set",)))
+
+    def _cascades(self, table: TableName) -> list[TableRow]:
+        """Table 1: OpenSora, then a system that listens to the prompt or to the video."""
+        name = f"t2v_{self.jobs.size.edge}"
+        videos = str(self.jobs.root / "systems" / name / "seed{seed}")
+        rows = [
+            self._audioldm(table, kind, setting, videos, f"{name}-seed{{seed}}")
+            for kind, setting in (
+                ("audioldm", "OpenSora + AudioLDM"),
+                ("audioldm2", "OpenSora + AudioLDM 2"),
+            )
+        ]
+        for system, setting in (
+            ("audiogen", "OpenSora + AudioGen"),
+            ("specvqgan", "OpenSora + SpecVQGAN"),
+            ("diff_foley", "OpenSora + Diff-Foley"),
+        ):
+            rows.append(
+                self._foreign(table, system, setting, videos, f"t2v_{system}", f"{name}-seed{{seed}}")
+            )
+        job, checkpoint = self.jobs.foleygen()
+        self.jobs.t2v(self.jobs.size.edge)
+        needs, preset = [job, f"{name}-seed{{seed}}"], f"{self.jobs.size.foleygen}/foleygen_audio"
+        made = self.jobs.sound("t2v_foleygen", preset, videos, checkpoint=checkpoint, needs=needs)
+        return [*rows, self._row(table, "OpenSora + FoleyGen", "t2v_foleygen", made)]
+
+    def _text_to_audio(self) -> Made:
+        """T2V, and the audio tower that reads the text alone (Table 4's third row), muxed."""
+        job, checkpoint = self.jobs.variant("table_4_text", self.jobs.size.ablation[2])
+        self.jobs.generated("t2a", checkpoint, [job], flags=["--modalities", "audio"])
+        edge, systems = str(self.jobs.size.edge), self.jobs.root / "systems"
+        needs = ["t2a-seed{seed}", f"t2v_{edge}-seed{{seed}}"]
+        flags = ["--system", "folder", "--clip.height", edge, "--clip.width", edge]
+        wavs, videos = systems / "t2a" / "seed{seed}", str(systems / f"t2v_{edge}" / "seed{seed}")
+        return self.jobs.sound("t2v_t2a", "", videos, checkpoint=wavs, needs=needs, flags=flags)
+
+    def _audioldm(self, table: TableName, kind: str, setting: str, videos: str, before: str) -> TableRow:
+        system = f"t2v_{kind}"
+        reason = ""
+        if self.config.size == "miniature":
+            reason = "AudioLDM knows nothing of synthetic clips; another size, or --made"
+        elif not self.config.accept_noncommercial_licence:
+            reason = "its weights are CC BY-NC-SA 4.0: --accept-noncommercial-licence"
+        if reason:
+            return TableRow(table=table, setting=setting, system=system, reason=reason)
+        self.jobs.t2v(self.jobs.size.edge)
+        flags = ["--system", kind, "--accept-noncommercial-licence"]
+        return self._row(
+            table, setting, system, self.jobs.sound(system, "", videos, needs=[before], flags=flags)
+        )
+
+    def _foreign(
+        self, table: TableName, system: str, setting: str, videos: str, folder: str, before: str
+    ) -> TableRow:
+        preset = self.config.foreign and self.config.foreign / f"{system}.yaml"
+        if preset is None or not preset.is_file():
+            reason = f"runs in its own environment: --foreign FOLDER with {system}.yaml, or --made; {PAGE}"
+            return TableRow(table=table, setting=setting, system=folder, reason=reason)
+        if before.startswith("t2v"):
+            self.jobs.t2v(self.jobs.size.edge)
+        place = str(preset.absolute().with_suffix(""))
+        flags = ["--accept-noncommercial-licence"] if self.config.accept_noncommercial_licence else []
+        made = self.jobs.sound(folder, place, videos, needs=[before], flags=flags)
+        return self._row(table, setting, folder, made)
+
+    def _codi(self, table: TableName, setting: str) -> TableRow:
+        reason = f"makes video and audio in its own environment: --made.codi FOLDER; {PAGE}"
+        return TableRow(table=table, setting=setting, system="codi", reason=reason)
+
+    def _table_1(self) -> list[TableRow]:
+        edge = self.jobs.size.edge
+        audio, joint = self.jobs.checkpoint("audio"), self.jobs.checkpoint("joint")
+        needs = self.jobs.audio()
+        rows = [self._truth("table_1"), *self._cascades("table_1"), self._codi("table_1", "CoDi")]
+        for setting, system, size in (
+            ("SyncFlow-VGG", "syncflow_vgg", edge),
+            ("SyncFlow-VGG at 128 x 128", "syncflow_vgg_half", edge // 2),
+            ("SyncFlow-VGG at 512 x 512", "syncflow_vgg_double", 2 * edge),
+        ):
+            rows.append(
+                self._row("table_1", setting, system, self.jobs.generated(system, audio, needs, edge=size))
+            )
+        made = self.jobs.generated("syncflow_vgg_av_ft", joint, self.jobs.joint())
+        rows.append(self._row("table_1", "SyncFlow-VGG-AV-FT", "syncflow_vgg_av_ft", made))
+        if self.config.size == "miniature":  # the paper's argument against one vector, without CoDi's weights
+            job, checkpoint = self.jobs.variant("pooled", f"{self.jobs.size.stages}/audio_pooled")
+            made = self.jobs.generated("pooled_vector", checkpoint, [job])
+            rows.append(self._row("table_1", "one pooled vector (as CoDi)", "pooled_vector", made))
+            rows.append(self._row("table_1", "OpenSora + text to audio", "t2v_t2a", self._text_to_audio()))
+        return rows
+
+    def _table_2(self) -> list[TableRow]:
+        edge = self.jobs.size.edge
+        rows = [self._truth("table_2"), self._codi("table_2", "CoDi, 4 fps")]
+        for size, told in ((edge // 2, 128), (edge, 256), (2 * edge, 512)):
+            made = self.jobs.t2v(size)
+            rows.append(self._row("table_2", f"OpenSora, {told} x {told}", f"t2v_{size}", made))
+        made = self.jobs.generated("syncflow_vgg_av_ft", self.jobs.checkpoint("joint"), self.jobs.joint())
+        rows.append(self._row("table_2", "SyncFlow-VGG-AV-FT", "syncflow_vgg_av_ft", made))
+        return rows
+
+    def _table_3(self) -> list[TableRow]:
+        videos = str(self.jobs.set / CLIPS)
+        job, checkpoint = self.jobs.foleygen()
+        preset = f"{self.jobs.size.foleygen}/foleygen_audio"
+        made = self.jobs.sound("foleygen", preset, videos, checkpoint=checkpoint, needs=[job, "set"])
+        rows = [self._truth("table_3"), self._row("table_3", "FoleyGen", "foleygen", made)]
+        for system, setting in (("specvqgan", "SpecVQGAN"), ("diff_foley", "Diff-Foley")):
+            rows.append(self._foreign("table_3", system, setting, videos, system, "set"))
+        checkpoint, needs = self.jobs.checkpoint("audio"), self.jobs.audio()
+        made = self.jobs.generated("syncflow_v2a", checkpoint, needs, table=VIDEOS)
+        rows.append(self._row("table_3", "SyncFlow-VGG, zero-shot", "syncflow_v2a", made))
+        return rows
+
+    def _table_4(self) -> list[TableRow]:
+        rows = []
+        settings = ("SyncFlow-GH", "SyncFlow-GH without adaptor", "text to audio")
+        for setting, name, preset in zip(
+            settings, ("adaptor", "no_adaptor", "text"), self.jobs.size.ablation, strict=True
+        ):
+            system = f"table_4_{name}"
+            if not preset:
+                reason = "the paper's ablation is of the Greatest Hits: --size greatest_hits"
+                rows.append(TableRow(table="table_4", setting=setting, system=system, reason=reason))
+                continue
+            job, checkpoint = self.jobs.variant(system, preset)
+            rows.append(self._row("table_4", setting, system, self.jobs.generated(system, checkpoint, [job])))
+        return rows
+
+    def _figure_5(self) -> list[TableRow]:
+        rows, checkpoint, needs = [], self.jobs.checkpoint("audio"), self.jobs.audio()
+        for scale in self.config.scales:
+            system = f"figure_5_scale_{scale:g}"
+            flags = ["--guidance.scale", f"{scale:g}"]
+            made = self.jobs.generated(system, checkpoint, needs, flags=flags)
+            rows.append(self._row("figure_5", f"guidance {scale:g}", system, made))
+        return rows

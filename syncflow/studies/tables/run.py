@@ -1,0 +1,90 @@
+"""Plan the tables, make what lacks, measure it, and write each table beside the paper's figures."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from syncflow.config import dump_config
+from syncflow.data.parquet.lock import writer_lock
+from syncflow.studies.tables.config import TablesConfig
+from syncflow.studies.tables.jobs import Job, check_pipelines, in_order, is_done, run_jobs
+from syncflow.studies.tables.page import Page, Scored, page_of, read_scores, write_page
+from syncflow.studies.tables.rows import TableRow, Tables
+
+RECORDS = "jobs"
+FAILED = 3  # exit status where a row could not be made
+
+
+def reproduce(config: TablesConfig, *, pipelines: Path) -> int:
+    """Make and write the tables that are asked for.
+
+    Args:
+        config: which, at what size.
+        pipelines: folder of the pipelines that the jobs run.
+
+    Returns:
+        Exit status: 0, or 3 where a job failed; its log is named, and the same command goes on.
+
+    Raises:
+        UserError: another process works in the folder.
+    """
+    check_pipelines(pipelines)
+    tables = Tables(config, presets=pipelines / "configs")
+    todo, records = jobs_of(tables), config.output.absolute() / RECORDS
+    if config.plan:
+        for line in plan_lines(tables, todo, records):
+            print(line)
+        return 0
+    config.output.mkdir(parents=True, exist_ok=True)
+    with writer_lock(config.output):
+        dump_config(config, config.output / "resolved.yaml")
+        failed = {}
+        for name, reason in run_jobs(todo, tables.jobs.jobs, pipelines=pipelines, records=records):
+            print(f"failed: {name}: {reason}", flush=True)
+            failed[name] = reason
+        for path in write_tables(config, tables, failed):
+            print(path.read_text(encoding="utf-8"))
+            print(f"written: {path}", flush=True)
+    return FAILED if failed else 0
+
+
+def jobs_of(tables: Tables) -> list[Job]:
+    """All jobs of the rows that can be made, in an order in which they can run."""
+    wanted = [
+        tables.jobs.scores(row.system, (row.folders, row.needs)) for row in tables.rows if not row.reason
+    ]
+    return in_order(list(dict.fromkeys(wanted)), tables.jobs.jobs)
+
+
+def plan_lines(tables: Tables, todo: Sequence[Job], records: Path) -> list[str]:
+    """What would be run, and what cannot be made."""
+    lines = []
+    for job in todo:
+        done = is_done(job, tables.jobs.jobs, records)
+        lines.append(f"{'done ' if done else 'to do'}  {job.name}: {job.line()}")
+    lines += [f"none   {row.table}, {row.setting}: {row.reason}" for row in tables.rows if row.reason]
+    return lines
+
+
+def write_tables(config: TablesConfig, tables: Tables, failed: Mapping[str, str]) -> list[Path]:
+    """One page a table, of the rows whose scores are there."""
+    scored: dict[str, Scored] = {}
+    lost: dict[str, str] = {}
+    for row in tables.rows:
+        if row.reason:
+            continue
+        name = f"scores-{row.system}"
+        if name in failed:
+            lost[row.system] = _first_reason(name, failed, tables)
+        else:
+            scored[row.system] = read_scores(tables.jobs.scores_of(row.system))
+    paths = []
+    for table in config.tables:
+        rows: list[TableRow] = [row for row in tables.rows if row.table == table]
+        page: Page = page_of(rows, scored, lost)
+        paths.append(write_page(config.output / "tables", table, page))
+    return paths
+
+
+def _first_reason(name: str, failed: Mapping[str, str], tables: Tables) -> str:
+    """Why the earliest of the jobs behind a job failed."""
+    return next(failed[job.name] for job in in_order([name], tables.jobs.jobs) if job.name in failed)

@@ -1,0 +1,184 @@
+"""The tables' definition: all of the paper's rows, jobs whose flags are right, cells that are withheld."""
+
+import csv
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+from preprocessing.codes_config import CodesConfig
+from preprocessing.config import PrecomputeConfig
+from preprocessing.sources.evaluation_set_config import EvaluationSetConfig
+from preprocessing.synthetic_config import SyntheticClipsConfig
+from syncflow.command_line import parse_arguments
+from syncflow.config import Config, dump_config, validate
+from syncflow.errors import UserError
+from syncflow.evaluation.suite_config import EvaluateConfig
+from syncflow.foleygen.train_config import FoleyGenTrainConfig
+from syncflow.generation.config import GenerateConfig
+from syncflow.studies.paper_tables import PAPER
+from syncflow.studies.tables.config import ReferenceSetConfig, TablesConfig
+from syncflow.studies.tables.jobs import Job, in_order, is_done, run_jobs
+from syncflow.studies.tables.page import as_markdown, page_of, read_scores
+from syncflow.studies.tables.rows import TITLES, TableRow, Tables
+from syncflow.studies.tables.run import jobs_of, plan_lines, reproduce
+from syncflow.systems.config import MakeAudioConfig
+from syncflow.training.stage.config import TrainConfig
+
+PIPELINES = Path(__file__).parents[3] / "pipelines"
+CONFIGS: dict[str, type[Config]] = {
+    "make_demo_clips.py": SyntheticClipsConfig,
+    "precompute_latents.py": PrecomputeConfig,
+    "make_evaluation_set.py": EvaluationSetConfig,
+    "make_reference_set.py": ReferenceSetConfig,
+    "train_stage.py": TrainConfig,
+    "precompute_codes.py": CodesConfig,
+    "train_foleygen.py": FoleyGenTrainConfig,
+    "generate.py": GenerateConfig,
+    "make_audio.py": MakeAudioConfig,
+    "evaluate.py": EvaluateConfig,
+}
+
+
+def config_of(folder: Path, size: str = "miniature", **changes: object) -> TablesConfig:
+    values: dict[str, object] = {"size": size, "output": str(folder / "out")}
+    if size != "miniature":
+        values |= {"data": str(folder / "latents"), "evaluation_set": str(folder / "set.csv")}
+    return validate(TablesConfig, {**values, **changes}, source="test")
+
+
+def tables_of(folder: Path, size: str = "miniature", **changes: object) -> Tables:
+    return Tables(config_of(folder, size, **changes), presets=PIPELINES / "configs")
+
+
+@pytest.mark.parametrize("size", ["miniature", "greatest_hits", "vggsound"])
+def test_every_row_of_the_paper_is_there_with_jobs_or_a_reason(size: str, tmp_path: Path) -> None:
+    tables = tables_of(tmp_path, size)
+    titles = {title: name for name, title in TITLES.items()}
+    for title, setting, *_ in PAPER:
+        (row,) = (r for r in tables.rows if r.setting == setting and r.table == titles[title])
+        assert bool(row.reason) != bool(row.folders), row
+    assert {row.table for row in tables.rows} == set(TITLES)
+
+
+@pytest.mark.parametrize("size", ["miniature", "greatest_hits", "vggsound"])
+def test_every_job_has_flags_that_its_pipeline_takes(
+    size: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "foreign").mkdir()
+    for name in ("audiogen", "specvqgan", "diff_foley"):
+        (tmp_path / "foreign" / f"{name}.yaml").write_text(
+            "system: foreign\nforeign: {command: [/p], name: n, weights: [w], licence: MIT}\n"
+        )
+    changes = {"foreign": str(tmp_path / "foreign"), "accept_noncommercial_licence": True, "limit": 8}
+    tables = tables_of(tmp_path, size, **changes, metrics={"names": ["open"]})
+    jobs = jobs_of(tables)
+    assert len({job.leaves for job in jobs}) == len(jobs), "two jobs leave one file"
+    seen: set[tuple[str, ...]] = set()
+    for job in jobs:
+        kind = (job.pipeline, *(flag for flag in job.flags if flag.startswith("--")))
+        if kind not in seen:  # parsing takes a moment
+            seen.add(kind)
+            monkeypatch.setattr(sys, "argv", [job.pipeline, *job.flags])
+            parse_arguments(CONFIGS[job.pipeline], description="")
+    made = {row.system for row in tables.rows if not row.reason}
+    assert {"t2v_audiogen", "specvqgan", "diff_foley"} <= made
+
+
+def test_what_is_needed_comes_first_and_clips_made_elsewhere_are_taken(tmp_path: Path) -> None:
+    tables = tables_of(tmp_path, made={"codi": str(tmp_path / "codi")}, tables=["table_1"])
+    jobs = jobs_of(tables)
+    place = {job.name: number for number, job in enumerate(jobs)}
+    assert all(place[name] < place[job.name] for job in jobs for name in job.needs)
+    (codi,) = (row for row in tables.rows if row.system == "codi")
+    assert codi.folders == (tmp_path / "codi",) and "scores-codi" in place
+    lines = plan_lines(tables, jobs, tmp_path)
+    assert any("AudioGen" in line and line.startswith("none") for line in lines)
+
+
+def job(folder: Path, name: str, *flags: str, needs: tuple[str, ...] = ()) -> Job:
+    leaves = folder / f"{name}.txt"
+    given = (str(leaves), *flags)
+    return Job(name=name, pipeline="write.py", flags=given, leaves=leaves, needs=needs)
+
+
+def test_a_job_runs_once_again_when_changed_and_those_after_it_too(tmp_path: Path) -> None:
+    (tmp_path / "write.py").write_text(
+        "import sys, pathlib\n"
+        "if 'fail' in sys.argv: sys.exit('it broke')\n"
+        "with pathlib.Path(sys.argv[1]).open('a') as f: f.write('x')\n"
+    )
+
+    def go(*flags: str) -> tuple[list[tuple[str, str]], list[int]]:
+        jobs = {"a": job(tmp_path, "a", *flags), "b": job(tmp_path, "b", needs=("a",))}
+        order = in_order(["b"], jobs)
+        failed = list(run_jobs(order, jobs, pipelines=tmp_path, records=tmp_path / "jobs"))
+        return failed, [len(each.leaves.read_text()) for each in order if each.leaves.is_file()]
+
+    failed, _ = go("fail")
+    assert [name for name, _ in failed] == ["a", "b"]
+    assert "it broke" in failed[0][1] and failed[1][1] == "needs a"
+    assert go() == ([], [1, 1]) and go() == ([], [1, 1])
+    assert go("--changed") == ([], [2, 2])
+    jobs = {"a": job(tmp_path, "a"), "b": job(tmp_path, "b", needs=("a",))}
+    assert not is_done(jobs["b"], jobs, tmp_path / "jobs")
+
+
+def write_scores(folder: Path, values: list[float], *, tolerance_s: float = 0.1) -> None:
+    folder.mkdir(parents=True)
+    dump_config(
+        EvaluateConfig(clips=(Path("/c"),), output=folder, tolerance_s=tolerance_s), folder / "resolved.yaml"
+    )
+    with (folder / "scores.csv").open("w", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["system", "clip", "f1", "precision", "recall", "offset_ms", "chance_f1", "failure"])
+        for seed in (0, 1):
+            for number, value in enumerate(values):
+                writer.writerow([f"seed{seed}", f"{number:05}-0.mp4", value + seed / 10, "", "", "", 0.1, ""])
+
+
+def test_a_cell_of_another_protocol_is_withheld_and_the_papers_figures_are_marked(tmp_path: Path) -> None:
+    write_scores(tmp_path / "a", [0.4, 0.6])
+    write_scores(tmp_path / "b", [0.2, 0.2], tolerance_s=0.05)
+    scored = {name: read_scores(tmp_path / name) for name in ("a", "b")}
+    rows = [
+        TableRow(table="table_3", setting="FoleyGen", system="a", folders=(tmp_path,)),
+        TableRow(table="table_3", setting="Diff-Foley", system="b", folders=(tmp_path,)),
+        TableRow(table="table_3", setting="SpecVQGAN", system="c", reason="no environment"),
+    ]
+    page = page_of(rows, scored, {})
+    text = as_markdown(page)
+    assert "| FoleyGen | 0.550 (0.450 to 0.650) | 0.100 | 1.31 | 1.97 | 0.297 |" in text
+    assert "| Diff-Foley |  |  | 7.85 | 3.51 | 0.143 |" in text
+    assert "Diff-Foley: withheld, its protocol differs: settings.tolerance_s is 0.05, and 0.1" in text
+    assert "SpecVQGAN: not made; no environment" in text
+    assert "paper: FAD" in text.splitlines()[2]
+    with pytest.raises(UserError, match=r"no scores .*reproduce_tables\.py again"):
+        read_scores(tmp_path / "nowhere")
+
+
+def test_a_whole_table_from_commands_to_page(tmp_path: Path) -> None:
+    """The real runner with pipelines that only leave what the real ones leave."""
+    (tmp_path / "configs").symlink_to(PIPELINES / "configs")
+    script = (
+        "import json, pathlib, shutil, sys\n"
+        "leaves = json.loads(pathlib.Path(__file__).with_name('leaves.json').read_text())\n"
+        "for path in leaves[' '.join(sys.argv[1:])]:\n"
+        "    pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)\n"
+        "    pathlib.Path(path).write_text('made')\n"
+        "    if 'scores' in path: shutil.copytree(pathlib.Path(__file__).with_name('scores'), "
+        "pathlib.Path(path).parent, dirs_exist_ok=True)\n"
+    )
+    write_scores(tmp_path / "scores", [0.5, 0.7])
+    config = config_of(tmp_path, tables=["table_3"], seeds=[0, 1])
+    jobs = jobs_of(Tables(config, presets=tmp_path / "configs"))
+    (tmp_path / "leaves.json").write_text(json.dumps({" ".join(j.flags): [str(j.leaves)] for j in jobs}))
+    for name in {each.pipeline for each in jobs}:
+        (tmp_path / name).write_text(script)
+    assert reproduce(config, pipelines=tmp_path) == 0
+    text = (config.output / "tables" / "table_3.md").read_text()
+    assert "| SyncFlow-VGG, zero-shot | 0.650 (0.550 to 0.750) | 0.100 | 1.81 | 2.44 | 0.21 |" in text
+    assert "| Diff-Foley |  |  | 7.85 | 3.51 | 0.143 |" in text
+    (tmp_path / "evaluate.py").write_text("import sys; sys.exit('not again')")  # nothing is made twice
+    assert reproduce(config, pipelines=tmp_path) == 0
