@@ -35,10 +35,7 @@ app: $(READY)  ## the web page on http://127.0.0.1:7860 with the shipped model: 
 demo: $(READY)  ## the whole way on synthetic clips: data, three stages, generation, scores, report
 	$(BIN)/python pipelines/demo.py --output $(OUT)
 
-test: $(READY)  ## lint, then every test that needs no GPU and no pretrained weights
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/codespell
+test: lint  ## lint, then every test that needs no GPU and no pretrained weights
 	$(MAKE) -j2 test-ray test-plain
 
 test-ray: $(READY)  ## the tests that start Ray, in a process of their own

@@ -36,19 +36,20 @@ def main() -> None:
         title=f"A sample; states a worker of {config.workers} holds, activations aside",
     )
     with console.status("counting on the meta device"):
-        for name, stage in STAGES.items():
-            one = cost.deep_stage_cost(config.model, config.sample, trains=stage.trains, scores=stage.scores)  # type: ignore[arg-type]
-            states = (
-                cost.state_bytes(trained=one.trained, frozen=one.frozen, workers=config.workers, zero=zero)
-                for zero in (0, 1, 2, 3)
-            )
-            flops = (f"{one.forward / 1e12:.3g}", f"{one.total / 1e12:.3g}")
-            stages.add_row(name, *flops, *(f"{each / 2**30:.3g}" for each in states))
+        costs = {
+            name: cost.deep_stage_cost(config.model, config.sample, trains=stage.trains, scores=stage.scores)  # type: ignore[arg-type]
+            for name, stage in STAGES.items()
+        }
+    for name, one in costs.items():
+        states = (
+            cost.state_bytes(trained=one.trained, frozen=one.frozen, workers=config.workers, zero=zero)
+            for zero in (0, 1, 2, 3)
+        )
+        flops = (f"{one.forward / 1e12:.3g}", f"{one.total / 1e12:.3g}")
+        stages.add_row(name, *flops, *(f"{each / 2**30:.3g}" for each in states))
     console.print(stages)
-    calls = 2 * config.sampling_steps  # with and without the prompt
-    console.print(
-        f"{config.sampling_steps} sampling steps with guidance: {calls * one.forward / 1e12:.3g} TFLOP"
-    )
+    flop = 2 * config.sampling_steps * costs["joint"].forward  # with and without the prompt
+    console.print(f"{config.sampling_steps} sampling steps with guidance: {flop / 1e12:.3g} TFLOP")
 
 
 if __name__ == "__main__":

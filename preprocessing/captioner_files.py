@@ -19,7 +19,9 @@ def captioner_sha256(config: CaptionConfig) -> str:
     """
     folder = Path(config.location)
     if not folder.is_dir():
-        found = snapshot_download(config.location, allow_patterns=PATTERNS, ignore_patterns=NO_FOLDERS)
+        found = snapshot_download(
+            config.location, allow_patterns=list(PATTERNS), ignore_patterns=list(NO_FOLDERS)
+        )
         folder = Path(found)
     files = sorted({path for pattern in PATTERNS for path in folder.glob(pattern) if path.is_file()})
     if not any(path.suffix == ".safetensors" for path in files):

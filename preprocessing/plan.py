@@ -42,7 +42,9 @@ class Plan:
 
     def groups(self, size: int) -> list[list[ClipRef | StoredClip]]:
         """The clips to do, as they are committed together; the clips of one file stay together."""
-        return [*_pack(self.todo, size), *_chunks(sorted(self.revised, key=lambda clip: clip.shard), size)]
+        revised = sorted(self.revised, key=lambda clip: clip.shard)
+        groups: list[list[ClipRef | StoredClip]] = [list(group) for group in _pack(self.todo, size)]
+        return groups + [list(group) for group in _chunks(revised, size)]
 
     def told(self) -> Iterator[str]:
         """What the user should know before the work begins, a line each."""

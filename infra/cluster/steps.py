@@ -118,7 +118,7 @@ def _of_dataset(name: str, dataset: DatasetConfig, config: ClusterConfig) -> Ite
             preset=system,
             gpus=dataset.workers,
         )
-    made = [system for system in dataset.systems if system != "video"]
+    made: list[System] = [system for system in dataset.systems if system != "video"]
     for system in made:
         folder, stage = TRAINED[system]
         yield step(

@@ -36,7 +36,7 @@ class RayCodes:
                 _Item,  # type: ignore[arg-type]
                 fn_constructor_args=(work,),
                 compute=ActorPoolStrategy(min_size=1, max_size=min(most, len(items))),
-                **RESOURCES["cuda" if gpus else "cpu"],
+                **RESOURCES["cuda" if gpus else "cpu"],  # type: ignore[arg-type]
             )
             for row in done.iter_rows():
                 if row["refusal"]:

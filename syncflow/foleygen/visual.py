@@ -67,7 +67,8 @@ def load_visual(config: VisualConfig, *, device: str = "cpu") -> VisualEncoder:
             model.to(device), prepare=pixels, features=lambda module, x: module(x)[0], config=config
         )
     if config.kind == "video_vae":
-        vae = load_video_vae(config.location, setting="visual.location").to(device)
+        vae = load_video_vae(config.location, setting="visual.location")
+        vae.to(device)  # type: ignore[arg-type]
         return VisualEncoder(vae, prepare=_signed, features=_frame_latents, config=config)
     return _clip(config, device)
 
@@ -85,6 +86,7 @@ def _clip(config: VisualConfig, device: str) -> VisualEncoder:
             f"visual.location {name}: no CLIP model ({told}); give a folder or hub id of one"
         ) from None
     size = model.config.image_size
+    assert isinstance(size, int), size
     return VisualEncoder(
         model.to(device),  # type: ignore[arg-type]
         prepare=lambda frames: clip_pixels(frames, size=size),

@@ -26,8 +26,8 @@ def attend_over_time(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
 def plain(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """The `g` sequences join the heads, so that queries and keys need no transposed copy."""
     g = query.shape[2]
-    folded = (each.flatten(2, 3).transpose(1, 2) for each in (query, key, value))  # b (g h) n d
-    mixed = F.scaled_dot_product_attention(*folded)
+    q, k, v = (each.flatten(2, 3).transpose(1, 2) for each in (query, key, value))  # b (g h) n d
+    mixed = F.scaled_dot_product_attention(q, k, v)
     return mixed.transpose(1, 2).unflatten(2, (g, -1))
 
 

@@ -2,8 +2,11 @@
 
 The video tower attends along 9 latent frames for each of thousands of patches. In separate passes that
 moves queries, keys and values through memory many times. Here they are read once and the result is written
-once, and backward likewise. `attend` is norm, turn and `attend_over_time`, up to rounding.
+once, and backward in the same way. `attend` is norm, turn and `attend_over_time`, up to rounding.
 """
+
+# pyright: reportCallIssue=false, reportArgumentType=false
+# (the kernels are Triton's language in Python's syntax)
 
 from typing import Any
 
@@ -176,7 +179,7 @@ class _Attend(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
         qkv, query_weight, key_weight, cos, sin = ctx.saved_tensors
         grid, d_qkv = _grid(qkv), torch.empty_like(qkv)
         shares = [

@@ -214,7 +214,7 @@ class Page:
                 [shown["status"], video["window"]],
                 api_name=False,
             )
-        self.blocks.load(**gallery, api_name=False)
+        self.blocks.load(**gallery, api_name=False)  # type: ignore[arg-type]
         shown["gallery"].select(self._choose, None, outputs, api_name=False)
 
     # what the components call

@@ -73,22 +73,22 @@ class FoleyGenSystem:
                 features.append(self.visual(request.frames()))
             except MediaError as error:
                 features.append(NoAudio(reason=f"{error.reason}: {error.detail}"))
-        good = [place for place, each in enumerate(features) if isinstance(each, np.ndarray)]
+        seen = {place: each for place, each in enumerate(features) if isinstance(each, np.ndarray)}
         answers: list[np.ndarray | NoAudio] = [
             each if isinstance(each, NoAudio) else np.empty(0) for each in features
         ]
-        if good:
+        if seen:
             codes = sample_codes(
                 self.model,
-                torch.from_numpy(np.stack([features[place] for place in good])).half().float(),  # as stored
+                torch.from_numpy(np.stack(list(seen.values()))).half().float(),  # as stored
                 num_codes=self.manifest.num_codes,
                 config=self.sampling,
                 seed=seed,
-                index=[requests[place].number for place in good],
+                index=[requests[place].number for place in seen],
             )
             samples = round(self.spec.seconds * self.codec.sample_rate)
             audio = self.codec.decode(codes, num_samples=samples).numpy()
-            for place, each in zip(good, audio, strict=True):
+            for place, each in zip(seen, audio, strict=True):
                 found = resampled(each, self.codec.sample_rate, self.spec.sample_rate)
                 answers[place] = fitted(found, self.spec)
         return answers

@@ -85,7 +85,7 @@ def batches_of(
     parts = shares(update, rank=rank(), workers=world_size(), passes=passes_of(config))
     return [
         dataclasses.replace(  # type: ignore[type-var]
-            dataset.samples(
+            dataset.samples(  # type: ignore[arg-type]
                 part.samples,
                 among=update,
                 per_step=len(update),

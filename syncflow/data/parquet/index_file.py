@@ -180,8 +180,8 @@ def _with_texts(windows: pa.Table, folder: Path, texts: Sequence[str]) -> tuple[
             "key": table.column("key"),
             "text_shard": pa.array([name] * table.num_rows, pa.string()),
             "text_row": pa.array(range(table.num_rows), pa.int32()),
-            "text_tokens": pc.list_element(table.column("shape"), 0),
-            "width": pc.list_element(table.column("shape"), 1),
+            "text_tokens": pc.list_element(table.column("shape"), 0),  # type: ignore[attr-defined]
+            "width": pc.list_element(table.column("shape"), 1),  # type: ignore[attr-defined]
         }
         parts.append(pa.table(columns))
     if not parts:

@@ -88,7 +88,7 @@ def _take(path: Path, ready: Path, *, sleep: Callable[[float], object]) -> None:
                 sleep(1.0)
                 holder = _read(path)
             fate = "dead" if holder is None else _fate(holder, path, sleep=sleep)
-            if fate == "lives":
+            if holder is not None and fate == "lives":
                 remedy = "wait for it, or delete this file if that job is surely gone"
                 raise UserError(f"{path}: held by {_named(holder)}; {remedy}") from None
             if fate == "dead" and _read(path) == holder:  # and not another's that was faster

@@ -77,7 +77,7 @@ def open_table(path: Path, *, expected: Expected = None) -> pq.ParquetFile:
     if expected is None:
         schema.check_latent_schema(columns.remove_metadata(), where=str(path))
     else:
-        choices = (expected,) if isinstance(expected, pa.Schema) else expected
+        choices: tuple[pa.Schema, ...] = (expected,) if isinstance(expected, pa.Schema) else tuple(expected)
         if not any(columns.remove_metadata().equals(choice) for choice in choices):
             raise UserError(f"{path}: columns {columns.names}, expected {choices[0].names}")
     return file

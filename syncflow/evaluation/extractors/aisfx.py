@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from syncflow.evaluation.extractors.base import DecodedMedia, Outputs, Refused
+from syncflow.evaluation.extractors.base import DecodedMedia, Modality, Outputs, Refused
 from syncflow.evaluation.extractors.panns import Block
 from syncflow.evaluation.extractors.settings import Resampler
 from syncflow.evaluation.extractors.waveforms import mel_filters, waveform_at
@@ -47,9 +47,10 @@ class AiSfx(nn.Module):
         """`b t 96` -> embedding `b 512` and logits `b 69`."""
         x = mel[:, None]
         for block in self.embedding_net.values():
-            pool, block.pool = block.pool, 1  # type: ignore[attr-defined]
+            pool: Any = block.pool
+            block.pool = 1  # type: ignore[assignment]
             x = functional.max_pool2d(block(x), pool)
-            block.pool = pool  # type: ignore[attr-defined]
+            block.pool = pool
         embedding = x.mean(-1).amax(-1)
         return embedding, self.head(embedding)
 
@@ -82,12 +83,15 @@ def network_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 class AiSfxExtractor:
     """`embedding`: `512`; `logits`: `69` classes of sound effects."""
 
-    name, modality, outputs = "aisfx", "audio", ("embedding", "logits")
+    name = "aisfx"
+    modality: Modality = "audio"
+    outputs = ("embedding", "logits")
 
     def __init__(
         self, model: AiSfx, *, weights_sha256: str, resampler: Resampler = "sinc", device: str = "cpu"
     ) -> None:
-        self.model, self.resampler, self.device = model.to(device), resampler, device
+        self.model, self.device = model.to(device), device
+        self.resampler: Resampler = resampler
         self.identity: dict[str, Any] = {
             "weights": FILE.name,
             "weights_sha256": weights_sha256,

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from syncflow.evaluation.extractors.base import DecodedMedia, Outputs, Refused
+from syncflow.evaluation.extractors.base import DecodedMedia, Modality, Outputs, Refused
 from syncflow.evaluation.extractors.settings import AstSettings
 from syncflow.evaluation.extractors.waveforms import waveform_at
 from syncflow.evaluation.extractors.weight_files import MissingWeightsError, WeightFile
@@ -39,7 +39,9 @@ class AstExtractor:
         model: transformers' ASTForAudioClassification.
     """
 
-    name, modality, outputs = "ast", "audio", ("logits",)
+    name = "ast"
+    modality: Modality = "audio"
+    outputs = ("logits",)
 
     def __init__(self, model: Any, *, weights_sha256: str, settings: AstSettings, device: str) -> None:
         self.model, self.settings, self.device = model.to(device).eval(), settings, device

@@ -48,13 +48,25 @@ Outputs = Mapping[str, np.ndarray]
 class Extractor(Protocol):
     """A backbone with its preprocessing."""
 
-    name: str
-    """As it stands in tables: `vggish`, `clap_text`."""
-    modality: Modality
-    outputs: tuple[str, ...]
-    """Names of the arrays that a clip gets."""
-    identity: Mapping[str, Any]
-    """Everything that decides the arrays, of JSON types: weights' hash, preprocessing, code's version."""
+    @property
+    def name(self) -> str:
+        """As it stands in tables: `vggish`, `clap_text`."""
+        ...
+
+    @property
+    def modality(self) -> Modality:
+        """What a clip must have."""
+        ...
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of the arrays that a clip gets."""
+        ...
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """Everything that decides the arrays, of JSON types: weights' hash, preprocessing, code's version."""
+        ...
 
     def __call__(self, clips: Sequence[DecodedMedia]) -> list[Outputs | Refused]:
         """One result a clip, in order."""

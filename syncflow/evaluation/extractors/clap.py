@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from syncflow.errors import UserError
-from syncflow.evaluation.extractors.base import DecodedMedia, Outputs, Refused
+from syncflow.evaluation.extractors.base import DecodedMedia, Modality, Outputs, Refused
 from syncflow.evaluation.extractors.settings import ClapCheckpoint, ClapSettings
 from syncflow.evaluation.extractors.waveforms import waveform_at
 from syncflow.evaluation.extractors.weight_files import (
@@ -254,7 +254,9 @@ def with_clap_weights(config: Any, tensors: Mapping[str, Tensor], *, source: str
 class ClapAudio:
     """`embedding`: `512`, of length 1."""
 
-    name, modality, outputs = "clap_audio", "audio", ("embedding",)
+    name = "clap_audio"
+    modality: Modality = "audio"
+    outputs = ("embedding",)
 
     def __init__(self, clap: Clap) -> None:
         self.clap, self.identity = clap, clap.identity
@@ -267,7 +269,9 @@ class ClapAudio:
 class ClapText:
     """`embedding`: `512`, of length 1."""
 
-    name, modality, outputs = "clap_text", "text", ("embedding",)
+    name = "clap_text"
+    modality: Modality = "text"
+    outputs = ("embedding",)
 
     def __init__(self, clap: Clap) -> None:
         self.clap, self.identity = clap, clap.identity

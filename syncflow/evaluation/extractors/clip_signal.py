@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from syncflow.evaluation.av_align import RATE, av_align
-from syncflow.evaluation.extractors.base import DecodedMedia, Outputs, Refused
+from syncflow.evaluation.extractors.base import DecodedMedia, Modality, Outputs, Refused
 from syncflow.evaluation.extractors.settings import Resampler
 from syncflow.evaluation.extractors.waveforms import waveform_at
 
@@ -17,10 +17,12 @@ BLACK_LEVEL = 16  # grey levels of 255: the largest pixel of a black clip is bel
 class AvAlignCounts:
     """`tempotokens` and `javisbench`: matches, audio peaks, video peaks of each variant."""
 
-    name, modality, outputs = "av_align", "audio_video", ("tempotokens", "javisbench")
+    name = "av_align"
+    modality: Modality = "audio_video"
+    outputs = ("tempotokens", "javisbench")
 
     def __init__(self, *, resampler: Resampler = "sinc") -> None:
-        self.resampler = resampler
+        self.resampler: Resampler = resampler
         self.identity: dict[str, Any] = {
             "resampler": resampler,
             "tempotokens_rate": RATE,
@@ -50,7 +52,9 @@ class AvAlignCounts:
 class Levels:
     """`levels`: peak of the sound (0 to 1) and largest pixel value (0 to 255)."""
 
-    name, modality, outputs = "levels", "audio_video", ("levels",)
+    name = "levels"
+    modality: Modality = "audio_video"
+    outputs = ("levels",)
     identity: dict[str, Any] = {"version": 1}  # noqa: RUF012
 
     def __call__(self, clips: Sequence[DecodedMedia]) -> list[Outputs | Refused]:

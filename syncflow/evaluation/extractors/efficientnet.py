@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from syncflow.evaluation.extractors.base import DecodedMedia, Outputs, Refused
+from syncflow.evaluation.extractors.base import DecodedMedia, Modality, Outputs, Refused
 from syncflow.evaluation.extractors.weight_files import WeightFile, load
 
 FILE = WeightFile(
@@ -109,7 +109,9 @@ def pixels(frames: np.ndarray) -> Tensor:
 class EfficientNetExtractor:
     """`frames`: `1280`, mean features; `motion`: `1280`, mean change of features; `logits`: `1000`, mean."""
 
-    name, modality, outputs = "efficientnet_lite0", "video", ("frames", "motion", "logits")
+    name = "efficientnet_lite0"
+    modality: Modality = "video"
+    outputs = ("frames", "motion", "logits")
 
     def __init__(self, model: EfficientNetLite0, *, weights_sha256: str, device: str = "cpu") -> None:
         self.model, self.device = model.to(device), device

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from syncflow.evaluation.extractors.base import DecodedMedia, Outputs, Refused
+from syncflow.evaluation.extractors.base import DecodedMedia, Modality, Outputs, Refused
 from syncflow.evaluation.extractors.settings import I3DCheckpoint, I3DSettings
 from syncflow.evaluation.extractors.weight_files import WeightFile, load
 
@@ -159,7 +159,9 @@ def preprocess(frames: np.ndarray, resize: Literal["short_side", "squeeze"] = "s
 class I3DExtractor:
     """`logits`: `400`, the mean over time."""
 
-    name, modality, outputs = "i3d", "video", ("logits",)
+    name = "i3d"
+    modality: Modality = "video"
+    outputs = ("logits",)
 
     def __init__(self, model: I3D, *, weights_sha256: str, settings: I3DSettings, device: str) -> None:
         self.model, self.settings, self.device = model.to(device), settings, device

@@ -105,7 +105,8 @@ class Patches(nn.Module):
         return tokens + self.pos_embedding_helper["pos_embed"]
 
     def norm(self, tokens: Tensor) -> Tensor:
-        return self.rgbt_stem.norm_layer(tokens) if hasattr(self.rgbt_stem, "norm_layer") else tokens
+        norm = getattr(self.rgbt_stem, "norm_layer", None)
+        return tokens if norm is None else norm(tokens)
 
 
 class VisionStem(nn.Module):

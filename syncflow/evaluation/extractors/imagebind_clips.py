@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from syncflow.evaluation.extractors.base import DecodedMedia, Outputs, Refused
+from syncflow.evaluation.extractors.base import DecodedMedia, Modality, Outputs, Refused
 from syncflow.evaluation.extractors.imagebind import LoadedImageBind
 from syncflow.evaluation.extractors.imagebind_inputs import (
     RATE,
@@ -26,7 +26,9 @@ FRAMES_AT_ONCE = 8
 class ImageBindVideo:
     """`embedding`: `1024`, mean over the clip's views. At 2 s it sees the first and the last frame only."""
 
-    name, modality, outputs = "imagebind_video", "video", ("embedding",)
+    name = "imagebind_video"
+    modality: Modality = "video"
+    outputs = ("embedding",)
 
     def __init__(self, loaded: LoadedImageBind) -> None:
         self.loaded, self.identity = loaded, loaded.identity
@@ -47,7 +49,9 @@ class ImageBindVideo:
 class ImageBindAudio:
     """`embedding`: `1024`, mean over the clip's parts of 2 s."""
 
-    name, modality, outputs = "imagebind_audio", "audio", ("embedding",)
+    name = "imagebind_audio"
+    modality: Modality = "audio"
+    outputs = ("embedding",)
 
     def __init__(self, loaded: LoadedImageBind) -> None:
         self.loaded, self.identity = loaded, loaded.identity
@@ -69,7 +73,9 @@ class ImageBindAudio:
 class ImageBindText:
     """`embedding`: `1024` of the prompt."""
 
-    name, modality, outputs = "imagebind_text", "text", ("embedding",)
+    name = "imagebind_text"
+    modality: Modality = "text"
+    outputs = ("embedding",)
 
     def __init__(self, loaded: LoadedImageBind, words: Words) -> None:
         self.loaded, self.identity, self.words = loaded, loaded.identity, words
@@ -83,7 +89,9 @@ class ImageBindText:
 class ImageBindFrames:
     """`frames`: `f 1024`, each frame as a still image, for AVHScore and JavisScore."""
 
-    name, modality, outputs = "imagebind_frames", "video", ("frames",)
+    name = "imagebind_frames"
+    modality: Modality = "video"
+    outputs = ("frames",)
 
     def __init__(self, loaded: LoadedImageBind) -> None:
         self.loaded, self.identity = loaded, loaded.identity
@@ -102,7 +110,9 @@ class ImageBindFrames:
 class ImageBindWindows:
     """`windows`: `w 1024`, each half second of sound, for JavisScore."""
 
-    name, modality, outputs = "imagebind_windows", "audio", ("windows",)
+    name = "imagebind_windows"
+    modality: Modality = "audio"
+    outputs = ("windows",)
 
     def __init__(self, loaded: LoadedImageBind) -> None:
         self.loaded = loaded

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from syncflow.evaluation.extractors.base import DecodedMedia, Outputs, Refused
+from syncflow.evaluation.extractors.base import DecodedMedia, Modality, Outputs, Refused
 from syncflow.evaluation.extractors.settings import PannsSettings, PannsVariant
 from syncflow.evaluation.extractors.waveforms import mel_filters, waveform_at
 from syncflow.evaluation.extractors.weight_files import WeightFile, load
@@ -125,7 +125,9 @@ def network_tensors(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 class PannsExtractor:
     """`logits`: `527`; `embedding`: `2048`, after its ReLU."""
 
-    name, modality, outputs = "panns", "audio", ("logits", "embedding")
+    name = "panns"
+    modality: Modality = "audio"
+    outputs = ("logits", "embedding")
 
     def __init__(self, model: Cnn14, *, weights_sha256: str, settings: PannsSettings, device: str) -> None:
         self.model, self.settings, self.device = model.to(device), settings, device

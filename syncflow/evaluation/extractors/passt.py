@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from syncflow.evaluation.extractors.base import DecodedMedia, Outputs, Refused
+from syncflow.evaluation.extractors.base import DecodedMedia, Modality, Outputs, Refused
 from syncflow.evaluation.extractors.settings import PasstSettings
 from syncflow.evaluation.extractors.waveforms import mel_filters, waveform_at
 from syncflow.evaluation.extractors.weight_files import WeightFile, load
@@ -101,7 +101,9 @@ def log_mel(audio: Tensor) -> Tensor:
 class PasstExtractor:
     """`logits`: `527`; `embedding`: `768`."""
 
-    name, modality, outputs = "passt", "audio", ("logits", "embedding")
+    name = "passt"
+    modality: Modality = "audio"
+    outputs = ("logits", "embedding")
 
     def __init__(self, model: Passt, *, weights_sha256: str, settings: PasstSettings, device: str) -> None:
         self.model, self.settings, self.device = model.to(device), settings, device

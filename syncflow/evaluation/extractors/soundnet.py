@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from syncflow.evaluation.extractors.base import DecodedMedia, Outputs, Refused
+from syncflow.evaluation.extractors.base import DecodedMedia, Modality, Outputs, Refused
 from syncflow.evaluation.extractors.settings import Resampler
 from syncflow.evaluation.extractors.waveforms import waveform_at
 from syncflow.evaluation.extractors.weight_files import WeightFile, load
@@ -68,12 +68,15 @@ def tiled(audio: np.ndarray) -> Tensor:
 class SoundNetExtractor:
     """`pool5`: `256`; `objects`: `1000` and `places`: `401`, mean log probabilities."""
 
-    name, modality, outputs = "soundnet", "audio", ("pool5", "objects", "places")
+    name = "soundnet"
+    modality: Modality = "audio"
+    outputs = ("pool5", "objects", "places")
 
     def __init__(
         self, model: SoundNet, *, weights_sha256: str, resampler: Resampler = "sinc", device: str = "cpu"
     ) -> None:
-        self.model, self.resampler, self.device = model.to(device), resampler, device
+        self.model, self.device = model.to(device), device
+        self.resampler: Resampler = resampler
         self.identity: dict[str, Any] = {
             "weights": FILE.name,
             "weights_sha256": weights_sha256,

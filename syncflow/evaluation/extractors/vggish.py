@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from syncflow.evaluation.extractors.base import DecodedMedia, Outputs, Refused
+from syncflow.evaluation.extractors.base import DecodedMedia, Modality, Outputs, Refused
 from syncflow.evaluation.extractors.settings import VGGishSettings
 from syncflow.evaluation.extractors.waveforms import mel_filters, waveform_at
 from syncflow.evaluation.extractors.weight_files import WeightFile, load
@@ -93,7 +93,9 @@ def examples(audio: np.ndarray) -> np.ndarray:
 class VGGishExtractor:
     """`embedding`: `example 128`, one for each whole 0.96 s of sound."""
 
-    name, modality, outputs = "vggish", "audio", ("embedding",)
+    name = "vggish"
+    modality: Modality = "audio"
+    outputs = ("embedding",)
 
     def __init__(self, model: VGGish, *, weights_sha256: str, settings: VGGishSettings, device: str) -> None:
         self.model, self.settings, self.device = model.to(device), settings, device

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from syncflow.evaluation.extractors.base import DecodedMedia, Outputs, Refused
+from syncflow.evaluation.extractors.base import DecodedMedia, Modality, Outputs, Refused
 from syncflow.evaluation.extractors.settings import VGGishishSettings
 from syncflow.evaluation.extractors.waveforms import mel_filters, waveform_at
 from syncflow.evaluation.extractors.weight_files import WeightFile, find, load, read
@@ -81,7 +81,9 @@ class VGGishishExtractor:
         statistics: `means` and `stds` of the 80 bands over the training set.
     """
 
-    name, modality, outputs = "vggishish", "audio", ("logits",)
+    name = "vggishish"
+    modality: Modality = "audio"
+    outputs = ("logits",)
 
     def __init__(
         self,

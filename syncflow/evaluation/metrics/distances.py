@@ -129,7 +129,9 @@ def _centred(features: np.ndarray) -> np.ndarray:
 
 def _factor(matrix: np.ndarray) -> np.ndarray:
     """A matrix of at most `features` rows with the same A^T A."""
-    return np.linalg.qr(matrix, mode="r") if matrix.shape[0] > matrix.shape[1] else matrix
+    if matrix.shape[0] <= matrix.shape[1]:
+        return matrix
+    return np.asarray(np.linalg.qr(matrix, mode="r"))
 
 
 def _check(reference: np.ndarray, generated: np.ndarray) -> None:

@@ -263,8 +263,9 @@ def _on_device(batches: Iterable[Segments]) -> Iterator[Segments]:
 
 def _windows_of_all_workers(config: AutoencoderTrainConfig) -> WindowStore:
     """Decoded by the first worker unless they are there, then mapped by all."""
-    for turn in range(2):
-        if turn == 1 or rank() == 0:
-            windows = decoded_windows(training_windows(config))
-        barrier()
+    if rank() == 0:
+        decoded_windows(training_windows(config))
+    barrier()
+    windows = decoded_windows(training_windows(config))
+    barrier()
     return windows
