@@ -7,7 +7,7 @@ from syncflow.serving.config import ServiceConfig
 def main() -> int:
     config = parse_arguments(ServiceConfig, description=__doc__ or "")
 
-    from syncflow.generation.trained_on import checked_folder
+    from syncflow.sampling.trained_on import checked_folder
     from syncflow.serving.access import token_for
 
     token = token_for(config.host)

@@ -7,19 +7,16 @@ import torch
 from diffusers.utils import logging as diffusers_logging
 from transformers.utils import logging as transformers_logging
 
-from syncflow.autoencoders.audio_vae import AudioVAE
-from syncflow.autoencoders.loading import download, load_vae, load_video_vae
-from syncflow.config import validate
+from syncflow.autoencoders.loading import download
 from syncflow.errors import UserError
 from syncflow.generation.config import GenerateConfig
-from syncflow.generation.trained_on import TrainedOn, checked_folder, read_json
 from syncflow.hashing import tensors_sha256
 from syncflow.model.compiled import compile_blocks
 from syncflow.model.dual_dit import DualDiT
+from syncflow.sampling.from_checkpoint import checkpoint_parts
 from syncflow.sampling.graphed import Graphs
 from syncflow.sampling.pipeline import SyncFlowPipeline
-from syncflow.text import TextEncoder
-from syncflow.text_config import TextConfig
+from syncflow.sampling.trained_on import TrainedOn, checked_folder, read_json
 
 PARTS = {
     "dual_dit": ("syncflow.model.dual_dit", "DualDiT"),
@@ -109,45 +106,15 @@ def _from_checkpoint(folder: Path, config: GenerateConfig) -> SyncFlowPipeline:
             f"checkpoint {folder}: of stage video, its audio tower is not trained; "
             "use the audio or the joint stage's, or --modalities video"
         )
-    encode = trained.dataset_config["encode"]
-    dual_dit = DualDiT.from_pretrained(
+    parts = checkpoint_parts(
         folder,
-        dtype=torch.float32,
-        use_safetensors=True,
-        local_files_only=True,
-        low_cpu_mem_usage=False,
+        trained,
+        video_vae=config.video_vae,
+        audio_vae=config.audio_vae,
+        text_encoder=config.text_encoder,
     )
-    trained.check("model", folder, tensors_sha256(dual_dit.state_dict()))
-    dtype = getattr(torch, encode["dtype"])
-    video_vae = load_video_vae(
-        config.video_vae or trained.video_vae["location"], dtype=dtype, setting="video_vae"
-    )
-    trained.check("video_vae", folder, tensors_sha256(video_vae.state_dict()))
-    trained.check_spans(folder, video_vae.frame_spans(trained.spec.num_frames))
-    audio_vae = load_vae(AudioVAE, Path(config.audio_vae or trained.audio_vae["location"]), dtype=dtype)
-    trained.check("audio_vae", folder, tensors_sha256(audio_vae.state_dict()))
-    text_config = validate(TextConfig, encode["text"], source=f"checkpoint {folder}")
-    text = TextEncoder(
-        text_config.model_copy(update={"location": config.text_encoder})
-        if config.text_encoder
-        else text_config
-    )
-    trained.check("text_encoder", folder, text.sha256)
-    return SyncFlowPipeline(
-        dual_dit=_cast(dual_dit, config.dtype),
-        video_vae=video_vae,
-        audio_vae=audio_vae,
-        text_encoder=text.model,
-        tokenizer=text.tokenizer,
-        height=trained.spec.height,
-        width=trained.spec.width,
-        num_frames=trained.spec.num_frames,
-        fps=trained.spec.fps,
-        max_text_tokens=text_config.max_tokens,
-        trained_clean_video=trained.clean_video,
-        trained_prompt_dropout=trained.prompt_dropout,
-        trained_text_tokens=trained.text_tokens,
-    )
+    parts["dual_dit"] = _cast(parts["dual_dit"], config.dtype)
+    return SyncFlowPipeline(**parts)
 
 
 def _check_rates(pipeline: SyncFlowPipeline, config: GenerateConfig) -> None:

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Iterable
 from os import PathLike
+from pathlib import Path
 from typing import Any, Self
 
 import torch
@@ -12,9 +13,11 @@ from transformers import PreTrainedTokenizerBase, T5EncoderModel
 
 from syncflow.autoencoders.audio_vae import AudioVAE
 from syncflow.autoencoders.video_vae import VideoVAE
+from syncflow.errors import UserError
 from syncflow.model.dual_dit import DualDiT
 from syncflow.records import AVLatents, ClipSpec
 from syncflow.sampling.checks import check_count, check_size
+from syncflow.sampling.from_checkpoint import checkpoint_parts, is_checkpoint
 from syncflow.sampling.given import Frames, are_latents
 from syncflow.sampling.output import (
     OutputType,
@@ -25,9 +28,12 @@ from syncflow.sampling.output import (
     decode_video,
 )
 from syncflow.sampling.pictures import frames_to_video
+from syncflow.sampling.trained_on import TrainedOn
 from syncflow.shipped import shipped_folder
 
 LOG = logging.getLogger(__name__)
+PLACES = ("video_vae", "audio_vae", "text_encoder")  # what a checkpoint only names
+LOADING = ("dtype", "torch_dtype", "use_safetensors", "local_files_only", "low_cpu_mem_usage")
 
 
 class SyncFlowParts(DiffusionPipeline):
@@ -82,19 +88,38 @@ class SyncFlowParts(DiffusionPipeline):
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | PathLike[str], **kwargs: Any) -> Self:
-        """As diffusers'; a name of `syncflow.shipped.SHIPPED`, such as `tiny`, loads offline.
+        """As diffusers'; takes a shipped name, such as `tiny`, and the checkpoint of a stage, too.
+
+        Of a checkpoint, `.../joint/checkpoint`, the encoders are loaded from where they were when its dataset
+        was made, or from the folders `video_vae`, `audio_vae` and `text_encoder` with the same weights.
 
         Parts have the precision that `dtype` asks for, float32 by default, whatever they were saved in
         (diffusers leaves a part as it was saved when float32 is asked for).
         """
-        folder = shipped_folder(pretrained_model_name_or_path)
-        kwargs.setdefault("low_cpu_mem_usage", False)
-        pipeline = super().from_pretrained(folder or pretrained_model_name_or_path, **kwargs)
+        folder = shipped_folder(pretrained_model_name_or_path) or pretrained_model_name_or_path
         asked = kwargs.get("dtype", kwargs.get("torch_dtype")) or torch.float32
+        if is_checkpoint(Path(folder)):
+            pipeline = cls._from_checkpoint(Path(folder), **kwargs)
+        else:
+            kwargs.setdefault("low_cpu_mem_usage", False)
+            pipeline = super().from_pretrained(folder, **kwargs)
         for name in ("dual_dit", "video_vae", "audio_vae"):
             dtype = asked.get(name, asked.get("default", torch.float32)) if isinstance(asked, dict) else asked
             torch.nn.Module.to(getattr(pipeline, name), dtype=dtype)  # diffusers' own `to` warns of a cast
         return pipeline  # type: ignore[return-value]
+
+    @classmethod
+    def _from_checkpoint(cls, folder: Path, **kwargs: Any) -> Self:
+        places = {name: str(kwargs[name]) for name in PLACES if kwargs.get(name) is not None}
+        if unknown := set(kwargs) - {*PLACES, *LOADING}:
+            raise UserError(
+                f"checkpoint {folder}: {', '.join(sorted(unknown))}: a checkpoint takes dtype and the "
+                f"folders {', '.join(PLACES)}; save it with save_pretrained for all that diffusers takes"
+            )
+        trained = TrainedOn.read(folder)
+        if trained.stage == "video":
+            LOG.warning("checkpoint %s: of stage video, its audio tower is not trained", folder)
+        return cls(**checkpoint_parts(folder, trained, **places))
 
     @property
     def strides(self) -> tuple[int, int]:

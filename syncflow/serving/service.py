@@ -10,7 +10,7 @@ from typing import Protocol
 
 from syncflow.config import Config, validate
 from syncflow.errors import UserError
-from syncflow.generation.trained_on import read_json
+from syncflow.sampling.trained_on import read_json
 from syncflow.serving.config import ServiceConfig
 from syncflow.serving.jobs import FINAL, Job, JobBoard, JobStatus, Result, State
 from syncflow.serving.maker import CLIP, WINDOW, Cancelled, MakerLostError, Order, Outcome, Progress, Tell

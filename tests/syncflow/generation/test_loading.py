@@ -51,6 +51,26 @@ def test_a_training_checkpoint_makes_what_the_saved_pipeline_makes(
     assert latents(tmp_path / "saved") == latents(tmp_path / "trained")
 
 
+def test_the_library_loads_a_stage_s_hand_over_and_says_where_it_is(
+    pipeline: SyncFlowPipeline, text_config: TextConfig, tmp_path: Path
+) -> None:
+    checkpoint = handed_over(pipeline, text_config, tmp_path / "runs" / "joint", stage="joint")
+    again = SyncFlowPipeline.from_pretrained(checkpoint)
+    for name in ("dual_dit", "video_vae", "audio_vae", "text_encoder"):
+        assert tensors_sha256(getattr(again, name).state_dict()) == tensors_sha256(
+            getattr(pipeline, name).state_dict()
+        )
+    for folder in (tmp_path / "runs", tmp_path / "runs" / "joint"):
+        with pytest.raises(UserError, match=r"neither .*; did you mean .*joint/checkpoint\?"):
+            SyncFlowPipeline.from_pretrained(folder)
+    with pytest.raises(UserError, match=r"variant: a checkpoint takes dtype"):
+        SyncFlowPipeline.from_pretrained(checkpoint, variant="fp16")
+    shutil.move(tmp_path / "runs" / "joint" / "video_vae", tmp_path / "moved")
+    with pytest.raises(UserError, match=r"^video_vae '"):
+        SyncFlowPipeline.from_pretrained(checkpoint)
+    SyncFlowPipeline.from_pretrained(checkpoint, video_vae=tmp_path / "moved")
+
+
 @pytest.mark.parametrize("said_by", ["manifest.json", "resolved.yaml"])
 def test_sampling_unlike_the_training_is_said_once(
     said_by: str,
