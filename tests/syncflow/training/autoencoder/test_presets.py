@@ -4,10 +4,14 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
+from syncflow.autoencoders.audio_vae import AudioVAE
+from syncflow.autoencoders.config import AudioVAEConfig
 from syncflow.config import load_config
 from syncflow.model.config import InspectConfig
-from syncflow.training.autoencoder.config import AutoencoderTrainConfig
+from syncflow.training.autoencoder.config import AudioObjectiveConfig, AutoencoderTrainConfig
+from syncflow.training.autoencoder.objective import AudioObjective, Segments
 
 PRESETS = [f"{size}/{kind}_vae.yaml" for size in ("tiny", "vggsound") for kind in ("audio", "video")]
 
@@ -38,3 +42,13 @@ def test_the_large_audio_vae_is_the_papers(repository: Path) -> None:
     config = load_config(AutoencoderTrainConfig, repository / "pipelines/configs/vggsound/audio_vae.yaml")
     assert config.audio.latent_dim == 128 and config.adversarial.enabled
     assert config.audio_objective.segment_samples == config.audio.sample_rate  # 1 s
+
+
+def test_the_audio_loss_is_the_sum_of_its_parts_by_these_weights() -> None:
+    sizes = AudioVAEConfig(latent_dim=4, num_filters=2, hidden_size=8, num_lstm_layers=0)
+    objective = AudioObjective(AudioVAE(**sizes.model_dump()), AudioObjectiveConfig())
+    sound = 0.1 * torch.randn(1, 48_000, generator=torch.Generator().manual_seed(0))
+    found = objective(Segments(data=sound, generator=torch.Generator().manual_seed(1)))
+    shares = {"l1": 20.0, "mse": 200.0, "mel": 2.0, "kl": 1e-4}
+    total = sum(share * found[name].item() for name, share in shares.items())
+    assert found["loss"].item() == pytest.approx(total, rel=1e-5)
