@@ -14,10 +14,10 @@ from preprocessing.synthetic.draw import render_frames
 from preprocessing.synthetic.scene import plan_scene
 from preprocessing.synthetic.sound import render_audio
 from preprocessing.synthetic_config import SyntheticClipsConfig
+from syncflow import SyncFlowPipeline
 from syncflow.flow.config import FlowConfig
 from syncflow.records import AVLatents, ClipSpec, LatentBatch
 from syncflow.sampling.pictures import frames_to_video
-from syncflow.sampling.pipeline import SyncFlowPipeline
 from syncflow.sampling.prompts import PromptEncoder
 from syncflow.training.engine import TorchEngine
 from syncflow.training.stage.objective import FlowObjective

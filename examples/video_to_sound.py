@@ -12,9 +12,9 @@ from pathlib import Path
 from preprocessing.synthetic.draw import render_frames
 from preprocessing.synthetic.scene import plan_scene
 from preprocessing.synthetic_config import SyntheticClipsConfig
+from syncflow import SyncFlowPipeline
 from syncflow.evaluation.sync import sync_score
 from syncflow.media import write_clip
-from syncflow.sampling.pipeline import SyncFlowPipeline
 
 
 def main(output: str = "out/examples") -> Path:
