@@ -11,11 +11,11 @@ from pydantic import Field
 
 from syncflow.command_line import parse_arguments, run
 from syncflow.config import Config, validate
+from syncflow.data.random_dataset import Sizes, write_dataset
 from syncflow.errors import UserError
 from syncflow.model.config import DualDiTConfig, SampleShape
 from syncflow.preset import read_preset
 from syncflow.records import ClipSpec
-from tests.syncflow.training.small import Sizes, write_dataset
 
 
 class RandomConfig(Config):

@@ -28,6 +28,13 @@ PLAIN = (
     "places",
 )  # floor 1a
 
+LAUNCHERS = {  # of infra: what asks processes and machines, not Ray, DeepSpeed or MLflow
+    "infra.executors.supervisor",
+    "infra.tracking.machine_load",
+    "infra.cluster.config",
+    "infra.cluster.steps",
+}
+
 # room -> the rooms of ours that it may import, besides itself and floor 1a
 ALLOWED: dict[str, set[str]] = {
     "syncflow.media": set(),
@@ -160,6 +167,54 @@ def test_nothing_imports_upward(graph: dict[str, set[str]]) -> None:
 
 def test_nobody_imports_a_pipeline(graph: dict[str, set[str]]) -> None:
     assert not {m: n for m, names in graph.items() if (n := {x for x in names if inside(x, "pipelines")})}
+
+
+def test_no_source_imports_tests_or_benchmarks(repository: Path) -> None:
+    trees = (*TREES, "benchmarks", "examples")
+    wrong = {
+        str(path.relative_to(repository)): bad
+        for tree in trees
+        for path in sources(tree, repository)
+        if (
+            bad := {
+                name
+                for name in imports(path)
+                if inside(name, "tests") or (inside(name, "benchmarks") and tree != "benchmarks")
+            }
+        )
+    }
+    assert not wrong
+
+
+def test_what_lies_in_infra_needs_an_executor(graph: dict[str, set[str]]) -> None:
+    """A module imports Ray, DeepSpeed or MLflow, or modules of infra that do; all else is the library's."""
+    infra = {m: names for m, names in graph.items() if inside(m, "infra")}
+
+    def needs(module: str, seen: frozenset[str] = frozenset()) -> bool:
+        return any(
+            name.split(".")[0] in EXECUTORS
+            or (name in infra and name not in seen and needs(name, seen | {module}))
+            for name in infra[module]
+        )
+
+    plain = {m for m in infra if not needs(m) and "." in m and infra[m]}
+    assert plain <= LAUNCHERS, plain - LAUNCHERS
+
+
+def test_every_folder_of_modules_is_a_package(repository: Path) -> None:
+    folders = {path.parent for tree in TREES for path in sources(tree, repository)}
+    assert not {str(folder) for folder in folders if not (folder / "__init__.py").is_file()}
+
+
+def test_a_file_is_one_idea(repository: Path) -> None:
+    """The design's length is 60 to 350 lines; over 400 it is two ideas."""
+    long = {
+        str(path.relative_to(repository)): count
+        for tree in (*TREES, "benchmarks")
+        for path in sources(tree, repository)
+        if (count := len(path.read_text(encoding="utf-8").splitlines())) > 400
+    }
+    assert not long
 
 
 @pytest.mark.parametrize("room", sorted(ALLOWED))

@@ -8,8 +8,9 @@ import sys
 from pathlib import Path
 
 from syncflow.config import dump_config, validate
+from syncflow.data.random_dataset import write_dataset
 from syncflow.training.stage.config import TrainConfig
-from tests.syncflow.training.small import SMALL, write_dataset
+from tests.syncflow.training.small import SMALL
 
 Losses = dict[str, float]  # by step; of a validation by its name and step
 

@@ -11,11 +11,12 @@ import pytest
 
 from infra.executors.supervisor import Interrupted, raise_if_stopped, stopping
 from syncflow.config import dump_config, validate
+from syncflow.data.random_dataset import write_dataset
 from syncflow.training.resume import latest_state
 from syncflow.training.stage.config import TrainConfig
 from tests.autoencoder_case import small_config, write_clips
 from tests.infra.signal_case import ROOT, signal_when, start
-from tests.syncflow.training.small import SMALL, write_dataset
+from tests.syncflow.training.small import SMALL
 
 CASE = "tests/infra/signal_case.py"
 STATUS = {signal.SIGTERM: 0, signal.SIGINT: 130, signal.SIGHUP: 0}

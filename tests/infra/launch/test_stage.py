@@ -8,9 +8,10 @@ import pytest
 from infra.launch.stage import train_stage
 from infra.tracking.runs import client
 from syncflow.config import validate
+from syncflow.data.random_dataset import write_dataset
 from syncflow.training.stage.checkpoint import CheckpointManifest
 from syncflow.training.stage.config import TrainConfig
-from tests.syncflow.training.small import SMALL, write_dataset
+from tests.syncflow.training.small import SMALL
 
 STAGES = ("video", "audio")  # of the three; tests/infra/zero/test_zero.py goes on to `joint`
 

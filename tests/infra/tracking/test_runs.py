@@ -21,12 +21,13 @@ from infra.tracking.runs import (
     run_that_made,
 )
 from syncflow.config import validate
+from syncflow.data.random_dataset import write_dataset
 from syncflow.errors import UserError
 from syncflow.places import sqlite_file
 from syncflow.training.stage.config import TrainConfig
 from syncflow.training.stage.run import run_stage
 from tests.infra.tracking_case import opened, send
-from tests.syncflow.training.small import SMALL, write_dataset
+from tests.syncflow.training.small import SMALL
 
 
 def impatient(client):

@@ -6,12 +6,12 @@ import pytest
 import torch
 
 from syncflow.data.batches import LatentDataset
+from syncflow.data.random_dataset import Sizes, write_dataset
 from syncflow.flow.config import FlowConfig
 from syncflow.records import ClipSpec
 from syncflow.sampling.pipeline import SyncFlowPipeline
 from syncflow.training.stage.objective import FlowObjective
 from syncflow.training.stage.stages import STAGES
-from tests.syncflow.training.small import Sizes, write_dataset
 
 RATES_AND_LENGTHS = [
     *((8, 1.0), (12, 0.75), (16, 1.23), (16, 2.0), (16, 4.0), (16, 10.0)),

@@ -9,6 +9,7 @@ import yaml
 
 from infra.launch.stage import train_as_set
 from infra.tracking.stage import log_figures
+from syncflow.data.random_dataset import write_dataset
 from syncflow.errors import UserError
 from syncflow.records import ClipSpec, LatentBatch
 from syncflow.studies import ablation
@@ -19,7 +20,7 @@ from syncflow.training.finite import Metrics
 from syncflow.training.stage.checkpoint import CheckpointManifest
 from syncflow.training.stage.objective import FlowObjective
 from tests.autoencoder_case import SIZE, write_clips
-from tests.syncflow.training.small import SMALL, write_dataset
+from tests.syncflow.training.small import SMALL
 
 ablate = functools.partial(ablation.ablate, train=train_as_set, log_figures=log_figures)
 

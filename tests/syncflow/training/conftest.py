@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from syncflow.config import validate
+from syncflow.data.random_dataset import write_dataset
 from syncflow.training.stage.config import TrainConfig
-from tests.syncflow.training.small import SMALL, write_dataset
+from tests.syncflow.training.small import SMALL
 
 
 @pytest.fixture(scope="session")

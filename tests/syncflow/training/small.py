@@ -1,97 +1,17 @@
-"""A finished dataset of random latents, small unless told otherwise, and a small model that fits it."""
+"""A small model and its training, and objectives that are given NaN."""
 
 import dataclasses
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable
 
-import numpy as np
 import torch
 from torch import nn
 
-from syncflow.autoencoders.spans import frame_spans
-from syncflow.data.parquet import Weights
-from syncflow.data.parquet.finish import finish_dataset
-from syncflow.data.parquet.writer import DatasetWriter
 from syncflow.flow.latents import map_latents
-from syncflow.records import ClipRef, ClipSpec, EncodedClip, LatentBatch, LatentRow, TextEmbedding
-from syncflow.text import caption_key
+from syncflow.records import LatentBatch
 from syncflow.training.engine import Engine
 from syncflow.training.stage.config import TrainConfig
 from syncflow.training.stage.objective import FlowObjective
 from syncflow.training.stage.run import EngineFactory
-
-SPEC = ClipSpec(height=32, width=32)
-CAPTIONS = ("a stick hits wood", "a stick scratches metal", "a stick pokes cloth")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sizes:
-    """Of what is drawn; captions, and the tokens of a prompt, take turns."""
-
-    spec: ClipSpec = SPEC
-    frame_spans: Sequence[tuple[int, int]] = tuple(frame_spans(32, frames_per_chunk=17, stride=4))
-    video: tuple[int, ...] = (4, 9, 4, 4)
-    audio: tuple[int, ...] = (20, 8)
-    captions: Sequence[str] = CAPTIONS
-    text_tokens: Sequence[int] = (4, 5, 6)
-    text_width: int = 6
-
-
-def clip_id(number: int) -> str:
-    return f"clip{number:03}"
-
-
-def encoded(number: int, sizes: Sizes) -> EncodedClip:
-    """One clip of one window, whose content follows from its number."""
-    draw = np.random.default_rng(number)
-    caption = sizes.captions[number % len(sizes.captions)]
-    key = caption_key(caption)
-
-    def tensor(*shape: int) -> np.ndarray:
-        return draw.standard_normal(shape).astype(np.float16)
-
-    row = LatentRow(
-        dataset="set",
-        clip_id=clip_id(number),
-        window=0,
-        start_s=0.0,
-        split="test" if number % 5 == 4 else "train",
-        caption=caption,
-        caption_key=key,
-        caption_source="label",
-        source_sha256=f"{number:064x}",
-        fingerprint="f",
-        scores={"motion": 1.0},
-        video_mean=tensor(*sizes.video),
-        video_logvar=np.full(sizes.video, -4, np.float16),
-        audio_mean=tensor(*sizes.audio),
-        audio_logvar=np.full(sizes.audio, -4, np.float16),
-    )
-    path = Path(f"/nowhere/{number}.mp4")
-    ref = ClipRef(dataset="set", clip_id=row.clip_id, path=path, split=row.split)
-    shape = sizes.text_tokens[number % len(sizes.text_tokens)], sizes.text_width
-    tokens = np.random.default_rng(len(caption)).standard_normal(shape).astype(np.float16)
-    return EncodedClip(ref=ref, rows=(row,), texts=(TextEmbedding(key=key, caption=caption, tokens=tokens),))
-
-
-def write_dataset(folder: Path, *, clips: int = 20, sizes: Sizes = Sizes(), per_shard: int = 1000) -> Path:
-    writer = DatasetWriter(folder, recipe="recipe", owner="", footer={})
-    for start in range(0, clips, per_shard):
-        writer.commit([encoded(number, sizes) for number in range(start, min(start + per_shard, clips))])
-    weights = Weights(sha256="0" * 64, location="somewhere")
-    finish_dataset(
-        folder,
-        recipe="recipe",
-        keys=[("set", clip_id(number)) for number in range(clips)],
-        spec=sizes.spec,
-        frame_spans=sizes.frame_spans,
-        video_vae=weights,
-        audio_vae=weights,
-        text_encoder=weights,
-        config={},
-    )
-    return folder
 
 
 def poisoned(make_engine: EngineFactory, *, at: Callable[[LatentBatch, bool], bool]) -> EngineFactory:

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from syncflow.config import dump_config, validate
+from syncflow.data.random_dataset import write_dataset
 from syncflow.errors import UserError
 from syncflow.training.resume import SavedState
 from syncflow.training.stage.checkpoint import load_checkpoint
@@ -14,7 +15,7 @@ from syncflow.training.stage.config import TrainConfig
 from syncflow.training.stage.export import export_checkpoints
 from syncflow.training.stage.export_config import ExportConfig
 from syncflow.training.stage.run import run_stage
-from tests.syncflow.training.small import SMALL, write_dataset
+from tests.syncflow.training.small import SMALL
 
 
 @pytest.fixture(scope="module")
