@@ -1,5 +1,6 @@
 """The pipelines that only look: datasets, models, what autoencoders keep."""
 
+import csv
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,6 +8,8 @@ import pytest
 
 from preprocessing.job import precompute
 from tests.precompute_case import job, write_media, write_weights
+
+CLIP = {"seconds": 0.5, "height": 16, "width": 16, "sample_rate": 16_000}  # as precompute_case has it
 
 
 @pytest.fixture(scope="module")
@@ -35,3 +38,21 @@ def test_a_models_parts_and_costs_are_printed(
     run_pipeline("inspect_model.py", "--config", repository / "pipelines/configs/tiny/inspect.yaml")
     told = capsys.readouterr().out
     assert all(name in told for name in ("video_tower", "audio_tower", "adaptors", "joint", "ZeRO 3"))
+
+
+def test_what_autoencoders_keep_is_a_row_per_window_with_pictures_and_sound(
+    made: Path, tmp_path: Path, run_pipeline: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    weights = [f"--{kind}-vae={made / 'weights' / f'{kind}_vae'}" for kind in ("video", "audio")]
+    clip = [f"--clip.{name}={value}" for name, value in CLIP.items()]
+    flags = ("--clips", made / "clips", "--output", tmp_path, "--pictures", 1, *weights, *clip)
+    run_pipeline("reconstruct.py", *flags)
+    for kind in ("video", "audio"):
+        with (tmp_path / f"{kind}.csv").open(encoding="utf-8", newline="") as stream:
+            rows = list(csv.DictReader(stream))
+        assert {row["file"] for row in rows} == {path.name for path in (made / "clips").glob("clip*.mp4")}
+        assert len(list((tmp_path / "clips" / kind).glob("*.png"))) == 1
+    assert len(list((tmp_path / "clips" / "audio").glob("*_made.wav"))) == 1
+    summary = (tmp_path / "summary.md").read_text(encoding="utf-8")
+    assert "PSNR" in summary and "Left out of clips: 1 empty, 1 undecodable." in summary
+    assert f"rows, pictures and sounds in {tmp_path}" in capsys.readouterr().out.replace("\n", "")
