@@ -2,16 +2,19 @@
 
 import json
 import shlex
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import FrameType
 
 from syncflow.data.parquet.files import whole_file
 from syncflow.errors import UserError
 from syncflow.hashing import settings_sha256
 
+ENDED_BY_CTRL_C = 130  # exit status
 SOME_FAILED = 3  # exit status of a job in which clips failed, each with its reason
 
 
@@ -84,23 +87,42 @@ def _run(job: Job, jobs: Mapping[str, Job], *, pipelines: Path, records: Path) -
     log = records / f"{job.name}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as stream:
-        done = subprocess.run(
-            job.command(pipelines),
-            stdin=subprocess.DEVNULL,
-            stdout=stream,
-            stderr=subprocess.STDOUT,
-            check=False,
+        status = _wait(
+            subprocess.Popen(
+                job.command(pipelines), stdin=subprocess.DEVNULL, stdout=stream, stderr=subprocess.STDOUT
+            )
         )
-    if done.returncode in (130, -2):
-        raise KeyboardInterrupt
-    if done.returncode not in (0, SOME_FAILED) or not job.leaves.is_file():
+    if status not in (0, SOME_FAILED) or not job.leaves.is_file():
         lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
         last = lines[-1][:300] if lines else f"it left no {job.leaves.name}"
-        return f"{job.pipeline} ended with status {done.returncode} ({last}); log: {log}"
+        return f"{job.pipeline} ended with status {status} ({last}); log: {log}"
     record = {"identity": identity(job, jobs), "command": job.line()}
     with whole_file(records / f"{job.name}.json") as stream:
         stream.write(json.dumps(record, indent=1).encode())
     return ""
+
+
+def _wait(process: subprocess.Popen) -> int:
+    """Its exit status; a SIGTERM or Ctrl-C goes on to it, and is told once it has ended.
+
+    Raises:
+        KeyboardInterrupt: there was one, of us or of the job.
+    """
+    asked: list[int] = []
+
+    def pass_on(number: int, _frame: FrameType | None) -> None:
+        asked.append(number)
+        process.send_signal(number)
+
+    before = {number: signal.signal(number, pass_on) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        status = process.wait()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    if asked or status in (ENDED_BY_CTRL_C, -signal.SIGINT):
+        raise KeyboardInterrupt
+    return status
 
 
 def check_pipelines(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 import sys
 from pathlib import Path
 
@@ -123,6 +124,21 @@ def test_a_job_runs_once_again_when_changed_and_those_after_it_too(tmp_path: Pat
     assert go("--changed") == ([], [2, 2])
     jobs = {"a": job(tmp_path, "a"), "b": job(tmp_path, "b", needs=("a",))}
     assert not is_done(jobs["b"], jobs, tmp_path / "jobs")
+
+
+def test_a_signal_ends_the_running_job_too(tmp_path: Path) -> None:
+    (tmp_path / "write.py").write_text(
+        "import os, pathlib, signal, sys, time\n"
+        "pathlib.Path(sys.argv[1] + '.pid').write_text(str(os.getpid()))\n"
+        "os.kill(os.getppid(), signal.SIGTERM)\n"
+        "time.sleep(60)\n"
+    )
+    jobs = {"a": job(tmp_path, "a")}
+    with pytest.raises(KeyboardInterrupt):
+        list(run_jobs(in_order(["a"], jobs), jobs, pipelines=tmp_path, records=tmp_path / "jobs"))
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "a.txt.pid").read_text()), 0)
+    assert not is_done(jobs["a"], jobs, tmp_path / "jobs")
 
 
 def write_scores(folder: Path, values: list[float], *, tolerance_s: float = 0.1) -> None:
