@@ -1,4 +1,4 @@
-"""Write the KubeRay manifests: a RayJob for each step from raw datasets to scores."""
+"""Write the KubeRay manifests: a RayJob per step from raw datasets to scores, a RayService for the API."""
 
 from infra.cluster.config import ClusterConfig
 from syncflow.command_line import parse_arguments, run
@@ -8,8 +8,9 @@ def main() -> None:
     config = parse_arguments(ClusterConfig, description=__doc__ or "")
 
     from infra.cluster.rayjob import write_jobs
+    from infra.cluster.rayservice import write_service
 
-    for path in write_jobs(config):
+    for path in [*write_jobs(config), *write_service(config)]:
         print(path)
 
 

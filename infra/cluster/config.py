@@ -57,6 +57,17 @@ class DatasetConfig(Config):
     """GPUs that generate clips, one worker each; 0: CPUs."""
 
 
+class ServiceConfig(Config):
+    """The HTTP API as a RayService; it is written where a checkpoint is named."""
+
+    checkpoint: Place = ""
+    """Checkpoint or saved pipeline that the service makes clips with: a folder that all pods see."""
+    least: int = Field(default=1, ge=1)
+    """Replicas of the service without load, one GPU each."""
+    most: int = Field(default=8, ge=1)
+    """Replicas of the service under load, one GPU each."""
+
+
 class ClusterConfig(Config):
     """Where the jobs run, and where what they read and write lies; what they do is their presets'."""
 
@@ -73,6 +84,8 @@ class ClusterConfig(Config):
         workers=8,
     )
     """Jobs for the Greatest Hits dataset; its three systems are the rows of the paper's Table 4."""
+    service: ServiceConfig = ServiceConfig()
+    """The HTTP API on this cluster."""
     weights: WeightsConfig = WeightsConfig()
     """Public weights that the first step converts."""
     offline: bool = False
@@ -139,6 +152,7 @@ class ClusterConfig(Config):
         for name, dataset in self.datasets.items():
             for field in ("root", "index", "captions", "known_bad", "audio_vae"):
                 yield f"{name}.{field}", str(getattr(dataset, field) or "")
+        yield "service.checkpoint", self.service.checkpoint
         if (file := sqlite_file(self.tracking_uri)) is not None:
             yield "tracking_uri", str(file)
 

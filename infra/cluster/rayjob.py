@@ -23,9 +23,9 @@ RUNTIME_ENV = {
 def ray_job(step: Step, config: ClusterConfig) -> dict[str, Any]:
     """The manifest of a step. The cluster lives as long as the job; a failed job is submitted again."""
     gpu_nodes = -(-step.gpus // config.gpus_per_node)
-    groups = [_workers("cpu", config, least=0 if gpu_nodes else 1, most=max(1, step.cpu_nodes))]
+    groups = [worker_group("cpu", config, least=0 if gpu_nodes else 1, most=max(1, step.cpu_nodes))]
     if gpu_nodes:  # all of them from the beginning: the job starts when they are there
-        groups.append(_workers("gpu", config, least=gpu_nodes, most=gpu_nodes))
+        groups.append(worker_group("gpu", config, least=gpu_nodes, most=gpu_nodes))
     return {
         "apiVersion": "ray.io/v1",
         "kind": "RayJob",
@@ -44,7 +44,7 @@ def ray_job(step: Step, config: ClusterConfig) -> dict[str, Any]:
             "rayClusterSpec": {
                 "rayVersion": ray.__version__,
                 "authOptions": {"mode": "token"},
-                "headGroupSpec": _head(config),
+                "headGroupSpec": head_group(config),
                 "workerGroupSpecs": groups,
             },
         },
@@ -57,7 +57,8 @@ def runtime_env(step: Step, config: ClusterConfig) -> dict[str, Any]:
     return {"env_vars": RUNTIME_ENV["env_vars"] | hub | {"PYTHONPATH": config.code}}
 
 
-def _head(config: ClusterConfig) -> dict[str, Any]:
+def head_group(config: ClusterConfig) -> dict[str, Any]:
+    """The head: it schedules, and runs a job's own process, but no workers."""
     resources = {"cpu": str(config.head_cpus), "memory": config.head_memory}
     ports = [("gcs", 6379), ("dashboard", 8265), ("client", 10001)]
     container = _container("ray-head", config, requests=resources, limits=resources)
@@ -69,7 +70,8 @@ def _head(config: ClusterConfig) -> dict[str, Any]:
     }
 
 
-def _workers(group: str, config: ClusterConfig, *, least: int, most: int) -> dict[str, Any]:
+def worker_group(group: str, config: ClusterConfig, *, least: int, most: int) -> dict[str, Any]:
+    """Pods of one kind, `cpu` or `gpu`."""
     if group == "gpu":
         resources = {"cpu": str(config.gpu_node_cpus), "memory": config.gpu_node_memory}
         resources["nvidia.com/gpu"] = str(config.gpus_per_node)

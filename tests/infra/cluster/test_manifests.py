@@ -11,7 +11,9 @@ import pytest
 import yaml
 
 from infra.cluster.config import ClusterConfig, DatasetConfig
+from infra.cluster.config import ServiceConfig as ServiceOfCluster
 from infra.cluster.rayjob import ray_job
+from infra.cluster.rayservice import ray_service, write_service
 from infra.cluster.steps import Step, steps
 from preprocessing.config import PrecomputeConfig
 from preprocessing.sources.list_config import ListConfig
@@ -22,6 +24,7 @@ from syncflow.errors import UserError
 from syncflow.evaluation.suite_config import EvaluateConfig
 from syncflow.generation.config import GenerateConfig
 from syncflow.job_places import IN_A_JOB
+from syncflow.serving.config import ServerConfig
 from syncflow.studies.comparison_config import CompareConfig
 from syncflow.training.autoencoder.config import AutoencoderTrainConfig
 from syncflow.training.stage.config import TrainConfig
@@ -41,12 +44,16 @@ STEPS = steps(ClusterConfig())
 LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
-@cache
 def rayjob_schema(repository: Path) -> dict[str, Any]:
+    return kuberay_schema(repository, "rayjobs")
+
+
+@cache
+def kuberay_schema(repository: Path, kind: str) -> dict[str, Any]:
     """KubeRay's own, with fields that it does not know refused."""
-    path = repository.parent / "shared" / "data" / "kuberay" / "ray.io_rayjobs.yaml.gz"
+    path = repository.parent / "shared" / "data" / "kuberay" / f"ray.io_{kind}.yaml.gz"
     if not path.is_file():
-        path = repository.parents[1] / "shared" / "data" / "kuberay" / "ray.io_rayjobs.yaml.gz"
+        path = repository.parents[1] / "shared" / "data" / "kuberay" / f"ray.io_{kind}.yaml.gz"
     if not path.is_file():
         pytest.skip("../shared/data/kuberay is not there: no schema to validate against")
     with gzip.open(path) as stream:
@@ -146,3 +153,36 @@ def test_mlflow_is_reached_within_the_cluster_only_by_names_that_it_allows(repos
     container = parts["Deployment"]["spec"]["template"]["spec"]["containers"][0]
     allowed = next(a for a in container["args"] if a.startswith("--allowed-hosts=")).split("=")[1].split(",")
     assert ClusterConfig().tracking_uri.removeprefix("http://") in allowed and "*" not in allowed
+
+
+SERVED = ClusterConfig(service=ServiceOfCluster(checkpoint="/data/vggsound/runs/joint/checkpoint", most=4))
+
+
+def test_the_service_fits_the_schema_of_kuberay(repository: Path) -> None:
+    jsonschema.validate(ray_service(SERVED), kuberay_schema(repository, "rayservices"))
+
+
+def test_the_service_runs_what_its_settings_allow_behind_a_token_of_a_secret() -> None:
+    from ray.serve.schema import ServeDeploySchema
+
+    service = ray_service(SERVED)["spec"]
+    deployed = ServeDeploySchema.model_validate(yaml.safe_load(service["serveConfigV2"]))
+    app = deployed.applications[0]
+    assert app.import_path == "infra.serve.front:application" and deployed.http_options.host == "0.0.0.0"
+    config = validate(ServerConfig, app.args, source="args")
+    assert config.replicas.most == 4 and config.replicas.gpus == 1 and config.generate.device == "cuda"
+    cluster = service["rayClusterConfig"]
+    groups = [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]
+    for group in groups:
+        (variable,) = group["template"]["spec"]["containers"][0]["env"]
+        assert variable["name"] == "SYNCFLOW_TOKEN" and "secretKeyRef" in variable["valueFrom"]
+    assert cluster["authOptions"] == {"mode": "token"}
+    assert cluster["headGroupSpec"]["serviceType"] == "ClusterIP"
+    pods = cluster["workerGroupSpecs"][0]
+    assert pods["groupName"] == "gpu" and pods["maxReplicas"] == 1, "four replicas fit one node of 8 GPUs"
+
+
+def test_a_service_is_written_only_for_a_checkpoint(tmp_path: Path) -> None:
+    assert write_service(ClusterConfig(output=tmp_path)) == []
+    (path,) = write_service(SERVED.model_copy(update={"output": tmp_path}))
+    assert yaml.load(Path(path).read_text(), LOADER)["kind"] == "RayService"

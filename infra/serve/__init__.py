@@ -1,0 +1,1 @@
+"""The service of `syncflow.serving` under Ray Serve."""

@@ -1,0 +1,23 @@
+"""The HTTP API under Ray Serve: many replicas of the model behind one queue."""
+
+from syncflow.command_line import parse_arguments, run
+from syncflow.serving.config import ServerConfig
+
+
+def main() -> int:
+    config = parse_arguments(ServerConfig, description=__doc__ or "")
+
+    from syncflow.sampling.trained_on import checked_folder
+    from syncflow.serving.access import token_for
+
+    token_for(config.host)
+    checked_folder(config.generate.checkpoint)
+
+    from infra.serve.run import serve_until_signal
+
+    serve_until_signal(config, ready=lambda address: print(f"{address} is ready; Ctrl-C ends it", flush=True))
+    return 0
+
+
+if __name__ == "__main__":
+    run(main)
