@@ -10,8 +10,7 @@ def main() -> int:
     config = parse_arguments(EvaluationSetConfig, description=__doc__ or "")
 
     from preprocessing.sources.read import list_source
-    from syncflow.evaluation.evaluation_set import write_evaluation_set
-    from syncflow.evaluation.extraction import ClipFile
+    from syncflow.media.evaluation_set import ClipFile, write_evaluation_set
 
     listing = list_source(config.source)
     for note in listing.notes:

@@ -14,7 +14,7 @@ import numpy as np
 from syncflow.errors import UserError
 from syncflow.evaluation.backbones import Backbones
 from syncflow.evaluation.evaluation_set import System
-from syncflow.evaluation.extraction import ClipFile, Item, clip_item, extract, store_of, text_item
+from syncflow.evaluation.extraction import Item, clip_item, extract, store_of, text_item
 from syncflow.evaluation.extractors.base import Extractor
 from syncflow.evaluation.extractors.clip_signal import BLACK_LEVEL, SILENT_PEAK
 from syncflow.evaluation.feature_store import FeatureStore
@@ -32,6 +32,7 @@ from syncflow.evaluation.metrics.interval import DRAWS
 from syncflow.evaluation.protocol import ProtocolCard
 from syncflow.hashing import settings_sha256
 from syncflow.media import MediaError
+from syncflow.media.evaluation_set import ClipFile
 from syncflow.records import ClipSpec
 
 LEVELS = Source(extractor="levels", output="levels")
@@ -162,8 +163,9 @@ class _Features:
         max_failed: int,
     ) -> Row:
         """The number, or why there is none."""
-        measured, floor = _withheld(system, broken, absent, max_failed), Floor()
-        if measured is None:
+        reason = absent or withheld_because(system, failed=len(broken), max_failed=max_failed)
+        measured, floor = Measured(note=reason), Floor()
+        if not reason:
             ids = [clip.id for clip in system.clips if clip.id not in broken]
             measured = measure(metric, lambda source: self.load(source, own), ids=ids, fps=spec.fps)
             floor = self.floor(metric, own, clips=len(ids))
@@ -251,14 +253,13 @@ def _side(
     return side
 
 
-def _withheld(system: System, broken: Mapping[str, str], absent: str, max_failed: int) -> Measured | None:
-    if absent:
-        return Measured(note=absent)
+def withheld_because(system: System, *, failed: int, max_failed: int) -> str:
+    """Why a system of so many failed clips gets no number; empty where it gets one."""
     if system.extra:
-        return Measured(note=f"withheld: {len(system.extra)} clips too many, as {system.extra[0]}")
-    if len(broken) > max_failed:
-        return Measured(note=f"withheld: {len(broken)} of {len(system.clips)} clips failed")
-    return None
+        return f"withheld: {len(system.extra)} clips too many, as {system.extra[0]}"
+    if failed > max_failed:
+        return f"withheld: {failed} of {len(system.clips)} clips failed"
+    return ""
 
 
 def _remarks(systems: Sequence[System], levels_of: Callable[[str], Mapping[str, np.ndarray]]) -> list[str]:

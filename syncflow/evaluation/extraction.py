@@ -9,22 +9,13 @@ from syncflow.evaluation.extractors.base import DecodedMedia, Extractor, Refused
 from syncflow.evaluation.feature_store import FeatureRow, FeatureStore
 from syncflow.hashing import file_sha256, settings_sha256
 from syncflow.media import MediaError, decode_window
+from syncflow.media.evaluation_set import ClipFile
 from syncflow.records import ClipSpec
 
 BATCH = 8  # clips that are decoded at once
 COMMIT_CLIPS = 64  # features are written after so many clips,
 COMMIT_S = 30.0  # or after so long: what a kill costs
 PASSING = ("timeout", "out_of_memory", "unreadable")  # reasons that another run may not meet
-
-
-@dataclass(frozen=True, kw_only=True)
-class ClipFile:
-    """A clip to evaluate: its id in the evaluation set, and where it lies."""
-
-    id: str
-    path: Path
-    start_s: float = 0.0
-    prompt: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,8 +19,8 @@ class MetricsConfig(Config):
     """Folder of real clips. A generated clip is paired with the one whose id its manifest's `video` names, or
     that has its own id."""
     evaluation_set: Path | None = None
-    """Table that pipelines/make_evaluation_set.py wrote (id, prompt, video, start_s), in place of
-    `reference`; a system's row k was made for its row k."""
+    """Table that make_evaluation_set.py wrote (id, prompt, video, start_s), in place of `reference`; clips of
+    generate.py --evaluation-set are found by their ids, others by the id of their file or by their row."""
     max_failed: int = Field(default=0, ge=0)
     """Most clips of a system that may have failed; with more its numbers are withheld."""
     features: Annotated[Path | None, Role.WORK] = None

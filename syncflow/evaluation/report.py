@@ -33,8 +33,8 @@ def summary_markdown(summaries: Sequence[SystemSummary], *, tolerance_s: float) 
             number(s.onsets_per_clip, 2),
         )
         lines.append("| " + " | ".join(cells) + " |")
+    lines += ["", *(f"{s.system}: {s.note}\n" for s in summaries if s.note)]
     lines += [
-        "",
         f"Sync F1: audio onsets against motion peaks, matched one to one within {tolerance_s * 1000:.0f} ms. "
         "Offset: audio minus video over the matched pairs, mean ± deviation over clips. By chance: the "
         "frames of each clip with the audio of every other clip of its system. Above chance: the difference, "

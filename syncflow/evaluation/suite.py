@@ -6,7 +6,7 @@ Every clip is counted: one that cannot be read is a failed clip with its reason,
 import csv
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ import numpy as np
 from syncflow.errors import UserError
 from syncflow.evaluation.chance import chance_f1
 from syncflow.evaluation.sync import ClipEvents
+from syncflow.hashing import file_sha256
 from syncflow.media import MediaError, decode_window
 from syncflow.media.clip_folder import clip_id, clips_of_split, ids_of_split
 from syncflow.records import ClipSpec, SyncScore
@@ -52,6 +53,12 @@ class SystemSummary:
     offset_spread_ms: float
     onsets_per_clip: float
     best_of: int = 1  # candidates a clip of which the one with the best F1 was kept
+    note: str = ""  # why the figures are withheld
+
+    def withheld(self, reason: str) -> "SystemSummary":
+        """The same counts without any figure."""
+        figures = [f.name for f in fields(self) if f.type in (float, "float")]
+        return replace(self, note=reason, **dict.fromkeys(figures, math.nan))
 
 
 def list_clips(folder: Path, *, split: str = "all") -> list[Path]:
@@ -106,13 +113,23 @@ def score_clips(
 ) -> list[ClipScore]:
     """Score the first window of each clip; `report` is called with the number that are done.
 
-    One clip is decoded at a time, and only its onsets and motion peaks are kept.
+    One clip is decoded at a time, and only its onsets and motion peaks are kept. A clip with the bytes of an
+    earlier one has failed.
     """
     found: list[ClipEvents | str] = []
+    first: dict[str, str] = {}
     for path in clips:
-        found.append(_events_of(path, spec))
+        found.append(_duplicate(path, first) or _events_of(path, spec))
         report(len(found))
     return score_events([path.name for path in clips], found, tolerance_s=tolerance_s)
+
+
+def _duplicate(path: Path, first: dict[str, str]) -> str:
+    """Why the clip is not scored, where another one has its bytes; `first` keeps the names by hash."""
+    if not path.is_file():
+        return ""
+    name = first.setdefault(file_sha256(path), path.name)
+    return "" if name == path.name else f"duplicate: the same bytes as {name}"
 
 
 def _events_of(path: Path, spec: ClipSpec) -> ClipEvents | str:

@@ -11,6 +11,8 @@ from syncflow.places import PathOrHub, Place
 from syncflow.records import ClipSpec
 from syncflow.sampling.spans import parse_keep
 
+EvaluationInputs = Literal["prompt", "video", "both"]
+
 
 class SpeedConfig(Config):
     """What makes sampling faster; all off where the result would change by more than rounding."""
@@ -50,6 +52,12 @@ class GenerateConfig(Config):
     prompts: Annotated[Path | None, Role.WORK] = None
     """File of prompts: .txt (one per line), or .csv, .jsonl or .parquet with a column `prompt`, and `video`
     if any."""
+    evaluation_set: Annotated[Path | None, Role.WORK] = None
+    """Table that make_evaluation_set.py wrote (id, prompt, video, start_s), in place of `prompt`, `prompts`
+    and `video`: one row per clip, under its id. Example: out/greatest_hits/test.csv."""
+    evaluation_inputs: Annotated[EvaluationInputs, Role.WORK] = "prompt"
+    """What of an evaluation set's rows is given: `prompt`; the frames of `video` from `start_s` on, without a
+    prompt (video to audio); or `both`."""
     negative_prompt: str = ""
     """Prompt that guidance steers away from; empty: the learned null prompt."""
     video: Annotated[Path | None, Role.WORK] = None

@@ -17,7 +17,7 @@ from syncflow.sampling.spans import Keep, end_of, parse_keep
 
 @dataclass(frozen=True, kw_only=True)
 class Inputs:
-    picture: np.ndarray | None  # uint8 f h w c: from the file's start, as much as is kept or edited
+    picture: np.ndarray | None  # uint8 f h w c: from `start_s` on, as much as is kept or edited
     sound: np.ndarray | None  # float32 m, likewise
     failure: str = ""  # why the file could not be read
     note: str = ""  # what of the file is not used, where that is not what was asked for
@@ -48,13 +48,13 @@ def read_inputs(clip: Clip, config: GenerateConfig, spec: ClipSpec) -> Inputs:
         info = probe(path)
         if picture_s:
             part = spec.model_copy(update={"seconds": picture_s})
-            picture = decode_picture(path, start_s=0.0, spec=part, info=info)
+            picture = decode_picture(path, start_s=clip.start_s, spec=part, info=info)
         if sound_s:
-            sound = decode_audio(path, sample_rate=spec.sample_rate, start_s=0.0, seconds=sound_s)
+            sound = decode_audio(path, sample_rate=spec.sample_rate, start_s=clip.start_s, seconds=sound_s)
     except MediaError as error:
         remedy = _shorter(info, spec, sound=sound_s > 0) if error.reason == "too_short" else ""
         return Inputs(picture=None, sound=None, failure=f"{error}{remedy}")
-    whole = spec.seconds in (picture_s, sound_s)
+    whole = spec.seconds in (picture_s, sound_s) and not clip.evaluation_id  # which names its window
     return Inputs(picture=picture, sound=sound, note=_unused(info, spec) if whole else "")
 
 

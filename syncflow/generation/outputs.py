@@ -58,10 +58,11 @@ def write_manifest(path: Path, lines: Sequence[ManifestLine], *, seed: int) -> N
     """manifest.csv, one line a clip that was asked for, whole or not at all."""
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(("file", "row", "copy", "seed", "prompt", "video", "failure"))
+    writer.writerow(("file", "row", "copy", "seed", "prompt", "video", "failure", "id"))
     for line in lines:
         clip = line.clip
-        writer.writerow((line.file, clip.row, clip.copy_number, seed, clip.prompt, clip.video, line.failure))
+        made = (line.file, clip.row, clip.copy_number, seed, clip.prompt, clip.video)
+        writer.writerow((*made, line.failure, clip.evaluation_id))
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}.partial")
     partial.write_text(table.getvalue(), encoding="utf-8")

@@ -41,19 +41,30 @@ class Plan:
 def plan_clips(rows: Iterable[Row], *, per_prompt: int) -> list[Clip]:
     """One entry a clip that is to be made.
 
+    A row of an evaluation set whose video is not there stays: it is a clip that fails.
+
     Raises:
-        UserError: a video that is not a file.
+        UserError: another row's video is not a file.
     """
     clips = []
     for row in rows:
         video, sha256 = "", ""
         if row.video is not None:
-            if not row.video.is_file():
+            there = row.video.is_file()
+            if not there and not row.evaluation_id:
                 raise UserError(f"row {row.number}: video {row.video}: no such file")
-            video, sha256 = str(row.video.resolve()), file_sha256(row.video)
+            video, sha256 = str(row.video.resolve()), file_sha256(row.video) if there else ""
         for copy in range(per_prompt):
             clips.append(
-                Clip(row=row.number, copy_number=copy, prompt=row.prompt, video=video, video_sha256=sha256)
+                Clip(
+                    row=row.number,
+                    copy_number=copy,
+                    prompt=row.prompt,
+                    video=video,
+                    video_sha256=sha256,
+                    start_s=row.start_s,
+                    evaluation_id=row.evaluation_id,
+                )
             )
     return clips
 

@@ -3,13 +3,14 @@
 import csv
 import io
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from syncflow.errors import UserError
-from syncflow.generation.config import GenerateConfig
+from syncflow.generation.config import EvaluationInputs, GenerateConfig
 from syncflow.media.clip_folder import captions_by_id, clip_id, ids_of_split, media_files
+from syncflow.media.evaluation_set import read_evaluation_set
 from syncflow.media.suffixes import VIDEO_SUFFIXES
 from syncflow.sampling.checks import check_prompts
 
@@ -21,14 +22,34 @@ class Row:
     number: int
     prompt: str  # empty only with a video: the learned null prompt
     video: Path | None
+    start_s: float = 0.0  # where in the video the clip starts
+    evaluation_id: str = ""  # of the evaluation set's row
 
 
 def read_rows(config: GenerateConfig) -> list[Row]:
-    """The rows of --prompt, --prompts or --video, in order, at most `limit` of them.
+    """The rows of --prompt, --prompts, --video or --evaluation-set, in order, at most `limit` of them.
 
     Raises:
         UserError: none or two of them given, a file that cannot be read, or an empty or endless prompt.
     """
+    if config.evaluation_set is not None:
+        if config.prompt or config.prompts is not None or config.video is not None:
+            raise UserError(
+                "evaluation_set: holds the prompts and the videos; leave --prompt, --prompts and --video out"
+            )
+        rows = _of_evaluation_set(config.evaluation_set, config.evaluation_inputs)[: config.limit or None]
+    else:
+        rows = [Row(number=n, prompt=p, video=v) for n, (p, v) in enumerate(_given(config))]
+    if not any(row.video for row in rows):
+        _refuse_keeping_nothing(config)
+    for row in rows:
+        if row.prompt or row.video is None:
+            check_prompts([row.prompt], name=f"row {row.number}: prompt")
+    return rows
+
+
+def _given(config: GenerateConfig) -> list[tuple[str, Path | None]]:
+    """Prompt and video of each row of --prompt, --prompts or --video."""
     if config.video is not None:
         if config.prompts is not None or len(config.prompt) > 1:
             raise UserError(
@@ -43,13 +64,24 @@ def read_rows(config: GenerateConfig) -> list[Row]:
         pairs = [(prompt, None) for prompt in config.prompt]
     if not pairs:
         raise UserError("prompt: none given; use --prompt TEXT, --prompts FILE or --video FILE")
-    if not any(video for _, video in pairs):
-        _refuse_keeping_nothing(config)
-    pairs = pairs[: config.limit or None]
-    for number, (prompt, video) in enumerate(pairs):
-        if prompt or video is None:
-            check_prompts([prompt], name=f"row {number}: prompt")
-    return [Row(number=n, prompt=prompt.strip(), video=video) for n, (prompt, video) in enumerate(pairs)]
+    return [(prompt.strip(), video) for prompt, video in pairs[: config.limit or None]]
+
+
+def _of_evaluation_set(path: Path, inputs: EvaluationInputs) -> list[Row]:
+    """Its rows in order, each under its id."""
+    rows = []
+    for number, clip in enumerate(read_evaluation_set(path)):
+        video = clip.path if inputs != "prompt" else None
+        rows.append(
+            Row(
+                number=number,
+                prompt=clip.prompt.strip() if inputs != "video" else "",
+                video=video,
+                start_s=clip.start_s if video else 0.0,
+                evaluation_id=clip.id,
+            )
+        )
+    return rows
 
 
 def _refuse_keeping_nothing(config: GenerateConfig) -> None:
@@ -78,13 +110,15 @@ def _of_file(path: Path) -> list[tuple[str, Path | None]]:
     if path.suffix == ".txt":
         return [(line.strip(), None) for line in _text(path).split("\n") if line.strip()]
     if path.suffix == ".csv":
-        rows: Iterable[Mapping[str, str]] = _table(path, required=("prompt",))
+        rows: Sequence[Mapping[str, str]] = _table(path, required=("prompt",))
     elif path.suffix == ".jsonl":
         rows = _json_lines(path)
     elif path.suffix == ".parquet":
         rows = _parquet(path)
     else:
         raise UserError(f"prompts {path}: expected a .txt, .csv, .jsonl or .parquet file")
+    if rows and {"id", "video", "start_s"} <= rows[0].keys():
+        raise UserError(f"prompts {path}: is an evaluation set; give it as --evaluation-set")
     return [
         ((row["prompt"] or "").strip(), path.parent / row["video"] if row.get("video") else None)
         for row in rows

@@ -26,6 +26,10 @@ class Clip(Config):
     """Path of the video that sound was made for; empty for none."""
     video_sha256: str
     """Hash of that file's bytes."""
+    start_s: float = 0.0
+    """Where in that file the clip starts, seconds."""
+    evaluation_id: Annotated[str, Role.WORK] = ""
+    """Id of the row of the evaluation set; empty where the rows were of no such set."""
     seed: int | None = None
     """Seed of this clip's noise, where clips of one batch have their own; None: that of the settings."""
 

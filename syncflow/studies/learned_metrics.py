@@ -12,24 +12,23 @@ from syncflow.evaluation.backbones import Backbones
 from syncflow.evaluation.comparison import Comparison, compare
 from syncflow.evaluation.comparison_table import write_comparison
 from syncflow.evaluation.evaluation_plan import plan_evaluation
-from syncflow.evaluation.evaluation_set import System, read_evaluation_set, reference_clips, system_of
-from syncflow.evaluation.extraction import ClipFile, Item, clip_item, text_item
+from syncflow.evaluation.evaluation_set import System, reference_clips, system_of
+from syncflow.evaluation.extraction import Item, clip_item, text_item
 from syncflow.evaluation.metrics.catalogue import chosen_metrics
 from syncflow.evaluation.suite_config import EvaluateConfig
 from syncflow.media import MediaError
+from syncflow.media.evaluation_set import ClipFile, read_evaluation_set
 
 
-def measure_systems(config: EvaluateConfig, listed: Mapping[str, Sequence[Path]]) -> Comparison:
+def measure_systems(
+    config: EvaluateConfig, systems: Sequence[System], reference: Sequence[ClipFile]
+) -> Comparison:
     """Every chosen metric of every system; writes the tables into `config.output`.
 
-    Args:
-        listed: the clips that each system's folder should hold, by its name.
-
     Raises:
-        UserError: an unknown metric, no real clips, or an earlier evaluation of another protocol.
+        UserError: an unknown metric, or an earlier evaluation of another protocol.
     """
     metrics = chosen_metrics(config.metrics.names)
-    systems, reference = gathered(config, listed)
     with Progress() as progress:
         task = progress.add_task("features", total=None)
         comparison = compare(
@@ -47,9 +46,8 @@ def measure_systems(config: EvaluateConfig, listed: Mapping[str, Sequence[Path]]
     return comparison
 
 
-def print_plan(config: EvaluateConfig, listed: Mapping[str, Sequence[Path]]) -> int:
+def print_plan(config: EvaluateConfig, systems: Sequence[System], reference: Sequence[ClipFile]) -> int:
     """What the metrics would take, a line a backbone; nothing is written."""
-    systems, reference = gathered(config, listed)
     clips = [clip for each in (*(s.clips for s in systems), reference) for clip in each]
     items: list[Item] = []
     for clip in clips:
@@ -74,19 +72,23 @@ def print_plan(config: EvaluateConfig, listed: Mapping[str, Sequence[Path]]) -> 
 
 def gathered(
     config: EvaluateConfig, listed: Mapping[str, Sequence[Path]]
-) -> tuple[list[System], list[ClipFile]]:
-    """The systems and the real clips.
+) -> tuple[list[System], Sequence[ClipFile]]:
+    """The systems and the real clips (none where no metric compares with them).
+
+    Args:
+        listed: the clips that each system's folder should hold, by its name.
 
     Raises:
-        UserError: neither a reference nor an evaluation set is given.
+        UserError: metrics are chosen, and neither a reference nor an evaluation set is given.
     """
     settings = config.metrics
+    reference: Sequence[ClipFile] = ()
+    expected: Sequence[ClipFile] | None = None
     if settings.evaluation_set is not None:
-        reference = read_evaluation_set(settings.evaluation_set)
-        expected: Sequence[ClipFile] | None = reference
+        reference = expected = read_evaluation_set(settings.evaluation_set)
     elif settings.reference is not None:
-        reference, expected = reference_clips(settings.reference, split=config.split), None
-    else:
+        reference = reference_clips(settings.reference, split=config.split)
+    elif settings.names:
         raise UserError(
             "metrics.names: these metrics compare with real clips; set metrics.reference to their folder, or "
             "metrics.evaluation_set"

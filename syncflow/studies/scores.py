@@ -10,14 +10,14 @@ from rich.progress import Progress
 
 from syncflow.config import dump_config
 from syncflow.errors import UserError
-from syncflow.evaluation.comparison import Comparison
+from syncflow.evaluation.comparison import Comparison, withheld_because
 from syncflow.evaluation.over_checkpoints import mean_markdown, mean_over, write_mean
 from syncflow.evaluation.report import write_scores, write_summary
 from syncflow.evaluation.suite import ClipScore, SystemSummary, list_clips, score_clips, summarise
 from syncflow.evaluation.suite_config import EvaluateConfig
 from syncflow.generation.sidecar import Sidecar
 from syncflow.media.clip_folder import distinct_names
-from syncflow.studies.learned_metrics import measure_systems, print_plan
+from syncflow.studies.learned_metrics import gathered, measure_systems, print_plan
 
 Track = Callable[[EvaluateConfig, Sequence[SystemSummary], Comparison | None], None]
 """Sends the figures of an evaluation to where runs are kept."""
@@ -30,32 +30,35 @@ def evaluate(config: EvaluateConfig, *, track: Track) -> int:
         track: is called once, at the end, where the settings name a tracker.
 
     Raises:
-        UserError: a folder that is missing, empty, given twice, or without a list of the split.
+        UserError: a folder that is missing, empty, given twice, or without a list of the split; metrics that
+            compare with real clips where there are none.
     """
     systems = distinct_names(list(config.clips))
     listed = {
         system: list_clips(folder, split=config.split)
         for system, folder in zip(systems, config.clips, strict=True)
     }
+    chosen, reference = gathered(config, listed)
     if config.plan:
-        return print_plan(config, listed)
+        return print_plan(config, chosen, reference)
     scores: dict[str, list[ClipScore]] = {}
     with Progress() as progress:
-        task = progress.add_task("scoring", total=sum(map(len, listed.values())))
-        for system, clips in listed.items():
+        task = progress.add_task("scoring", total=sum(len(system.clips) for system in chosen))
+        for system in chosen:
             done = progress.tasks[task].completed
 
             def report(number: int, before: float = done) -> None:
                 progress.update(task, completed=before + number)
 
-            scores[system] = score_clips(
+            clips = [clip.path for clip in system.clips]
+            scores[system.name] = score_clips(
                 clips, spec=config.clip, tolerance_s=config.tolerance_s, report=report
             )
-    chosen = [_best_of(folder) for folder in config.clips]
-    summaries = [
-        summarise(system, rows, best_of=best_of)
-        for (system, rows), best_of in zip(scores.items(), chosen, strict=True)
-    ]
+    summaries = []
+    for system, folder in zip(chosen, config.clips, strict=True):
+        summary = summarise(system.name, scores[system.name], best_of=_best_of(folder))
+        reason = withheld_because(system, failed=summary.failed, max_failed=config.metrics.max_failed)
+        summaries.append(summary.withheld(reason) if reason else summary)
     write_scores(config.output, scores)
     page = write_summary(config.output, summaries, tolerance_s=config.tolerance_s)
     (config.output / "mean.csv").unlink(missing_ok=True)  # of an earlier evaluation
@@ -66,7 +69,7 @@ def evaluate(config: EvaluateConfig, *, track: Track) -> int:
             stream.write("\n" + mean_markdown(config.mean_as, figures))
     dump_config(config, config.output / "resolved.yaml")
     Console().print(Markdown(page.read_text(encoding="utf-8")))
-    comparison = measure_systems(config, listed) if config.metrics.names else None
+    comparison = measure_systems(config, chosen, reference) if config.metrics.names else None
     if config.tracking:
         track(config, summaries, comparison)
     print(f"scores in {config.output}")

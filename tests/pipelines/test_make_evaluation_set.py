@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from syncflow.evaluation.evaluation_set import read_evaluation_set
+from syncflow.media.evaluation_set import read_evaluation_set
 
 PIPELINE = "pipelines/make_evaluation_set.py"
 

@@ -7,10 +7,10 @@ from pathlib import Path
 
 from syncflow.data.parquet.files import whole_file
 from syncflow.errors import UserError
-from syncflow.evaluation.evaluation_set import read_evaluation_set, write_evaluation_set
 from syncflow.generation.outputs import ManifestLine, write_manifest
 from syncflow.generation.sidecar import Clip
 from syncflow.media import MediaError, decode_window, write_clip
+from syncflow.media.evaluation_set import read_evaluation_set, write_evaluation_set
 from syncflow.records import ClipSpec
 
 PROMPTS, VIDEOS, SET, CLIPS = "prompts.csv", "videos.csv", "evaluation_set.csv", "clips"

@@ -14,17 +14,12 @@ from syncflow.evaluation.backbones import Backbones
 from syncflow.evaluation.comparison import Comparison, Row, compare, is_number
 from syncflow.evaluation.comparison_table import FILES, logged, write_comparison
 from syncflow.evaluation.evaluation_plan import plan_evaluation
-from syncflow.evaluation.evaluation_set import (
-    System,
-    read_evaluation_set,
-    reference_clips,
-    system_of,
-    write_evaluation_set,
-)
-from syncflow.evaluation.extraction import ClipFile, clip_item, text_item
+from syncflow.evaluation.evaluation_set import System, reference_clips, system_of
+from syncflow.evaluation.extraction import clip_item, text_item
 from syncflow.evaluation.extractors.base import DecodedMedia, Extractor, Outputs, Refused
 from syncflow.evaluation.metrics.catalogue import chosen_metrics
 from syncflow.media import write_clip
+from syncflow.media.evaluation_set import ClipFile, read_evaluation_set, write_evaluation_set
 from syncflow.records import ClipSpec
 
 SPEC = ClipSpec(seconds=0.5, height=16, width=16, sample_rate=16_000)

@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 
 from syncflow.errors import UserError
-from syncflow.evaluation.extraction import ClipFile, Item, clip_item, extract, store_of, text_item
+from syncflow.evaluation.extraction import Item, clip_item, extract, store_of, text_item
 from syncflow.evaluation.extractors.base import DecodedMedia, Outputs, Refused
 from syncflow.evaluation.feature_store import PART, FeatureRow
 from syncflow.media import MediaError, write_clip
+from syncflow.media.evaluation_set import ClipFile
 from syncflow.records import ClipSpec
 
 SPEC = ClipSpec(seconds=0.5, height=16, width=16, sample_rate=16_000)

@@ -12,10 +12,10 @@ from preprocessing.codes_config import CodesConfig
 from preprocessing.job import precompute
 from syncflow.config import validate
 from syncflow.errors import UserError
-from syncflow.evaluation.evaluation_set import read_evaluation_set
 from syncflow.foleygen.run import run_foleygen
 from syncflow.foleygen.train_config import FoleyGenTrainConfig
 from syncflow.media import decode_audio
+from syncflow.media.evaluation_set import read_evaluation_set
 from syncflow.studies.tables.reference_set import write_reference_set
 from syncflow.systems.card import SystemCard
 from syncflow.systems.config import MakeAudioConfig
