@@ -1,12 +1,23 @@
-"""The batches of a stage, from a dataset of latents: for its updates, and for the whitening."""
+"""The batches of a stage, from a dataset of latents: for its updates, its validation and its whitening."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import count
 
 from syncflow.data.batches import LatentDataset
+from syncflow.errors import UserError
 from syncflow.records import LatentBatch
-from syncflow.training.shares import batches_of
+from syncflow.training.distributed import rank
+from syncflow.training.engine import Engine
+from syncflow.training.finite import Fault
+from syncflow.training.loop import Callback
+from syncflow.training.prefetch import prefetch
+from syncflow.training.shares import batches_of, held_out_batches, passes_of
 from syncflow.training.stage.config import TrainConfig
+from syncflow.training.stage.objective import FlowObjective
+from syncflow.training.stage.pairing import paired
+from syncflow.training.stage.transfer import few_lengths, pin
+from syncflow.training.validation import Validation
 
 
 def training_batches(
@@ -31,3 +42,48 @@ def whitening_batches(dataset: LatentDataset, config: TrainConfig) -> Iterator[L
             seed=config.seed,
             drop_probability=config.prompt_dropout,
         )
+
+
+def noised_batches(
+    dataset: LatentDataset,
+    config: TrainConfig,
+    objective: FlowObjective,
+    *,
+    start_step: int,
+    compiled: bool = False,
+) -> Iterator[LatentBatch]:
+    """This worker's batches, read ahead and coupled with noise; what needs no other worker is done ahead.
+
+    For `compiled` blocks prompts are padded to a few lengths.
+    """
+    batches, passes = training_batches(dataset, config, start_step=start_step), passes_of(config)
+    if compiled:
+        batches = map(partial(few_lengths, longest=config.model.video.max_text_tokens), batches)
+    if config.flow.coupling.scope == "batch":
+        return prefetch(map(pin, paired(batches, objective=objective, passes=passes)))
+    return paired(prefetch(map(pin, batches)), objective=objective, passes=passes)
+
+
+def validation_of(
+    engine: Engine[LatentBatch],
+    config: TrainConfig,
+    dataset: LatentDataset,
+    reporters: Sequence[Callback],
+    *,
+    fault: Fault,
+    compiled: bool = False,
+) -> list[Callback]:
+    """Validation on the test split, where it is asked for and there is one."""
+    if not config.validate_every:
+        return []
+    try:
+        held_out = dataset.of_split("test")
+    except UserError as error:
+        if rank() == 0:
+            print(f"no validation: {error}", flush=True)
+        return []
+    batches, counts = held_out_batches(held_out, config)
+    if compiled:
+        batches = [few_lengths(each, longest=config.model.video.max_text_tokens) for each in batches]
+    every = config.validate_every
+    return [Validation(engine, batches, counts=counts, every=every, reporters=reporters, fault=fault)]

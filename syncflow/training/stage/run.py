@@ -1,41 +1,36 @@
 """One worker's part in a stage: data, model, engine, loop and hand-over put together."""
 
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from collections.abc import Callable, Sequence
 
 from torch import Tensor
 
 from syncflow.data.batches import LatentDataset
 from syncflow.errors import UserError
 from syncflow.hashing import tensors_sha256
-from syncflow.model.compiled import attend_in_one_kernel, compile_blocks, no_compiler
 from syncflow.model.dual_dit import DualDiT
 from syncflow.records import LatentBatch
 from syncflow.training.distributed import barrier, device, rank
 from syncflow.training.ema import MovingAverage, on_average
 from syncflow.training.engine import Engine, TorchEngine
-from syncflow.training.finite import Fault, UpdateGuard
+from syncflow.training.finite import UpdateGuard
 from syncflow.training.loop import Callback, train
-from syncflow.training.prefetch import prefetch
 from syncflow.training.progress import Progress
 from syncflow.training.resume import check_settings, latest_state
 from syncflow.training.saver import Saver
 from syncflow.training.schedule import learning_rate
-from syncflow.training.shares import held_out_batches, passes_of
-from syncflow.training.stage.batches import training_batches, whitening_batches
+from syncflow.training.shares import passes_of
+from syncflow.training.stage.batches import noised_batches, validation_of, whitening_batches
 from syncflow.training.stage.checkpoint import part_hashes, write_checkpoint
+from syncflow.training.stage.compile import compile_where_asked
 from syncflow.training.stage.config import TrainConfig
 from syncflow.training.stage.identity import compared_settings
 from syncflow.training.stage.machine import throughput_of
 from syncflow.training.stage.moments import carried_moments, with_moments
 from syncflow.training.stage.objective import FlowObjective, stage_adamw
-from syncflow.training.stage.pairing import paired
 from syncflow.training.stage.stages import STAGES, hold_in_bf16
 from syncflow.training.stage.start import starting_model
-from syncflow.training.stage.transfer import few_lengths, pin
 from syncflow.training.stage.whitening import whiten
 from syncflow.training.stall import StallWatch
-from syncflow.training.validation import Validation
 
 EngineFactory = Callable[[FlowObjective, TrainConfig], Engine[LatentBatch]]
 
@@ -162,81 +157,6 @@ def run_stage(
         print(f"stage {stage.name}: {done} steps done; checkpoint in {folder / 'checkpoint'}", flush=True)
     barrier()
     return done
-
-
-def compile_where_asked(model: DualDiT, config: TrainConfig) -> bool:
-    """Compile the model's blocks, if the settings ask for it or leave it to what is there; whether they are.
-
-    Attention over time becomes one kernel before that, if they ask for it.
-
-    Raises:
-        UserError: they ask for it, and there is no C++ compiler, GPU or Triton.
-    """
-    if config.engine.temporal_kernel:
-        if device().type != "cuda":
-            raise UserError("engine.temporal_kernel: no GPU here, and its kernel is for one; leave it off")
-        attend_in_one_kernel(model, setting="engine.temporal_kernel")
-    asked = config.engine.compile
-    if asked == "never" or (asked == "auto" and device().type != "cuda"):
-        return False
-    if asked == "auto" and (reason := no_compiler() or config.engine.not_compiled):
-        if rank() == 0:
-            print(f"blocks run uncompiled, slower: {reason}", flush=True)
-        return False
-    compile_blocks(
-        model,
-        setting="engine.compile",
-        memory_budget=config.engine.activation_memory_budget,
-        or_eager=asked == "auto",
-    )
-    if rank() == 0:
-        print("blocks are compiled as they are called: the first steps take a minute or more", flush=True)
-    return True
-
-
-def noised_batches(
-    dataset: LatentDataset,
-    config: TrainConfig,
-    objective: FlowObjective,
-    *,
-    start_step: int,
-    compiled: bool = False,
-) -> Iterator[LatentBatch]:
-    """This worker's batches, read ahead and coupled with noise; what needs no other worker is done ahead.
-
-    For `compiled` blocks prompts are padded to a few lengths.
-    """
-    batches, passes = training_batches(dataset, config, start_step=start_step), passes_of(config)
-    if compiled:
-        batches = map(partial(few_lengths, longest=config.model.video.max_text_tokens), batches)
-    if config.flow.coupling.scope == "batch":
-        return prefetch(map(pin, paired(batches, objective=objective, passes=passes)))
-    return paired(prefetch(map(pin, batches)), objective=objective, passes=passes)
-
-
-def validation_of(
-    engine: Engine[LatentBatch],
-    config: TrainConfig,
-    dataset: LatentDataset,
-    reporters: Sequence[Callback],
-    *,
-    fault: Fault,
-    compiled: bool = False,
-) -> list[Callback]:
-    """Validation on the test split, where it is asked for and there is one."""
-    if not config.validate_every:
-        return []
-    try:
-        held_out = dataset.of_split("test")
-    except UserError as error:
-        if rank() == 0:
-            print(f"no validation: {error}", flush=True)
-        return []
-    batches, counts = held_out_batches(held_out, config)
-    if compiled:
-        batches = [few_lengths(each, longest=config.model.video.max_text_tokens) for each in batches]
-    every = config.validate_every
-    return [Validation(engine, batches, counts=counts, every=every, reporters=reporters, fault=fault)]
 
 
 def _untrained(model: DualDiT, trains: Sequence[str]) -> dict[str, Tensor]:
