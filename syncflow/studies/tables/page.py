@@ -115,6 +115,7 @@ def page_of(rows: Sequence[TableRow], scored: Mapping[str, Scored], failed: Mapp
     first = next((scored[row.system] for row in rows if row.system in scored), None)
     for row in rows:
         cells: Mapping[str, str] = {}
+        page.notes += [f"{row.setting}: {row.note}"] if row.note else []
         if row.system in failed or row.reason:
             page.notes.append(f"{row.setting}: not made; {failed.get(row.system) or row.reason}")
         elif row.system in scored:

@@ -28,6 +28,7 @@ class TableRow:
     folders: tuple[Path, ...] = ()  # of its clips, one a seed
     needs: tuple[str, ...] = ()  # jobs that make them
     reason: str = ""  # why they cannot be made
+    note: str = ""  # what the table is to tell of them
 
 
 class Tables:
@@ -66,6 +67,7 @@ class Tables:
             system=row.system,
             folders=(folder.absolute(),),
             needs=("set",),
+            note=f"clips made elsewhere, {folder}",
         )
 
     def _row(self, table: TableName, setting: str, system: str, made: Made) -> TableRow:

@@ -93,6 +93,7 @@ def test_what_is_needed_comes_first_and_clips_made_elsewhere_are_taken(tmp_path:
     place = {job.name: number for number, job in enumerate(jobs)}
     assert all(place[name] < place[job.name] for job in jobs for name in job.needs)
     (codi,) = (row for row in tables.rows if row.system == "codi")
+    assert str(tmp_path / "codi") in as_markdown(page_of([codi], {}, {}))
     assert codi.folders == (tmp_path / "codi",) and "scores-codi" in place
     lines = plan_lines(tables, jobs, tmp_path)
     assert any("AudioGen" in line and line.startswith("none") for line in lines)
