@@ -63,9 +63,9 @@ class ReplicasConfig(Config):
     most: int = Field(default=1, ge=1)
     """Replicas under load: one is added for each batch that waits."""
     cpus: float = Field(default=1.0, ge=0)
-    """CPU cores of each."""
+    """CPU cores that each replica takes."""
     gpus: float = Field(default=0.0, ge=0)
-    """GPUs of each."""
+    """GPUs that each replica takes."""
 
 
 class ServerConfig(ServiceConfig):
