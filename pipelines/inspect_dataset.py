@@ -1,4 +1,4 @@
-"""What a dataset of latents holds: dataset card, verification, windows decoded for the eye and the ear."""
+"""What a dataset of latents holds: dataset card, verification, windows decoded to mp4."""
 
 import contextlib
 from pathlib import Path

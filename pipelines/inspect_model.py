@@ -33,7 +33,7 @@ def main() -> None:
         "forward, TFLOP",
         "forward + backward, TFLOP",
         *(f"ZeRO {zero}, GiB" for zero in range(4)),
-        title=f"A sample; states a worker of {config.workers} holds, activations aside",
+        title=f"Per sample; states per worker of {config.workers}, without activations",
     )
     with console.status("counting on the meta device"):
         costs = {

@@ -1,4 +1,4 @@
-"""Clips of sound and picture -> latents of both autoencoders and caption embeddings, as Parquet."""
+"""Audio-video clips -> latents of both autoencoders and caption embeddings, as Parquet."""
 
 from preprocessing.config import PrecomputeConfig
 from syncflow.command_line import parse_arguments, run
