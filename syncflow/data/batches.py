@@ -209,7 +209,10 @@ class LatentDataset:
         groups = self._moments.get(place.group for place in places)
         held = [groups[place.group] for place in places]
         stored = {name: torch.empty(len(rows), *held[0][name].shape[1:]) for name in MOMENTS}
-        for name, values in stored.items():  # float16 into float32 at once: stacked first, it takes ten times
+        for (
+            name,
+            values,
+        ) in stored.items():  # into float32 at once: stacked as float16 first, all is copied twice
             for value, group, place in zip(values, held, places, strict=True):
                 value.copy_(group[name][place.offset])
         self._check(stored, rows)
