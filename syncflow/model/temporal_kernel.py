@@ -199,8 +199,10 @@ def attend(
 
     Args:
         qkv: queries, keys and values, `b n g 3 h d`; `n` up to `LONGEST`, `d` even.
-        query_weight, key_weight: of the RMS norms of a head, `d`.
-        cos, sin: of the rotary angles, float32 `n d/2`; adjacent channels turn together.
+        query_weight: of the RMS norm of a head's queries, `d`.
+        key_weight: of its keys.
+        cos: of the rotary angles, float32 `n d/2`; adjacent channels turn together.
+        sin: likewise.
         eps: of the norms.
     """
     return _Attend.apply(qkv, query_weight, key_weight, cos, sin, eps)  # type: ignore[return-value]
