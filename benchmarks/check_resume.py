@@ -62,7 +62,7 @@ class CheckConfig(Config):
     engine: EngineName = "torch"
     """Of the stage that is interrupted."""
     moves: tuple[EngineName, ...] = ("torch", "zero0", "zero1", "zero2", "zero3")
-    """Engines in which the stage goes from 2 workers to 1 and to 2 again (autoencoders: torch); forked."""
+    """Engines in which the stage goes from 2 workers to 1 and to 2 again ; forked."""
     steps: int = Field(default=100, ge=MARGIN + 4)
     """Updates of each training."""
     state_every: int = Field(default=4, ge=1)
@@ -203,7 +203,7 @@ def _is_still_frozen(job: Job) -> bool:
 
 def check_moves(config: CheckConfig, base: Job) -> Iterator[tuple[Job, float]]:
     """For each engine: how far 2 -> 1 -> 2 workers end from 2 all along."""
-    for engine in config.moves if base.task == "stage" else config.moves and ("torch",):
+    for engine in config.moves if base.task == "stage" else ():
         job = replace(base, engine=engine, launcher="fork")
         whole = finished(replace(job, name=f"{job.task}_{engine}_two"))
         other = moved(replace(job, name=f"{job.task}_{engine}_moved"))
