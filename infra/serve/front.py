@@ -99,4 +99,4 @@ def application(values: dict[str, Any]) -> Application:
         max_ongoing_requests=MANY,
         graceful_shutdown_timeout_s=drain_s,
     )
-    return front.bind(config, maker.bind(config))
+    return front.bind(config, maker.bind(config))  # pyright: ignore[reportFunctionMemberAccess]

@@ -5,10 +5,11 @@ import threading
 from collections.abc import AsyncIterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from typing import cast
 
 from ray.exceptions import RayError
 from ray.serve.exceptions import RayServeException
-from ray.serve.handle import DeploymentHandle
+from ray.serve.handle import DeploymentHandle, DeploymentResponseGenerator
 
 from syncflow.serving.config import ServerConfig
 from syncflow.serving.maker import Cancelled, ClipMaker, MakerLostError, Order, Outcome, Progress, Tell
@@ -57,7 +58,8 @@ class RemoteMaker:
     def __call__(self, orders: Sequence[Order], *, tell: Tell, cancelled: Cancelled) -> list[Outcome]:
         """Raises MakerLostError when the replica went away."""
         try:
-            events = self._replicas.options(stream=True).make.remote(list(orders))
+            handle = self._replicas.options(stream=True)
+            events = cast(DeploymentResponseGenerator, handle.make.remote(list(orders)))
             for event in events:
                 if isinstance(event, list):
                     return event
