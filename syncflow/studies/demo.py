@@ -78,6 +78,7 @@ def demo_parts(config: DemoConfig) -> list[Part]:
             "evaluate.py",
             "evaluate.yaml",
             *("--clips", clips, made / "shipped", made / "text_to_clip", made / "video_to_sound"),
+            *("--metrics.names", "open", "--metrics.reference", clips),
             *("--output", out / "scores", "--run", "demo", "--tracking-uri", tracking),
         ),
         part("comparison", "compare_runs.py", "", "--tracking-uri", tracking, "--output", out / "comparison"),

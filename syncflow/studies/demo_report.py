@@ -23,6 +23,7 @@ def write_report(output: Path, *, parts: Sequence[Part], seconds: Mapping[str, f
         ("Trained by this demo: text to clip", _clips(made / "text_to_clip", output)),
         ("Trained by this demo: video to audio", _clips(made / "video_to_sound", output)),
         ("Synchrony", _scores(output / "scores" / "summary.csv")),
+        ("Distances and agreement by open backbones", _metrics(output / "scores" / "metrics.csv")),
         ("Losses", _pictures(sorted((output / "comparison").glob("*.png")), output)),
         ("Times", _table(("part", "seconds"), [(name, f"{s:.0f}") for name, s in seconds.items()])),
         ("Commands", "<pre>" + html.escape("\n".join(" ".join(p.command) for p in parts)) + "</pre>"),
@@ -66,6 +67,32 @@ def _scores(path: Path) -> str:
         for row in rows
     ]
     return _table(("system", "clips used / expected", "sync F1", "F1 by chance", "offset, ms"), cells)
+
+
+def _metrics(path: Path) -> str:
+    """One row per metric and system: interval, what real clips reach among themselves, N, notes."""
+    with path.open(newline="", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    cells = [
+        (
+            f"{row['title']} ({row['better']} is better)",
+            row["system"],
+            f"{row['value']} ({row['low']} to {row['high']})" if row["value"] else "",
+            row["floor"],
+            f"{row['used']} / {row['expected']}",
+            row["note"],
+        )
+        for row in rows
+    ]
+    header = (
+        "metric",
+        "system",
+        "value (95 %)",
+        "real clips among themselves",
+        "clips used / expected",
+        "note",
+    )
+    return _table(header, cells)
 
 
 def _pictures(paths: Sequence[Path], root: Path) -> str:
