@@ -92,7 +92,9 @@ def _metrics(path: Path) -> str:
         "clips used / expected",
         "note",
     )
-    return _table(header, cells)
+    lacking = any("no such file" in row["note"] for row in rows)
+    remedy = "<p><code>pipelines/fetch_backbones.py</code> brings the files that lack.</p>" if lacking else ""
+    return _table(header, cells) + remedy
 
 
 def _pictures(paths: Sequence[Path], root: Path) -> str:
