@@ -18,8 +18,8 @@ from syncflow.records import ClipSpec
 from syncflow.systems.card import SystemCard, UsedWeights
 from syncflow.systems.contract import AudioRequest, NoAudio, fitted
 
-LICENCES = {  # of models that a hub id names, as their pages tell them
-    "facebook/encodec_32khz": "CC BY-NC 4.0",
+LICENCES = {  # of models that a hub id names
+    "facebook/encodec_32khz": "CC BY-NC 4.0",  # of MusicGen, whose part it is: its own page names none
     "openai/clip-vit-base-patch32": "MIT",
 }
 OURS = "as this project's"
