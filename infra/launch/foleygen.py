@@ -5,9 +5,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from infra.executors.ray_train import run_workers
-from infra.executors.supervisor import raise_if_stopped, stopping
+from infra.executors.supervisor import stopping
+from infra.launch.ending import told_how_it_ends
 from infra.tracking.run_record import RunRecord
-from infra.tracking.runs import DataUsed, TrackedRun, close_run, open_run, opened_by
+from infra.tracking.runs import DataUsed, TrackedRun, open_run
 from syncflow.config import settings_of, with_absolute_paths
 from syncflow.data.parquet import DatasetManifest
 from syncflow.data.parquet.lock import writer_lock
@@ -16,7 +17,6 @@ from syncflow.foleygen.train_config import FoleyGenTrainConfig
 from syncflow.hashing import settings_sha256
 from syncflow.training.distributed import rank
 from syncflow.training.loop import Callback
-from syncflow.training.resume import saved_steps
 
 NEEDS_GPU = "look at CUDA_VISIBLE_DEVICES, or train on CPUs with --no-engine.bf16 and few --workers"
 
@@ -48,9 +48,8 @@ def train_foleygen(config: FoleyGenTrainConfig) -> Path:
 
 
 def _train(job: FoleyGenJob) -> None:
-    config, status, stop = job.config, "FAILED", job.config.output / "stop"
-    stop.unlink(missing_ok=True)
-    try:
+    config = job.config
+    with told_how_it_ends(config.output, steps=config.steps, attempt=job.attempt) as stop:
         if config.workers == 1 and not config.uses_zero:
             with stopping(stop):
                 train_worker(job)
@@ -64,21 +63,6 @@ def _train(job: FoleyGenJob) -> None:
                 needs_gpu=NEEDS_GPU if config.engine.bf16 else "",
                 max_failures=config.max_failures,
             )
-        status = "FINISHED" if _is_done(config) else "KILLED"
-    except KeyboardInterrupt:
-        status = "KILLED"
-        raise
-    finally:
-        run = opened_by(job.attempt, config.output)
-        close_run(run, status=status, artifacts=config.output / "checkpoint")
-    if not _is_done(config):
-        last = saved_steps(config.output / "engine")[0]
-        raise_if_stopped(stop, f"stopped; the same command goes on from {last}")
-
-
-def _is_done(config: FoleyGenTrainConfig) -> bool:
-    states = saved_steps(config.output / "engine")
-    return bool(states) and states[0].name == f"step_{config.steps:08}"
 
 
 def train_worker(job: FoleyGenJob) -> None:

@@ -5,15 +5,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from infra.executors.ray_train import run_workers
-from infra.executors.supervisor import raise_if_stopped, stopping
+from infra.executors.supervisor import stopping
+from infra.launch.ending import told_how_it_ends
 from infra.tracking.run_record import RunRecord
-from infra.tracking.runs import TrackedRun, close_run, opened_by
+from infra.tracking.runs import TrackedRun
 from infra.tracking.stage import open_stage
 from syncflow.config import with_absolute_paths
 from syncflow.data.parquet.lock import LOCK, writer_lock
 from syncflow.training.distributed import rank
 from syncflow.training.loop import Callback
-from syncflow.training.resume import saved_steps
 from syncflow.training.stage.config import TrainConfig
 from syncflow.training.stage.identity import set_aside
 from syncflow.training.stage.objective import FlowObjective
@@ -57,10 +57,9 @@ def train_as_set(config: TrainConfig) -> Path:
 def _train(config: TrainConfig, lock: str, *, in_this_process: bool) -> None:
     if config.begin_again and (place := set_aside(config.folder, keep=LOCK)):
         print(f"beginning again; what was there is in {place}", flush=True)
-    stop = config.folder / "stop"
-    stop.unlink(missing_ok=True)
-    job, status = StageJob(config=config, lock=lock), "FAILED"
-    try:
+    job = StageJob(config=config, lock=lock)
+    folder, samples = config.folder, config.folder / "samples"
+    with told_how_it_ends(folder, steps=config.steps, attempt=job.attempt, samples=samples) as stop:
         if in_this_process:
             assert config.workers == 1 and not config.uses_zero, "one worker, plain torch"
             with stopping(stop):
@@ -71,33 +70,12 @@ def _train(config: TrainConfig, lock: str, *, in_this_process: bool) -> None:
                 job,
                 workers=config.workers,
                 min_workers=config.min_workers,
-                storage=config.folder / "ray",
+                storage=folder / "ray",
                 stop=stop,
                 needs_gpu=NEEDS_GPU if config.engine.bf16 else "",
                 max_failures=config.max_failures,
                 cpus_per_worker=config.cpus_per_worker,
             )
-        # by its states: Ray ends workers with a SIGTERM, which may write a stop file after the last step
-        status = "FINISHED" if _is_done(config) else "KILLED"
-    except KeyboardInterrupt:
-        status = "KILLED"
-        raise
-    finally:
-        close_run(
-            opened_by(job.attempt, config.folder),
-            status=status,
-            artifacts=config.folder / "checkpoint",
-            samples=config.folder / "samples",
-        )
-    if not _is_done(config):
-        last = saved_steps(config.folder / "engine")[0]
-        raise_if_stopped(stop, f"stopped; the same command goes on from {last}")
-
-
-def _is_done(config: TrainConfig) -> bool:
-    """Whether the stage's last state is that of its last step."""
-    states = saved_steps(config.folder / "engine")
-    return bool(states) and states[0].name == f"step_{config.steps:08}"
 
 
 def record_of(job: StageJob) -> RunRecord:
