@@ -143,7 +143,8 @@ def work(job: Job) -> None:
     torch.manual_seed(os.getpid())
     config, trace = job.config, Trace(job.folder)
     if isinstance(config, TrainConfig):
-        from syncflow.training.stage.run import run_stage, torch_engine
+        from syncflow.training.stage.parts import torch_engine
+        from syncflow.training.stage.run import run_stage
 
         make_engine = torch_engine
         if config.uses_zero:

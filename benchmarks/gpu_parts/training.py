@@ -19,7 +19,7 @@ from syncflow.training.engine import Engine
 from syncflow.training.loop import Callback, train
 from syncflow.training.stage.config import StageName, TrainConfig
 from syncflow.training.stage.objective import FlowObjective
-from syncflow.training.stage.run import torch_engine
+from syncflow.training.stage.parts import torch_engine
 from syncflow.training.stage.stages import hold_in_bf16
 from syncflow.training.waits import waits
 

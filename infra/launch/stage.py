@@ -90,7 +90,8 @@ def record_of(job: StageJob) -> RunRecord:
 
 def train_worker(job: StageJob) -> None:
     """One worker: the stage with the engine that its settings name; rank 0 tracks."""
-    from syncflow.training.stage.run import run_stage, torch_engine
+    from syncflow.training.stage.parts import torch_engine
+    from syncflow.training.stage.run import run_stage
 
     config, callbacks = job.config, []
     if rank() == 0:

@@ -23,7 +23,8 @@ from syncflow.errors import UserError
 from syncflow.records import LatentBatch
 from syncflow.training.loop import Callback
 from syncflow.training.stage.config import TrainConfig
-from syncflow.training.stage.run import run_stage, torch_engine
+from syncflow.training.stage.parts import torch_engine
+from syncflow.training.stage.run import run_stage
 from tests.syncflow.training.small import poisoned
 
 

@@ -11,7 +11,7 @@ from syncflow.records import LatentBatch
 from syncflow.training.engine import Engine
 from syncflow.training.stage.config import TrainConfig
 from syncflow.training.stage.objective import FlowObjective
-from syncflow.training.stage.run import EngineFactory
+from syncflow.training.stage.parts import EngineFactory
 
 
 def poisoned(make_engine: EngineFactory, *, at: Callable[[LatentBatch, bool], bool]) -> EngineFactory:

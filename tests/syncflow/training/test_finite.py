@@ -20,7 +20,8 @@ from syncflow.training.resume import MANIFEST, latest_state, saved_steps
 from syncflow.training.saver import Saver
 from syncflow.training.schedule import learning_rate
 from syncflow.training.stage.checkpoint import write_checkpoint
-from syncflow.training.stage.run import run_stage, torch_engine
+from syncflow.training.stage.parts import torch_engine
+from syncflow.training.stage.run import run_stage
 from tests.autoencoder_case import small_config, write_clips
 from tests.syncflow.training.small import poisoned
 

@@ -8,7 +8,7 @@ import torch
 from syncflow.data.batches import LatentDataset
 from syncflow.errors import UserError
 from syncflow.training.stage.objective import FlowObjective
-from syncflow.training.stage.run import torch_engine
+from syncflow.training.stage.parts import torch_engine
 from syncflow.training.stage.stages import STAGES
 from syncflow.training.stage.start import starting_model
 from syncflow.training.stage.transfer import move
