@@ -20,6 +20,7 @@ from syncflow.model.dual_dit import DualDiT
 from syncflow.preset import read_preset
 from syncflow.records import AVLatents, ClipSpec, TextBatch
 from syncflow.sampling.given import Given
+from syncflow.sampling.options import SampleOptions
 from syncflow.sampling.prompts import Prompts
 from syncflow.sampling.sample import sample
 from syncflow.sampling.velocity import ClipVelocity
@@ -89,12 +90,9 @@ def main() -> None:
             noise,
             prompts=prompts,
             given=given,
-            guidance=GuidanceConfig(),
-            solver=SolverConfig(steps=config.steps),
-            strength=1.0,
-            video_steps_per_batch=per_batch,
-            clean_video=clean,
-            callback=lambda step: None,
+            options=SampleOptions(
+                solver=SolverConfig(steps=config.steps), video_steps_per_batch=per_batch, clean_video=clean
+            ),
         )
 
     def forwards() -> None:

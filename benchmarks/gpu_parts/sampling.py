@@ -6,11 +6,12 @@ import torch
 
 from gpu_parts.runner import Found
 from gpu_parts.setting import Setting
-from syncflow.flow.config import GuidanceConfig, SolverConfig
+from syncflow.flow.config import SolverConfig
 from syncflow.model.dual_dit import DualDiT
 from syncflow.records import AVLatents, ClipSpec
 from syncflow.sampling.given import Given
 from syncflow.sampling.graphed import Graphs
+from syncflow.sampling.options import SampleOptions
 from syncflow.sampling.prompts import Prompts
 from syncflow.sampling.sample import sample
 from syncflow.sampling.velocity import ClipVelocity
@@ -55,10 +56,6 @@ def _text_to_clip(
         setting.latents(clips, device=setting.device),
         prompts=Prompts(text=text, negative=None),
         given=Given(latents=AVLatents(video=None, audio=None), keep=AVLatents(video=None, audio=None)),
-        guidance=GuidanceConfig(),
-        solver=SolverConfig(steps=steps),
-        strength=1.0,
-        video_steps_per_batch=1,
-        callback=lambda step: None,
+        options=SampleOptions(solver=SolverConfig(steps=steps)),
         graphs=graphs,
     )

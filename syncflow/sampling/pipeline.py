@@ -16,11 +16,10 @@ from syncflow.sampling.checks import (
     check_choice,
     check_count,
     check_given,
-    check_interval,
-    check_weight,
 )
 from syncflow.sampling.given import Frames, GivenEncoder, check_keeps
 from syncflow.sampling.graphed import Graphs
+from syncflow.sampling.options import SampleOptions
 from syncflow.sampling.output import OUTPUT_TYPES, OutputType, SyncFlowOutput
 from syncflow.sampling.parts import SyncFlowParts
 from syncflow.sampling.prompts import NULL_TOKENS, Lines, PromptEncoder
@@ -66,6 +65,7 @@ class SyncFlowPipeline(SyncFlowParts):
         guidance_scale: float = 6.0,
         audio_guidance_scale: float | None = None,
         guidance_interval: tuple[float, float] = (0.0, 1.0),
+        guidance: GuidanceConfig | None = None,
         solver: SolverConfig | None = None,
         modalities: Modalities = "both",
         generator: torch.Generator | Sequence[torch.Generator] | None = None,
@@ -102,6 +102,7 @@ class SyncFlowPipeline(SyncFlowParts):
             num_inference_steps: solver steps, when no `solver` is given.
             guidance_scale: w of equation (3); `audio_guidance_scale` for the audio if it differs.
             guidance_interval: flow times from and to which guidance acts.
+            guidance: all settings of guidance as one value, in place of the three above.
             solver: steps, method and spacing; Euler with equal steps by default.
             modalities: `video` alone is text to picture. `audio` alone hands out the sound: the picture is
                 solved for too, unless the audio tower reads text alone.
@@ -128,14 +129,19 @@ class SyncFlowPipeline(SyncFlowParts):
         Raises:
             UserError: a request that cannot be met: one line, with the remedy.
         """
-        num_inference_steps = check_count("num_inference_steps", num_inference_steps)
+        options = SampleOptions.of_call(
+            guidance=guidance,
+            guidance_scale=guidance_scale,
+            audio_guidance_scale=audio_guidance_scale,
+            guidance_interval=guidance_interval,
+            solver=solver,
+            num_inference_steps=num_inference_steps,
+            strength=strength,
+            video_steps_per_batch=video_steps_per_batch,
+            video_every=video_every,
+            clean_video=clean_video,
+        )
         num_videos_per_prompt = check_count("num_videos_per_prompt", num_videos_per_prompt)
-        video_steps_per_batch = check_count("video_steps_per_batch", video_steps_per_batch)
-        video_every = check_count("video_every", video_every)
-        guidance_scale = check_weight("guidance_scale", guidance_scale)
-        if audio_guidance_scale is not None:
-            audio_guidance_scale = check_weight("audio_guidance_scale", audio_guidance_scale)
-        start, end = check_interval("guidance_interval", guidance_interval)
         check_choice("modalities", modalities, MAKES)
         check_choice(
             "output_type", output_type, OUTPUT_TYPES, hint="; PIL.Image.fromarray takes a frame of 'np'"
@@ -175,22 +181,22 @@ class SyncFlowPipeline(SyncFlowParts):
             index=None if index is None else [check_count("index", number, least=0) for number in index],
             given=AVLatents(video=latents, audio=audio_latents),
         )
-        # without a prompt both passes of equation (3) are the same one
-        scales = (1.0, None) if prompts.same else (guidance_scale, audio_guidance_scale)
+        if prompts.same:  # without a prompt both passes of equation (3) are the same one
+            options = options.without_guidance()
+        scales = {options.guidance.scale, options.guidance.scale_of_audio}
         self._tell(
             unlike_training(
                 trained_clean_video=self.config["trained_clean_video"],
                 trained_prompt_dropout=self.config["trained_prompt_dropout"],
                 clean_video=clean_video,
-                guided=prompts.negative is None and set(scales) - {1.0, None} != set(),
+                guided=prompts.negative is None and scales != {1.0},
                 without_prompt=prompts.same,
                 hears_video="audio" in makes and self.dual_dit.audio_tower.reads_video,
             )
         )
         self._wake(self.dual_dit)
-        config = solver or SolverConfig(steps=num_inference_steps)
         passes = 2 if picture_first(given, noise, clean_video=clean_video) else 1
-        self._num_timesteps = passes * (len(step_times(config, start=1 - strength)) - 1)
+        self._num_timesteps = passes * (len(step_times(options.solver, start=options.start)) - 1)
         with self.progress_bar(total=self._num_timesteps) as bar:  # type: ignore[call-issue]
 
             def after(step: Step) -> AVLatents | None:
@@ -202,12 +208,7 @@ class SyncFlowPipeline(SyncFlowParts):
                 noise,
                 prompts=prompts,
                 given=given,
-                guidance=GuidanceConfig(scale=scales[0], audio_scale=scales[1], start=start, end=end),
-                solver=config,
-                strength=strength,
-                video_steps_per_batch=video_steps_per_batch,
-                video_every=video_every,
-                clean_video=clean_video,
+                options=options,
                 callback=after,
                 graphs=self.graphs,
             )

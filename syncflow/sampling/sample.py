@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 from syncflow.errors import UserError
-from syncflow.flow.config import GuidanceConfig, SolverConfig
 from syncflow.flow.guidance import GuidedVelocity, TextVelocity
 from syncflow.flow.known import KnownLatents
 from syncflow.flow.noise import keyed_noise
@@ -18,6 +17,7 @@ from syncflow.records import AVLatents
 from syncflow.sampling.checks import check_latents
 from syncflow.sampling.given import Given
 from syncflow.sampling.graphed import Graphs
+from syncflow.sampling.options import SampleOptions
 from syncflow.sampling.prompts import Prompts
 from syncflow.sampling.velocity import ClipVelocity, GivenVideo, ReusedVideo, SoundVelocity
 
@@ -111,31 +111,34 @@ def sample(
     *,
     prompts: Prompts,
     given: Given,
-    guidance: GuidanceConfig,
-    solver: SolverConfig,
-    strength: float,
-    video_steps_per_batch: int,
-    callback: Callback,
-    video_every: int = 1,
-    clean_video: bool = False,
+    options: SampleOptions,
+    callback: Callback = lambda step: None,
     graphs: Graphs | None = None,
 ) -> AVLatents:
     """Latents at t = 1 of every clip, the given ones in their places.
 
     What is kept of either modality is held on its noised path. A video that is kept whole leaves the
     sound alone to be solved for, and a sound that is kept whole the picture, which never depends on it.
-    With `clean_video` the picture is solved for first and alone; then it is kept. With `graphs` the towers
-    run as CUDA graphs, where nothing of them is reused and the video is not given whole.
+    With `clean_video` the picture is solved for first and alone; then it is kept.
+
+    Args:
+        clip: the towers, for clips of one shape.
+        noise: where to start, float32; a modality that is None is not solved for.
+        prompts: the text of each clip.
+        given: latents that are kept or changed; repeated for each clip of a prompt.
+        options: guidance, solver and shortcuts.
+        callback: called after each step; latents that it returns replace the state.
+        graphs: run the towers as CUDA graphs, where nothing of them is reused and no video is given whole.
     """
     given = given.repeated(prompts.batch)
-    start = 1.0 - strength
+    solver, start = options.solver, options.start
 
     def follow(velocity: TextVelocity, noise: AVLatents, callback: Callback = callback) -> AVLatents:
         guided = GuidedVelocity(
             velocity,
             text=prompts.text,
             negative=prompts.negative,
-            config=guidance,
+            config=options.guidance,
             prepare=clip.model.prepare_text,
         )
         x = noise
@@ -145,25 +148,25 @@ def sample(
         return known.finish(solve(known.wrap(guided), x, config=solver, start=start, callback=callback))
 
     towers: TextVelocity = clip if graphs is None else graphs.velocity(clip)
-    if video_every > 1:
-        towers = ReusedVideo(clip, every=video_every)
+    if options.video_every > 1:
+        towers = ReusedVideo(clip, every=options.video_every)
     if given.holds_audio:
         found = follow(towers, AVLatents(video=noise.video, audio=None))
         return AVLatents(video=found.video, audio=given.latents.audio)
-    if picture_first(given, noise, clean_video=clean_video):
+    if picture_first(given, noise, clean_video=options.clean_video):
         picture = follow(towers, AVLatents(video=noise.video, audio=None)).video
         assert picture is not None, "its noise was not"
         given = given.with_video(picture)
     if not given.holds_video:
         return follow(towers, noise)
     assert noise.video is not None and given.latents.video is not None
-    video = GivenVideo(x_0=noise.video, x_1=given.latents.video, clean=clean_video)
+    video = GivenVideo(x_0=noise.video, x_1=given.latents.video, clean=options.clean_video)
     velocity = SoundVelocity(
         clip,
         video,
         times=evaluation_times(solver, start=start),
-        per_batch=video_steps_per_batch,
-        alike=guidance.acts_at,
+        per_batch=options.video_steps_per_batch,
+        alike=options.guidance.acts_at,
     )
 
     def with_video(step: Step) -> AVLatents | None:

@@ -26,6 +26,7 @@ from syncflow.hashing import tensors_sha256
 from syncflow.media.errors import MediaError
 from syncflow.records import AVLatents, LatentBatch
 from syncflow.sampling.given import Given
+from syncflow.sampling.options import SampleOptions
 from syncflow.sampling.output import decode_audio, decode_video
 from syncflow.sampling.pictures import video_to_frames
 from syncflow.sampling.prompts import Prompts
@@ -120,12 +121,11 @@ class StageSamples(Callback):
                 ),
                 prompts=Prompts(text=batch.text, negative=None),
                 given=given,
-                guidance=GuidanceConfig(scale=settings.guidance),
-                solver=SolverConfig(steps=settings.steps),
-                strength=1.0,
-                video_steps_per_batch=1,
-                clean_video=clean,
-                callback=lambda step: None,
+                options=SampleOptions(
+                    guidance=GuidanceConfig(scale=settings.guidance),
+                    solver=SolverConfig(steps=settings.steps),
+                    clean_video=clean,
+                ),
             )
         model.train(trains)
         assert made.video is not None, "a stage is given a picture or makes one"

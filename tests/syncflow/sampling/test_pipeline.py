@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from syncflow.errors import UserError
-from syncflow.flow.config import SolverConfig
+from syncflow.flow.config import GuidanceConfig, SolverConfig
 from syncflow.sampling.pipeline import SyncFlowPipeline
 from syncflow.sampling.prompts import PromptEncoder
 from syncflow.text import TextEncoder
@@ -52,6 +52,13 @@ def test_weight_1_follows_the_prompt_alone_and_weight_0_ignores_it(pipeline: Syn
     unconditional = [make(pipeline, prompt, guidance_scale=0.0).audio for prompt in (one, other)]
     assert not torch.allclose(*conditional, atol=1e-4)
     assert torch.equal(*unconditional)
+
+
+def test_guidance_as_settings_is_guidance_as_numbers(pipeline: SyncFlowPipeline) -> None:
+    settings = GuidanceConfig(scale=3.0, audio_scale=1.5, start=0.2, end=0.7)
+    numbers = {"guidance_scale": 3.0, "audio_guidance_scale": 1.5, "guidance_interval": (0.2, 0.7)}
+    one, other = make(pipeline, PROMPTS[:1], guidance=settings), make(pipeline, PROMPTS[:1], **numbers)
+    assert torch.equal(one.frames, other.frames) and torch.equal(one.audio, other.audio)
 
 
 def test_video_to_sound_gives_back_the_given_video_at_t_1(pipeline: SyncFlowPipeline) -> None:
