@@ -23,11 +23,11 @@ from syncflow.autoencoders.loading import load_vae
 from syncflow.config import dump_config, settings_of, validate, with_absolute_paths
 from syncflow.data.config import DataFilters
 from syncflow.data.index import WindowIndex
-from syncflow.data.parquet.files import whole_file
 from syncflow.data.parquet.lock import writer_lock
 from syncflow.data.parquet.manifest import DatasetManifest, Weights
 from syncflow.data.store import MomentReader
 from syncflow.errors import UserError
+from syncflow.files import whole_file
 from syncflow.foleygen.codec import (
     DEFAULT_ENCODEC,
     QUANTISER,

@@ -21,12 +21,12 @@ from preprocessing.sources.read import Listing
 from preprocessing.worker import ShardWorker, Work
 from syncflow.data.parquet import MANIFEST, DatasetManifest, LedgerRow
 from syncflow.data.parquet.compact import BEYOND, compact_ledger
-from syncflow.data.parquet.files import whole_file
 from syncflow.data.parquet.finish import finish_dataset, lost_shards
 from syncflow.data.parquet.ledger import Ledger, tally
 from syncflow.data.parquet.lock import writer_lock
 from syncflow.data.parquet.writer import DatasetWriter
 from syncflow.errors import UserError
+from syncflow.files import whole_file
 from syncflow.records import ClipRef, StoredClip
 
 RESOLVED = "resolved.yaml"

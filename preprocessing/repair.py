@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-from syncflow.data.parquet.files import cannot_write
 from syncflow.data.parquet.ledger import Ledger
+from syncflow.files import cannot_write
 from syncflow.hashing import file_sha256
 
 

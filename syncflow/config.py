@@ -7,7 +7,6 @@ A setting that does not decide the result says so on its field, `Annotated[int, 
 before a job, a training or a batch of clips goes on follows from that.
 """
 
-import os
 from collections.abc import Callable, Iterator, Mapping
 from enum import Enum
 from pathlib import Path
@@ -17,6 +16,7 @@ import pydantic
 import yaml
 
 from syncflow.errors import UserError
+from syncflow.files import write_whole
 from syncflow.hints import nearest
 from syncflow.places import FolderOrName, absolute_place, expand_home
 from syncflow.preset import load_preset, merge
@@ -163,12 +163,4 @@ def with_absolute_paths(config: C) -> C:
 
 def dump_config(config: Config, path: Path) -> None:
     """Write the resolved settings, readable by `load_config`; whole, or those that are there stay."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.write_text(
-            yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False), encoding="utf-8"
-        )
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    write_whole(path, yaml.safe_dump(config.model_dump(mode="json"), sort_keys=False))

@@ -11,6 +11,7 @@ TREES = ("syncflow", "preprocessing", "infra", "pipelines")
 EXECUTORS = {"ray", "deepspeed", "mlflow"}
 PLAIN = (
     "errors",
+    "files",
     "shipped",
     "version",
     "hints",
@@ -143,6 +144,41 @@ def graph(repository: Path) -> dict[str, set[str]]:
 
 def ours(names: set[str]) -> set[str]:
     return {name for name in names if name.split(".")[0] in TREES}
+
+
+def bound(tree: ast.Module) -> set[str]:
+    """Names that a module binds outside functions and classes."""
+    names, waiting = set(), list(tree.body)
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            names.add(node.name)
+        elif isinstance(node, (ast.Import, ast.ImportFrom)):
+            names |= {(alias.asname or alias.name).split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.add(node.id)
+        else:
+            waiting += ast.iter_child_nodes(node)
+    return names
+
+
+def test_every_import_of_ours_names_what_is_there(repository: Path) -> None:
+    """Imports inside functions among them, which only some tests would run."""
+    trees = (*TREES, "tests", "benchmarks", "examples")
+    parsed = {
+        path: ast.parse(path.read_text("utf-8")) for tree in trees for path in sources(tree, repository)
+    }
+    there = {module_name(path, repository): bound(tree) for path, tree in parsed.items()}
+    wrong = [
+        f"{path.relative_to(repository)}: {node.module} has no {alias.name}"
+        for path, tree in parsed.items()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in TREES
+        for alias in node.names
+        if f"{node.module}.{alias.name}" not in there
+        and not {alias.name, "__getattr__"} & there.get(node.module or "", set())
+    ]
+    assert not wrong
 
 
 def test_only_infra_and_pipelines_know_the_executors(graph: dict[str, set[str]]) -> None:

@@ -16,6 +16,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+from syncflow.files import write_whole
 from syncflow.places import sqlite_file
 
 PARENT_TAG = "mlflow.parentRunId"
@@ -69,10 +70,7 @@ class Note:
 
     def write(self, folder: Path) -> None:
         """Leave it in `folder`, so that what is made from its content can name its origin."""
-        folder.mkdir(parents=True, exist_ok=True)
-        temporary = folder / f".{NOTE}.partial"
-        temporary.write_text(json.dumps(dataclasses.asdict(self)) + "\n", encoding="utf-8")
-        temporary.replace(folder / NOTE)
+        write_whole(folder / NOTE, json.dumps(dataclasses.asdict(self)) + "\n")
 
 
 def run_that_made(folder: Path) -> str:

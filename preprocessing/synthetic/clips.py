@@ -22,6 +22,7 @@ from preprocessing.synthetic.sound import render_audio
 from preprocessing.synthetic_config import SyntheticClipsConfig
 from syncflow.config import dump_config, load_config, settings_of
 from syncflow.errors import UserError
+from syncflow.files import write_whole
 from syncflow.media import MediaError, write_clip
 
 RESOLVED = "resolved.yaml"
@@ -54,7 +55,7 @@ def write_one(config: SyntheticClipsConfig, *, index: int) -> None:
         f"{impact.time_s:.4f} {scene.material.name} {scene.action} {scene.material.reaction}\n"
         for impact in scene.impacts
     )
-    _write_text(config.output / f"{scene.clip_id}_times.txt", times)
+    write_whole(config.output / f"{scene.clip_id}_times.txt", times)
     write_clip(
         clip_path(config.output, scene.clip_id),
         frames=render_frames(scene, size=config.size, fps=config.fps),
@@ -121,10 +122,4 @@ def _write_tables(config: SyntheticClipsConfig, scenes: list[Scene]) -> None:
     rows.writerow(("clip_id", "caption"))
     rows.writerows((scene.clip_id, scene.caption) for scene in scenes)
     for name, text in (("train.txt", train), ("test.txt", test), ("captions.csv", table.getvalue())):
-        _write_text(config.output / name, text)
-
-
-def _write_text(path: Path, text: str) -> None:
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8", newline="")
-    partial.replace(path)
+        write_whole(config.output / name, text)

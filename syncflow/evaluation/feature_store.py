@@ -7,7 +7,6 @@ row is the features of one clip, or the reason why it has none.
 
 import hashlib
 import json
-import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from syncflow.errors import UserError
+from syncflow.files import whole_file
 from syncflow.hashing import settings_sha256
 
 PART = "part-*.parquet"
@@ -84,12 +84,14 @@ class FeatureStore:
         self.folder.mkdir(parents=True, exist_ok=True)
         card = self.folder / "extractor.json"
         if not card.is_file():
-            _replace(card, json.dumps(self._identity, indent=1, sort_keys=True).encode())
+            with whole_file(card) as stream:
+                stream.write(json.dumps(self._identity, indent=1, sort_keys=True).encode())
         sink = pa.BufferOutputStream()
         table = pa.table(columns, schema=self._schema)
         pq.write_table(table, sink, compression="zstd")
         content = sink.getvalue()
-        _replace(self.folder / f"part-{hashlib.sha256(content).hexdigest()[:32]}.parquet", content)
+        with whole_file(self.folder / f"part-{hashlib.sha256(content).hexdigest()[:32]}.parquet") as stream:
+            stream.write(content)
 
     def load(self, clips: Sequence[str], output: str) -> dict[str, np.ndarray]:
         """One output of those of `clips` that have features, float32, by clip."""
@@ -116,15 +118,3 @@ class FeatureStore:
                 "computed again"
             )
         return pq.read_table(pa.BufferReader(content), columns=columns)
-
-
-def _replace(path: Path, content: Any) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from syncflow.config import Config, dump_config, validate
-from syncflow.data.parquet.files import whole_file
 from syncflow.data.parquet.manifest import Weights
 from syncflow.errors import UserError
+from syncflow.files import whole_file
 from syncflow.foleygen.config import VisualConfig
 from syncflow.foleygen.dataset import CodeDataset
 from syncflow.foleygen.model import FoleyGen, load_foleygen

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from syncflow.files import replacing, write_whole
 from syncflow.generation.figure import write_strip
 from syncflow.generation.sidecar import Clip
 from syncflow.media import write_clip
@@ -63,17 +64,12 @@ def write_manifest(path: Path, lines: Sequence[ManifestLine], *, seed: int) -> N
         clip = line.clip
         made = (line.file, clip.row, clip.copy_number, seed, clip.prompt, clip.video)
         writer.writerow((*made, line.failure, clip.evaluation_id))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(table.getvalue(), encoding="utf-8")
-    partial.replace(path)
+    write_whole(path, table.getvalue())
 
 
 def _write_wav(path: Path, audio: np.ndarray, *, sample_rate: int) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    with wave.open(str(partial), "wb") as stream:
+    with replacing(path) as temporary, wave.open(str(temporary), "wb") as stream:
         stream.setnchannels(1)
         stream.setsampwidth(2)
         stream.setframerate(sample_rate)
         stream.writeframes((np.clip(audio, -1, 1) * 32767).round().astype("<i2").tobytes())
-    partial.replace(path)

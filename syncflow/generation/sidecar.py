@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from syncflow.config import Config, Role, settings_of, validate
 from syncflow.errors import UserError
+from syncflow.files import write_whole
 from syncflow.generation.config import GenerateConfig
 from syncflow.hashing import settings_sha256
 from syncflow.version import __version__
@@ -73,9 +74,7 @@ class Sidecar(Config):
 
     def write(self, path: Path) -> None:
         """Write the file, whole or not at all."""
-        partial = path.with_name(f".{path.name}.partial")
-        partial.write_text(self.model_dump_json(indent=2) + "\n", encoding="utf-8")
-        partial.replace(path)
+        write_whole(path, self.model_dump_json(indent=2) + "\n")
 
     @classmethod
     def read(cls, path: Path) -> "Sidecar":

@@ -1,6 +1,5 @@
 """Write a clip as mp4: H.264 and AAC, one length, the same bytes for the same input."""
 
-import os
 import tempfile
 from fractions import Fraction
 from pathlib import Path
@@ -9,6 +8,7 @@ import ffmpeg
 import numpy as np
 
 from syncflow.errors import UserError
+from syncflow.files import replacing
 from syncflow.media.errors import MediaError
 from syncflow.media.process import FILE, arguments, ffmpeg_binary, last_line, run_command
 
@@ -48,10 +48,11 @@ def write_clip(
     height, width = frames.shape[1:3]
     if height % 2 or width % 2:
         frames = np.pad(frames, ((0, 0), (0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-    partial = path.with_name(f".{path.stem[:100]}.{os.getpid()}.partial")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(prefix="syncflow-", suffix=".f32") as sound:
+        with (
+            replacing(path) as partial,
+            tempfile.NamedTemporaryFile(prefix="syncflow-", suffix=".f32") as sound,
+        ):
             sound.write(audio.astype("<f4").tobytes())
             sound.flush()
             command = _command(frames, Path(sound.name), partial, fps=fps, sample_rate=sample_rate, crf=crf)
@@ -61,13 +62,10 @@ def write_clip(
                 memory_bytes=_MEMORY_BYTES,
                 stdin=np.ascontiguousarray(frames).data.cast("B"),
             )
-        if done.returncode != 0:
-            raise MediaError("unwritable", f"{path}: {last_line(done.messages)}")
-        partial.replace(path)
+            if done.returncode != 0:
+                raise MediaError("unwritable", f"{path}: {last_line(done.messages)}")
     except OSError as error:
         raise MediaError("unwritable", f"{path}: {error.strerror}") from error
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _checked_audio(frames: np.ndarray, audio: np.ndarray, *, fps: float, sample_rate: int) -> np.ndarray:

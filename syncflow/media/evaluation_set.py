@@ -6,12 +6,12 @@ lies. Paths in it are relative to its folder unless they are absolute.
 
 import csv
 import io
-import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from syncflow.errors import UserError
+from syncflow.files import write_whole
 
 COLUMNS = ("id", "prompt", "video", "start_s")
 
@@ -38,10 +38,7 @@ def write_evaluation_set(path: Path, clips: Iterable[ClipFile]) -> int:
     writer = csv.writer(table, lineterminator="\n")
     writer.writerow(COLUMNS)
     writer.writerows((clip.id, clip.prompt, clip.path, f"{clip.start_s:g}") for clip in rows)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial.write_text(table.getvalue(), encoding="utf-8")
-    partial.replace(path)
+    write_whole(path, table.getvalue())
     return len(rows)
 
 

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from syncflow.config import Config, validate
-from syncflow.data.parquet.files import whole_file
 from syncflow.errors import UserError
+from syncflow.files import whole_file
 from syncflow.hashing import settings_sha256
 
 CARD = "card.json"

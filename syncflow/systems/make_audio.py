@@ -11,9 +11,9 @@ import numpy as np
 import torch
 
 from syncflow.config import dump_config, with_absolute_paths
-from syncflow.data.parquet.files import whole_file
 from syncflow.data.parquet.lock import writer_lock
 from syncflow.errors import UserError
+from syncflow.files import whole_file
 from syncflow.generation.outputs import ManifestLine, write_files, write_manifest
 from syncflow.generation.sidecar import Clip
 from syncflow.hashing import file_sha256, settings_sha256

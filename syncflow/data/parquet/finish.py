@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from syncflow.data.parquet.compact import BEYOND
-from syncflow.data.parquet.files import cannot_write
 from syncflow.data.parquet.index_file import ROOM as INDEX
 from syncflow.data.parquet.index_file import index_path, write_index
 from syncflow.data.parquet.ledger import (
@@ -40,6 +39,7 @@ from syncflow.data.parquet.shards import (
     write_texts,
 )
 from syncflow.errors import UserError
+from syncflow.files import cannot_write
 from syncflow.hashing import file_sha256, settings_sha256
 from syncflow.records import ClipSpec, TextEmbedding
 from syncflow.version import __version__

@@ -18,8 +18,8 @@ from typing import Literal
 
 import psutil
 
-from syncflow.data.parquet.files import cannot_write, whole_file
 from syncflow.errors import UserError
+from syncflow.files import cannot_write, whole_file
 
 LOCK = "writer.lock"
 BEAT_S = 10.0

@@ -8,10 +8,10 @@ from pydantic import Field
 
 from syncflow.autoencoders.spans import frame_times
 from syncflow.config import Config, validate
-from syncflow.data.parquet.files import whole_file
 from syncflow.data.parquet.index_file import UPGRADE
 from syncflow.data.parquet.schema import SCHEMA_VERSION
 from syncflow.errors import UserError
+from syncflow.files import whole_file
 from syncflow.hashing import settings_sha256
 from syncflow.records import ClipSpec, FrameTimes
 from syncflow.version import __version__

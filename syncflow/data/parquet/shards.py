@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 import syncflow.data.parquet.schema as schema
-from syncflow.data.parquet.files import whole_file
 from syncflow.errors import UserError
+from syncflow.files import whole_file
 from syncflow.records import LatentRow, TextEmbedding
 
 ROWS_PER_GROUP = 8  # a window is about 0.2 MB at the paper's size: a random read costs 1.6 MB

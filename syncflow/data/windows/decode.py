@@ -5,7 +5,6 @@ a file that cannot be decoded is a row with its reason.
 """
 
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -26,6 +25,7 @@ from syncflow.data.windows.store import (
     write_manifest,
 )
 from syncflow.errors import UserError
+from syncflow.files import replacing, write_whole
 from syncflow.hashing import settings_sha256
 from syncflow.media import MediaError, decode_audio, decode_picture, probe
 from syncflow.media.suffixes import AUDIO_SUFFIXES, VIDEO_SUFFIXES
@@ -154,11 +154,10 @@ def decode_group(group: Group, windows: Windows) -> list[FileRow]:
         UserError: the disk takes no more.
     """
     target = windows.store / f"{group.name}.bin"
-    partial = target.with_suffix(f".{os.getpid()}.partial")
     dtype, shape = window_layout(windows.kind, windows.spec)
     rows = []
     try:
-        with partial.open("wb") as stream:
+        with replacing(target) as temporary, temporary.open("wb") as stream:
             for file in group.files:
                 try:
                     found = list(_decode(windows.folder / file, windows))  # a listed file is absolute
@@ -169,11 +168,8 @@ def decode_group(group: Group, windows: Windows) -> list[FileRow]:
                     assert window.shape == shape, (window.shape, shape)
                     stream.write(np.ascontiguousarray(window, dtype=dtype).data)
                 rows.append(FileRow(file=file, windows=len(found)))
-        partial.replace(target)
-        partial.write_text(json.dumps(row_values(rows), indent=1), encoding="utf-8")
-        partial.replace(target.with_suffix(".json"))
+        write_whole(target.with_suffix(".json"), json.dumps(row_values(rows), indent=1))
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise UserError(f"{windows.store}: cannot write decoded windows ({error}); make room") from None
     return rows
 
@@ -207,8 +203,8 @@ def _run(windows: Windows, todo: list[Group], execute: Execute) -> None:
         task = progress.add_task(f"decode {windows.folder.name}", total=total)
         for rows in execute(windows, todo):
             progress.advance(task, len(rows))
-    for partial in windows.store.glob("*.partial"):  # of jobs that were killed
-        partial.unlink()
+    for left in (*windows.store.glob(".*.tmp"), *windows.store.glob("*.partial")):  # of jobs that were killed
+        left.unlink()
 
 
 def _check_room(store: Path, needed: int) -> None:

@@ -17,6 +17,7 @@ from typing import Literal
 import numpy as np
 
 from syncflow.errors import UserError
+from syncflow.files import write_whole
 from syncflow.records import ClipSpec
 
 Kind = Literal["audio", "video"]
@@ -67,9 +68,7 @@ def write_manifest(store: Path, shards: Iterable[tuple[str, list[FileRow]]], *, 
         "left_out": dict(sorted(reasons.items())),
         "shards": [[name, sum(row.windows for row in rows)] for name, rows in listed],
     }
-    temporary = store / f"{MANIFEST}.partial"
-    temporary.write_text(json.dumps(values, indent=1) + "\n", encoding="utf-8")
-    temporary.replace(store / MANIFEST)
+    write_whole(store / MANIFEST, json.dumps(values, indent=1) + "\n")
 
 
 class WindowStore:

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from syncflow.data.parquet.files import whole_file
 from syncflow.errors import UserError
+from syncflow.files import whole_file
 from syncflow.hashing import settings_sha256
 
 ENDED_BY_CTRL_C = 130  # exit status

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 
 from syncflow.config import load_config, settings_of
-from syncflow.data.parquet.files import whole_file
 from syncflow.errors import UserError
 from syncflow.evaluation.protocol import ProtocolCard
 from syncflow.evaluation.suite import bootstrap_interval
 from syncflow.evaluation.suite_config import EvaluateConfig
+from syncflow.files import whole_file
 from syncflow.studies.paper_tables import NAMES, PAPER
 from syncflow.studies.tables.rows import TITLES, TableRow
 

@@ -5,8 +5,8 @@ import io
 from dataclasses import replace
 from pathlib import Path
 
-from syncflow.data.parquet.files import whole_file
 from syncflow.errors import UserError
+from syncflow.files import whole_file
 from syncflow.generation.outputs import ManifestLine, write_manifest
 from syncflow.generation.sidecar import Clip
 from syncflow.media import MediaError, decode_window, write_clip

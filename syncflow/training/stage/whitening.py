@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from syncflow.errors import UserError
+from syncflow.files import replacing
 from syncflow.model.adaptor import AttentionAdaptor, Whitening
 from syncflow.model.dual_dit import DualDiT
 from syncflow.records import LatentBatch
@@ -34,10 +35,8 @@ def whiten(objective: FlowObjective, batches: Iterable[LatentBatch], *, folder: 
     """
     path = folder / FILE
     if rank() == 0 and not resumed:
-        folder.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{FILE}.partial")
-        save_file(measure(objective, batches), temporary)
-        temporary.rename(path)
+        with replacing(path) as temporary:
+            save_file(measure(objective, batches), temporary)
     barrier()
     if not path.is_file():
         raise UserError(f"{path}: missing, though the run has states; put it back, or remove {folder}")

@@ -1,0 +1,82 @@
+"""Files that are there whole or not at all, and JSON read back from them."""
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from syncflow.errors import UserError
+
+NAME_BYTES = 100  # of a file's name that its temporary name keeps: names have 255 bytes at most
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary name beside `path` to write to; when the block ends well, that file becomes `path`.
+
+    However the block ends, the temporary file is gone; after an error what was at `path` is as it was.
+    """
+    name = os.fsdecode(os.fsencode(path.name)[:NAME_BYTES])
+    temporary = path.with_name(f".{name}.{os.getpid()}.tmp")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write `text` as UTF-8 with the line ends that it has, whole; or what is there stays."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="")
+
+
+@contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[BinaryIO]:
+    """A stream that becomes the file at `path`, flushed to the disk, when the block ends well.
+
+    Raises:
+        UserError: the disk is full, or the folder cannot be written. The temporary file is gone, and what was
+            at `path` is as it was.
+    """
+    try:
+        with replacing(path) as temporary, temporary.open("wb") as stream:
+            yield stream
+            stream.flush()
+            os.fsync(stream.fileno())
+    except OSError as error:
+        raise cannot_write(path, error) from None
+
+
+def cannot_write(path: Path, error: OSError) -> UserError:
+    """The one line for a full disk or a folder without permission."""
+    return UserError(
+        f"{path}: cannot be written ({error.strerror or error}); what was there is kept: make room or mend "
+        "the folder's permissions, and run the same command again"
+    )
+
+
+def read_json(path: Path, *, absent: str, damaged: str) -> dict[str, Any]:
+    """The mapping in a JSON file.
+
+    Args:
+        path: the file.
+        absent: what to do where it is not there, for the message.
+        damaged: what to do where it is no such file.
+
+    Raises:
+        UserError: for anything else there.
+    """
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: not there; {absent}") from None
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: cannot be read ({error}); {damaged}") from None
+    if not isinstance(values, dict):
+        raise UserError(f"{path}: expected a mapping; {damaged}")
+    return values
