@@ -25,7 +25,6 @@ MODELS: dict[str, type[Config]] = {
     "video": TrainConfig,
     "audio": TrainConfig,
     "audio_no_adaptor": TrainConfig,
-    "audio_pooled": TrainConfig,
     "audio_text": TrainConfig,
     "joint": TrainConfig,
     "single_stage": TrainConfig,

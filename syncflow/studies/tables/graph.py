@@ -134,16 +134,26 @@ class Jobs:
         return self.stage("joint", before=self.audio())
 
     def variant(self, name: str, preset: str) -> tuple[str, Path]:
-        """Another stage audio, beside the first one: job and checkpoint."""
-        runs = self.root / name
-        flags = ["--data", str(self.data)]
-        if self.config.size == "miniature":
-            start = self.config.stages.absolute() / "video" / "checkpoint"
-            flags += ["--initialise-from", str(start)]
+        """Another stage audio, beside the first one: job and checkpoint.
+
+        In miniature it is trained once a seed, each with its own first weights, order and noise: `{seed}` in
+        the job and the checkpoint is the seed. The paper's sizes train it once.
+        """
+        flags, runs, needs = ["--data", str(self.data)], self.root / name, self.video()
+        if self.config.size != "miniature":
+            return self._trained(name, preset, runs, flags, needs)
+        start = self.config.stages.absolute() / "video" / "checkpoint"
+        for seed in self.config.seeds:
+            own = [*flags, "--initialise-from", str(start), "--seed", str(seed)]
+            self._trained(f"{name}-trained{seed}", preset, runs / f"seed{seed}", own, needs)
+        return f"{name}-trained{{seed}}", runs / "seed{seed}" / "audio" / "checkpoint"
+
+    def _trained(
+        self, name: str, preset: str, runs: Path, flags: Sequence[str], needs: Sequence[str]
+    ) -> tuple[str, Path]:
         checkpoint = runs / "audio" / "checkpoint"
         leaves = checkpoint / "manifest.json"
-        job = self.add(name, "train_stage.py", [preset], leaves, flags, needs=self.video(), output=runs)
-        return job, checkpoint
+        return self.add(name, "train_stage.py", [preset], leaves, flags, needs=needs, output=runs), checkpoint
 
     def foleygen(self) -> tuple[str, Path]:
         codes = self.data / "foleygen" / "codes.json"
@@ -181,12 +191,14 @@ class Jobs:
         needs: Sequence[str],
         *,
         edge: int = 0,
+        width: int = 0,
         table: str = PROMPTS,
         flags: Sequence[str] = (),
     ) -> Made:
+        """generate.py; `edge` is the rows of the clips and, unless `width` is given, their columns, pixels."""
         edge = edge or self.size.edge
         given = ["--checkpoint", str(checkpoint), "--prompts", str(self.set / table)]
-        given += ["--clip.height", str(edge), "--clip.width", str(edge), "--limit", "0", "--no-strip"]
+        given += ["--clip.height", str(edge), "--clip.width", str(width or edge), "--limit", "0", "--no-strip"]
         preset = [self.size.generate]
         return self.clips(system, "generate.py", preset, [*given, *flags], [*needs, "set"])
 
