@@ -1,6 +1,8 @@
 """Jobs that make what the rows need: a pipeline, its flags, what it leaves, and the jobs before it."""
 
 import json
+import math
+import resource
 import shlex
 import signal
 import subprocess
@@ -84,7 +86,7 @@ def run_jobs(
 
 def _run(job: Job, jobs: Mapping[str, Job], *, pipelines: Path, records: Path) -> str:
     """Run one and keep its record; why it failed, or nothing."""
-    log = records / f"{job.name}.log"
+    log, before = records / f"{job.name}.log", _processor_s()
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as stream:
         status = _wait(
@@ -96,10 +98,26 @@ def _run(job: Job, jobs: Mapping[str, Job], *, pipelines: Path, records: Path) -
         lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
         last = lines[-1][:300] if lines else f"it left no {job.leaves.name}"
         return f"{job.pipeline} ended with status {status} ({last}); log: {log}"
-    record = {"identity": identity(job, jobs), "command": job.line()}
+    spent = round(_processor_s() - before, 2)
+    record = {"identity": identity(job, jobs), "command": job.line(), "processor_s": spent}
     with whole_file(records / f"{job.name}.json") as stream:
         stream.write(json.dumps(record, indent=1).encode())
     return ""
+
+
+def _processor_s() -> float:
+    """Processor time of all ended children, seconds."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def processor_s(job: Job, records: Path) -> float:
+    """What the job took when it was run, seconds of processor time; NaN where that is not known."""
+    try:
+        record = json.loads((records / f"{job.name}.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return math.nan
+    return float(record.get("processor_s", math.nan))
 
 
 def _wait(process: subprocess.Popen) -> int:

@@ -1,16 +1,28 @@
 """Plan the tables, make what lacks, measure it, and write each table beside the paper's figures."""
 
+import csv
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from syncflow.config import dump_config
 from syncflow.data.parquet.lock import writer_lock
 from syncflow.studies.tables.config import TablesConfig
-from syncflow.studies.tables.jobs import Job, check_pipelines, in_order, is_done, run_jobs
+from syncflow.studies.tables.jobs import (
+    Job,
+    check_pipelines,
+    in_order,
+    is_done,
+    processor_s,
+    run_jobs,
+)
 from syncflow.studies.tables.page import Page, Scored, page_of, read_scores, write_page
 from syncflow.studies.tables.rows import TableRow, Tables
 
 RECORDS = "jobs"
+COST = "processor s a clip"
+MAKERS = ("generate.py", "make_audio.py")
 FAILED = 3  # exit status where a row could not be made
 
 
@@ -76,13 +88,31 @@ def write_tables(config: TablesConfig, tables: Tables, failed: Mapping[str, str]
         if name in failed:
             lost[row.system] = _first_reason(name, failed, tables)
         else:
-            scored[row.system] = read_scores(tables.jobs.scores_of(row.system))
+            found = read_scores(tables.jobs.scores_of(row.system))
+            cost = cost_of(row, tables, config.output.absolute() / RECORDS)
+            scored[row.system] = replace(found, cells={**found.cells, **cost})
     paths = []
     for table in config.tables:
         rows: list[TableRow] = [row for row in tables.rows if row.table == table]
         page: Page = page_of(rows, scored, lost)
         paths.append(write_page(config.output / "tables", table, page))
     return paths
+
+
+def cost_of(row: TableRow, tables: Tables, records: Path) -> dict[str, str]:
+    """Processor seconds a clip of the jobs that made the row's clips, their start included; none if unknown.
+
+    All that a clip goes through counts: of a cascade both systems.
+    """
+    makers = [job for job in in_order(row.needs, tables.jobs.jobs) if job.pipeline in MAKERS]
+    if not makers:
+        return {}
+    total, clips = sum(processor_s(job, records) for job in makers), 0
+    for folder in row.folders:
+        with (folder / "manifest.csv").open(newline="", encoding="utf-8") as stream:
+            clips += sum(1 for _ in csv.DictReader(stream))
+    known = clips and math.isfinite(total)
+    return {COST: f"{total / clips:.2f}"} if known else {}
 
 
 def _first_reason(name: str, failed: Mapping[str, str], tables: Tables) -> str:
