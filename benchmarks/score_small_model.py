@@ -81,7 +81,7 @@ def main() -> None:
     config = parse_arguments(ScoreConfig, description=__doc__ or "")
     world = load_config(SyntheticClipsConfig, config.clips)
     torch.set_grad_enabled(False)
-    scenes = _scenes(world, config.prompts, held_out=config.held_out)
+    scenes = find_scenes(world, config.prompts, held_out=config.held_out)
     clip = {"height": world.size, "width": world.size}
     pipeline = load_pipeline(
         GenerateConfig(checkpoint=config.checkpoint, output=config.output, clip=clip)  # type: ignore[arg-type]
@@ -93,7 +93,7 @@ def main() -> None:
             f"the pipeline makes {rates[0]} and {rates[1]}; give the settings that its training clips had"
         )
     seen, heard, accuracy = _probes(
-        pipeline, _scenes(world, config.probe_clips, first=3 * FRESH, held_out=False), world
+        pipeline, find_scenes(world, config.probe_clips, first=3 * FRESH, held_out=False), world
     )
     given = [_render(scene, world) for scene in scenes]
     real = [_kept(scene, *clip, world) for scene, clip in zip(scenes, given, strict=True)]
@@ -116,7 +116,9 @@ def main() -> None:
     _write(config, rows, accuracy, sheet)
 
 
-def _scenes(world: SyntheticClipsConfig, count: int, *, held_out: bool, first: int = FRESH) -> list[Scene]:
+def find_scenes(
+    world: SyntheticClipsConfig, count: int, *, held_out: bool, first: int = FRESH
+) -> list[Scene]:
     """Scenes of the asked split from index `first` on.
 
     Raises:
