@@ -47,6 +47,8 @@ class TablesConfig(Config):
     """Figure 5: guidance scales."""
     metrics: MetricsConfig = MetricsConfig()
     """Learned metrics, beside the sync score; `names: [paper]` where their weights are."""
+    at_once: Annotated[int, Role.WORK] = Field(default=1, ge=1)
+    """Number of commands that run side by side; more than one shares cores, memory and GPUs among them."""
     plan: Annotated[bool, Role.WORK] = False
     """Only print the commands, which of them are done, and which rows cannot be made and why."""
 

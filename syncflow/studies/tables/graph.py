@@ -195,10 +195,18 @@ class Jobs:
         table: str = PROMPTS,
         flags: Sequence[str] = (),
     ) -> Made:
-        """generate.py; `edge` is the rows of the clips and, unless `width` is given, their columns, pixels."""
+        """generate.py; `edge` is rows and, unless `width` is given, columns of the clips, pixels."""
         edge = edge or self.size.edge
         given = ["--checkpoint", str(checkpoint), "--prompts", str(self.set / table)]
-        given += ["--clip.height", str(edge), "--clip.width", str(width or edge), "--limit", "0", "--no-strip"]
+        given += [
+            "--clip.height",
+            str(edge),
+            "--clip.width",
+            str(width or edge),
+            "--limit",
+            "0",
+            "--no-strip",
+        ]
         preset = [self.size.generate]
         return self.clips(system, "generate.py", preset, [*given, *flags], [*needs, "set"])
 

@@ -2,12 +2,14 @@
 
 import json
 import math
-import resource
+import os
 import shlex
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -17,6 +19,7 @@ from syncflow.files import whole_file
 from syncflow.hashing import settings_sha256
 
 ENDED_BY_CTRL_C = 130  # exit status
+POLL_S = 0.1  # between two looks at what runs
 SOME_FAILED = 3  # exit status of a job in which clips failed, each with its reason
 
 
@@ -69,46 +72,88 @@ def in_order(wanted: Sequence[str], jobs: Mapping[str, Job]) -> list[Job]:
 
 
 def run_jobs(
-    todo: Sequence[Job], jobs: Mapping[str, Job], *, pipelines: Path, records: Path
+    todo: Sequence[Job], jobs: Mapping[str, Job], *, pipelines: Path, records: Path, at_once: int = 1
 ) -> Iterator[tuple[str, str]]:
-    """Run them in turn; name and reason of each that failed. What needs one that failed is passed by."""
-    failed: dict[str, str] = {}
-    for number, job in enumerate(todo, start=1):
-        lost = next((name for name in job.needs if name in failed), "")
-        reason = f"needs {lost}" if lost else ""
-        if not reason and not is_done(job, jobs, records):
-            print(f"[{number}/{len(todo)}] {job.line()}", flush=True)
-            reason = _run(job, jobs, pipelines=pipelines, records=records)
-        if reason:
-            failed[job.name] = reason
-            yield job.name, reason
+    """Run them in order, up to `at_once` together; name and reason of each that failed.
+
+    What needs one that failed is passed by. A SIGTERM or Ctrl-C goes on to the running jobs.
+
+    Raises:
+        KeyboardInterrupt: there was a signal, of us or of a job; the running jobs have ended.
+    """
+    waiting, running, failed = list(todo), list[_Running](), dict[str, str]()
+    with _passed_on(running) as asked:
+        while running or (waiting and not asked):
+            while not asked and len(running) < at_once and (job := _next(waiting, running)):
+                waiting.remove(job)
+                lost = next((name for name in job.needs if name in failed), "")
+                if lost:
+                    failed[job.name] = f"needs {lost}"
+                    yield job.name, failed[job.name]
+                elif not is_done(job, jobs, records):
+                    print(f"[{len(todo) - len(waiting)}/{len(todo)}] {job.line()}", flush=True)
+                    running.append(_Running.start(job, pipelines=pipelines, records=records))
+            for each in [each for each in running if each.has_ended()]:
+                running.remove(each)
+                if each.status in (ENDED_BY_CTRL_C, -signal.SIGINT):
+                    asked.append(signal.SIGINT)
+                elif not asked and (reason := each.finish(jobs, records)):
+                    failed[each.job.name] = reason
+                    yield each.job.name, reason
+            time.sleep(POLL_S if running else 0)
+        if asked:
+            raise KeyboardInterrupt
 
 
-def _run(job: Job, jobs: Mapping[str, Job], *, pipelines: Path, records: Path) -> str:
-    """Run one and keep its record; why it failed, or nothing."""
-    log, before = records / f"{job.name}.log", _processor_s()
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with log.open("wb") as stream:
-        status = _wait(
-            subprocess.Popen(
+def _next(waiting: Sequence[Job], running: "Sequence[_Running]") -> Job | None:
+    """The first that waits for none of the others."""
+    open_ones = {job.name for job in waiting} | {each.job.name for each in running}
+    return next((job for job in waiting if not open_ones.intersection(job.needs)), None)
+
+
+@dataclass(kw_only=True)
+class _Running:
+    """A job's process."""
+
+    job: Job
+    process: subprocess.Popen
+    log: Path
+    status: int = 0
+    processor_s: float = 0.0  # of it and of the children that it waited for
+
+    @classmethod
+    def start(cls, job: Job, *, pipelines: Path, records: Path) -> "_Running":
+        log = records / f"{job.name}.log"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("wb") as stream:
+            process = subprocess.Popen(
                 job.command(pipelines), stdin=subprocess.DEVNULL, stdout=stream, stderr=subprocess.STDOUT
             )
-        )
-    if status not in (0, SOME_FAILED) or not job.leaves.is_file():
-        lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-        last = lines[-1][:300] if lines else f"it left no {job.leaves.name}"
-        return f"{job.pipeline} ended with status {status} ({last}); log: {log}"
-    spent = round(_processor_s() - before, 2)
-    record = {"identity": identity(job, jobs), "command": job.line(), "processor_s": spent}
-    with whole_file(records / f"{job.name}.json") as stream:
-        stream.write(json.dumps(record, indent=1).encode())
-    return ""
+        return cls(job=job, process=process, log=log)
 
+    def has_ended(self) -> bool:
+        """Whether it has; then `status` and `processor_s` are known, and it is not to be asked again."""
+        pid, status, used = os.wait4(self.process.pid, os.WNOHANG)
+        if pid:
+            self.status = self.process.returncode = os.waitstatus_to_exitcode(status)
+            self.processor_s = used.ru_utime + used.ru_stime
+        return pid != 0
 
-def _processor_s() -> float:
-    """Processor time of all ended children, seconds."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
+    def finish(self, jobs: Mapping[str, Job], records: Path) -> str:
+        """Keep its record; why it failed, or nothing."""
+        job = self.job
+        if self.status not in (0, SOME_FAILED) or not job.leaves.is_file():
+            lines = self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+            last = lines[-1][:300] if lines else f"it left no {job.leaves.name}"
+            return f"{job.pipeline} ended with status {self.status} ({last}); log: {self.log}"
+        record = {
+            "identity": identity(job, jobs),
+            "command": job.line(),
+            "processor_s": round(self.processor_s, 2),
+        }
+        with whole_file(records / f"{job.name}.json") as stream:
+            stream.write(json.dumps(record, indent=1).encode())
+        return ""
 
 
 def processor_s(job: Job, records: Path) -> float:
@@ -120,27 +165,22 @@ def processor_s(job: Job, records: Path) -> float:
     return float(record.get("processor_s", math.nan))
 
 
-def _wait(process: subprocess.Popen) -> int:
-    """Its exit status; a SIGTERM or Ctrl-C goes on to it, and is told once it has ended.
-
-    Raises:
-        KeyboardInterrupt: there was one, of us or of the job.
-    """
+@contextmanager
+def _passed_on(running: Sequence[_Running]) -> Iterator[list[int]]:
+    """SIGTERM and Ctrl-C go on to what runs; gives the list of those that came."""
     asked: list[int] = []
 
     def pass_on(number: int, _frame: FrameType | None) -> None:
         asked.append(number)
-        process.send_signal(number)
+        for each in running:
+            each.process.send_signal(number)
 
     before = {number: signal.signal(number, pass_on) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        status = process.wait()
+        yield asked
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-    if asked or status in (ENDED_BY_CTRL_C, -signal.SIGINT):
-        raise KeyboardInterrupt
-    return status
 
 
 def check_pipelines(folder: Path) -> None:

@@ -50,7 +50,8 @@ def reproduce(config: TablesConfig, *, pipelines: Path) -> int:
     with writer_lock(config.output):
         dump_config(config, config.output / "resolved.yaml")
         failed = {}
-        for name, reason in run_jobs(todo, tables.jobs.jobs, pipelines=pipelines, records=records):
+        jobs, at_once = tables.jobs.jobs, config.at_once
+        for name, reason in run_jobs(todo, jobs, pipelines=pipelines, records=records, at_once=at_once):
             print(f"failed: {name}: {reason}", flush=True)
             failed[name] = reason
         for path in write_tables(config, tables, failed):
