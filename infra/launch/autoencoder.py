@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from infra.executors.local_cluster import cluster
 from infra.executors.ray_train import refuse_without_gpu, run_workers
 from infra.executors.ray_windows import decode_with_ray
-from infra.executors.supervisor import raise_if_stopped
+from infra.launch.ending import is_done, told_how_it_ends
 from infra.tracking.run_record import Open, RunRecord
-from infra.tracking.runs import TrackedRun, client, close_run, open_run, opened_by
+from infra.tracking.runs import TrackedRun, client, open_run, opened_by
 from syncflow.config import settings_of, with_absolute_paths
 from syncflow.data.parquet.lock import writer_lock
 from syncflow.data.windows.decode import check_clips, decoded_windows
@@ -17,7 +17,6 @@ from syncflow.hashing import settings_sha256
 from syncflow.training.autoencoder.config import AutoencoderTrainConfig
 from syncflow.training.autoencoder.segments import training_windows
 from syncflow.training.distributed import rank
-from syncflow.training.resume import saved_steps
 
 NEEDS_GPU = "look at CUDA_VISIBLE_DEVICES, or train on CPUs with --no-bf16 and few --workers"
 
@@ -68,35 +67,28 @@ def train_with_ray(config: AutoencoderTrainConfig) -> dict[str, float]:
 
 
 def _train(config: AutoencoderTrainConfig, lock: str) -> dict[str, float]:
-    job, status, stop = AutoencoderJob(config=config, lock=lock), "FAILED", config.output / "stop"
-    stop.unlink(missing_ok=True)
-    with cluster(num_cpus=max(os.cpu_count() or 1, config.workers)):
+    job, folder = AutoencoderJob(config=config, lock=lock), config.output
+    figures: dict[str, float] = {}
+    with (
+        told_how_it_ends(folder, steps=config.steps, attempt=job.attempt, artifacts=folder) as stop,
+        cluster(num_cpus=max(os.cpu_count() or 1, config.workers)),
+    ):
         for held_out in (False, True):
             decoded_windows(training_windows(config, held_out=held_out), execute=decode_with_ray)
-        try:
-            run_workers(
-                train_worker,
-                job,
-                workers=config.workers,
-                storage=config.output / "ray",
-                stop=stop,
-                needs_gpu=NEEDS_GPU if config.bf16 else "",
-                max_failures=config.max_failures,
-            )
-            last = saved_steps(config.output / "engine")[0]
-            if last.name != f"step_{config.steps:08}":
-                raise_if_stopped(stop, f"stopped; the same command goes on from {last}")
+        run_workers(
+            train_worker,
+            job,
+            workers=config.workers,
+            storage=folder / "ray",
+            stop=stop,
+            needs_gpu=NEEDS_GPU if config.bf16 else "",
+            max_failures=config.max_failures,
+        )
+        if is_done(folder, config.steps):
             from syncflow.studies.autoencoder_validation import measure_saved  # imports torch models
 
             figures = measure_saved(config)
-            _send(opened_by(job.attempt, config.output), figures, step=config.steps)
-            status = "FINISHED"
-        except KeyboardInterrupt:
-            status = "KILLED"
-            raise
-        finally:
-            run = opened_by(job.attempt, config.output)
-            close_run(run, status=status, artifacts=config.output)
+            _send(opened_by(job.attempt, folder), figures, step=config.steps)
     return figures
 
 

@@ -11,7 +11,7 @@ from syncflow.training.resume import saved_steps
 
 @contextmanager
 def told_how_it_ends(
-    folder: Path, *, steps: int, attempt: str, samples: Path | None = None
+    folder: Path, *, steps: int, attempt: str, artifacts: Path | None = None, samples: Path | None = None
 ) -> Iterator[Path]:
     """Gives the file that asks the workers to stop; after the training the run that they opened is closed.
 
@@ -19,7 +19,8 @@ def told_how_it_ends(
         folder: of the training: its `engine/`, `checkpoint/` and the note of its run.
         steps: of the whole training.
         attempt: names this call in the run's note.
-        samples: a folder that the run takes beside the checkpoint.
+        artifacts: a folder whose small files the run takes; None: `checkpoint/`.
+        samples: a folder that the run takes beside them.
 
     Raises:
         Interrupted: a signal asked to end before the last step; the workers did, with a state.
@@ -29,19 +30,19 @@ def told_how_it_ends(
     try:
         yield stop
         # by its states: Ray ends workers with a SIGTERM, which may write a stop file after the last step
-        status = "FINISHED" if _is_done(folder, steps) else "KILLED"
+        status = "FINISHED" if is_done(folder, steps) else "KILLED"
     except KeyboardInterrupt:
         status = "KILLED"
         raise
     finally:
         run = opened_by(attempt, folder)
-        close_run(run, status=status, artifacts=folder / "checkpoint", samples=samples)
-    if not _is_done(folder, steps):
+        close_run(run, status=status, artifacts=artifacts or folder / "checkpoint", samples=samples)
+    if not is_done(folder, steps):
         last = saved_steps(folder / "engine")[0]
         raise_if_stopped(stop, f"stopped; the same command goes on from {last}")
 
 
-def _is_done(folder: Path, steps: int) -> bool:
+def is_done(folder: Path, steps: int) -> bool:
     """Whether the last state is that of the last step."""
     states = saved_steps(folder / "engine")
     return bool(states) and states[0].name == f"step_{steps:08}"
