@@ -30,6 +30,8 @@ QUIET = {
 }
 
 SHUTDOWN_S = 60.0
+PLACE_VARIABLE = "RAY_TMPDIR"
+ADDRESS_FILE = "ray_current_cluster"
 
 
 def ray_is_elsewhere() -> bool:
@@ -63,21 +65,42 @@ def cluster(*, num_cpus: int | None = None, log_to_driver: bool = True) -> Itera
             ray.shutdown()
         return
     # a short path: the sockets of Ray live below it, and a socket's path has at most 107 characters
-    folder = tempfile.mkdtemp(prefix="ray-", dir="/tmp" if os.path.isdir("/tmp") else None)  # noqa: PTH112
+    place = tempfile.mkdtemp(prefix="ray-", dir="/tmp" if os.path.isdir("/tmp") else None)  # noqa: PTH112
+    folder = Path(place) / "ray"
     try:
-        ray.init(
-            address="local",
-            num_cpus=num_cpus,
-            include_dashboard=False,
-            log_to_driver=log_to_driver,
-            logging_level=logging.ERROR,
-            logging_config=ray.LoggingConfig(encoding="TEXT", log_level="ERROR"),
-            _temp_dir=folder,
-        )
+        with _as_place_of_ray(place):
+            ray.init(
+                address="local",
+                num_cpus=num_cpus,
+                include_dashboard=False,
+                log_to_driver=log_to_driver,
+                logging_level=logging.ERROR,
+                logging_config=ray.LoggingConfig(encoding="TEXT", log_level="ERROR"),
+                _temp_dir=str(folder),
+            )
+        (folder / ADDRESS_FILE).write_text(ray.get_runtime_context().gcs_address, encoding="utf-8")
         yield
     finally:
-        _end(Path(folder))
-        shutil.rmtree(folder, ignore_errors=True)
+        _end(folder)
+        shutil.rmtree(place, ignore_errors=True)
+
+
+@contextmanager
+def _as_place_of_ray(place: str) -> Iterator[None]:
+    """What begins in the block looks for this Ray's address in `<place>/ray`, and not in `/tmp/ray`.
+
+    An actor of Ray Train's asks the cluster for the state of another. Where another Ray runs on the machine,
+    or has left its address there, it would ask that one, and end in a traceback.
+    """
+    before = os.environ.get(PLACE_VARIABLE)
+    os.environ[PLACE_VARIABLE] = place
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[PLACE_VARIABLE]
+        else:
+            os.environ[PLACE_VARIABLE] = before
 
 
 def _end(folder: Path) -> None:

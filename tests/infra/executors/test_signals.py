@@ -1,7 +1,6 @@
 """SIGTERM and Ctrl-C: the running step ends, a state is saved, one line says so, and the exit status fits."""
 
 import os
-import re
 import signal
 import time
 from pathlib import Path
@@ -15,7 +14,7 @@ from syncflow.data.random_dataset import write_dataset
 from syncflow.training.resume import latest_state
 from syncflow.training.stage.config import TrainConfig
 from tests.autoencoder_case import small_config, write_clips
-from tests.infra.signal_case import ROOT, signal_when, start
+from tests.infra.signal_case import signal_when, start
 from tests.syncflow.training.small import SMALL
 
 CASE = "tests/infra/signal_case.py"
@@ -103,8 +102,7 @@ def test_under_ray_too(tmp_path: Path, kind: signal.Signals, whom: str) -> None:
     state = latest_state(config.folder / "engine")
     assert job.returncode == STATUS[kind], printed
     assert state is not None and 1 <= state.step < 100_000
-    # beside another Ray on the machine a thread of Ray Train's own prints a traceback; none may be of ours
-    assert not re.search(rf'File "{ROOT}/(infra|pipelines|syncflow)/', printed), printed
+    assert "Traceback" not in printed, printed
     assert printed.splitlines()[-1] == f"stopped; the same command goes on from {state.folder}"
 
 
