@@ -141,7 +141,7 @@ def listed_files(path: Path) -> list[Path]:
         UserError: it cannot be read.
     """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"clips {path}: cannot be read ({error}); write the list again") from None
     return sorted({(path.parent / line).absolute() for line in lines if line.strip()})

@@ -7,7 +7,7 @@ import pytest
 from scipy.io import wavfile
 
 from syncflow.data.windows import decode as decode_windows
-from syncflow.data.windows.decode import Windows, decoded_windows, plan_groups
+from syncflow.data.windows.decode import Windows, decoded_windows, listed_files, plan_groups
 from syncflow.errors import UserError
 from syncflow.records import ClipSpec
 from tests.autoencoder_case import RATE, SIZE, write_clips
@@ -41,6 +41,12 @@ def test_a_file_that_gives_no_window_is_a_row_with_its_reason(tmp_path: Path) ->
     write_wav(folder / "short.wav", 0.3)
     store = decoded_windows(windows(folder, tmp_path / "cache"))
     assert len(store) == 2 and store.files == 4 and store.left_out == {"empty": 1, "too_short": 1}
+
+
+def test_a_list_has_a_file_a_line_whatever_signs_its_name_holds(tmp_path: Path) -> None:
+    names = ["rain\u2028on a roof.mp4", "a\u0085b.mp4", "/elsewhere/c.mp4"]
+    (tmp_path / "train.txt").write_bytes("\r\n".join([*names, ""]).encode())
+    assert listed_files(tmp_path / "train.txt") == sorted(tmp_path / name for name in names)
 
 
 def test_what_is_decoded_is_not_decoded_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
