@@ -1,5 +1,6 @@
 """The loop and the plain engine, on a problem with a known answer."""
 
+import time
 from collections.abc import Iterator, Mapping
 
 import pytest
@@ -85,6 +86,29 @@ def test_logs_come_at_multiples_and_at_the_end() -> None:
     train(engine(), batches(), steps=25, log_every=10, callbacks=[record])
     assert list(record.logged) == [10, 20, 25]
     assert record.steps == list(range(1, 26)) and record.ended == 25
+
+
+def test_waits_for_data_steps_and_callbacks_are_told_apart() -> None:
+    seen: dict[str, float] = {}
+
+    class Slow(Record):
+        def on_step(self, step: int) -> None:
+            time.sleep(0.01)
+
+        def on_log(self, step: int, metrics: Mapping[str, float]) -> None:
+            seen.update(metrics)
+
+    def slow_batches() -> Iterator[Tensor]:
+        for batch in batches():
+            time.sleep(0.03)
+            yield batch
+
+    train(engine(), slow_batches(), steps=5, log_every=5, callbacks=[Slow()])
+    assert seen["data_wait_seconds"] >= 0.03
+    assert seen["callbacks_seconds"] >= 0.008  # four of five: the log comes before the step's callbacks
+    parts = ("step_seconds", "data_wait_seconds", "callbacks_seconds")
+    assert sum(seen[part] for part in parts) == pytest.approx(1 / seen["steps_per_second"], rel=1e-6)
+    assert 0 <= seen["host_wait_seconds"] <= seen["step_seconds"]
 
 
 def test_a_stop_ends_after_the_running_step() -> None:

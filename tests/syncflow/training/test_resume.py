@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import torch
 
 from syncflow.data.parquet.lock import writer_lock
 from syncflow.errors import UserError
+from syncflow.training import saver as saver_module
 from syncflow.training.resume import MANIFEST, SavedState, find_fault, latest_state, saved_steps
 from syncflow.training.saver import Saver
 
@@ -156,3 +158,24 @@ def test_a_worker_whose_job_lost_the_folder_saves_nothing(tmp_path: Path) -> Non
     with pytest.raises(UserError, match="no longer holds the folder; nothing more is written"):
         saver.save(1, wait=True)
     assert not saved_steps(tmp_path / "engine")
+
+
+def test_training_goes_on_while_a_state_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steps go by; what is written is the state of its step, and has its name when all of it is there."""
+    may_write, numbers = threading.Event(), Numbers(2)
+    write = saver_module.save_file
+
+    def slow(tensors: dict[str, torch.Tensor], path: Path) -> None:
+        assert may_write.wait(30)
+        write(tensors, path)
+
+    monkeypatch.setattr(saver_module, "save_file", slow)
+    saver = Saver(tmp_path, [numbers], every=2, keep=2, settings={})
+    for step in (2, 3):
+        numbers.step = step
+        saver.on_step(step)
+    assert not saved_steps(tmp_path)
+    may_write.set()
+    saver.on_end(4)
+    states = [SavedState(path) for path in saved_steps(tmp_path)]
+    assert {state.step: state["step/a"].item() for state in states} == {4: 3.0, 2: 2.0}
