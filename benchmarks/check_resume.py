@@ -9,16 +9,26 @@ again by the same call. After SIGTERM and Ctrl-C no step may be done twice, and 
 end must be the unbroken training's bit for bit; after 2 -> 1 -> 2 workers within 1e-5 of their norm, in plain
 torch and ZeRO 0 to 3. Every process has another global seed: frozen weights that were not read from their
 checkpoint would show. Exit status 1 says that something was otherwise.
+
+With `--launcher ray` each start takes half a minute. The same folder with another `--seed` and few signals
+goes on from what is there; the table is of all that the folder holds:
+
+    for seed in 0 1 2 3 4; do
+      python benchmarks/check_resume.py --output DIR --launcher ray --tasks stage --moves \
+        --sigterm 2 --sigkill 2 --ctrl-c 2 --seed $seed
+    done
 """
 
+import json
 import math
 import multiprocessing.process
 import os
 import random
+import shutil
 import signal
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -41,6 +51,7 @@ EngineName = Literal["torch", "zero0", "zero1", "zero2", "zero3"]
 STATUS: dict[Kind, int] = {"SIGTERM": 0, "SIGKILL": -9, "SIGINT": 130}  # of a driver that was not let finish
 PATIENCE_S = 600.0
 TOLERANCE = 1e-5
+RESULTS = "results.jsonl"
 MARGIN = 20  # steps at the end without a signal: a step or more goes by before each arrives
 
 
@@ -48,7 +59,7 @@ class CheckConfig(Config):
     """What is interrupted, and how often."""
 
     output: Path = Path("out/check_resume")
-    """Folder for everything; it must not exist."""
+    """Folder for everything; one that has been checked with the same settings is gone on with."""
     tasks: tuple[Task, ...] = ("stage", "audio_vae", "video_vae")
     """What trains."""
     sigterm: int = Field(default=10, ge=0)
@@ -62,21 +73,22 @@ class CheckConfig(Config):
     engine: EngineName = "torch"
     """Of the stage that is interrupted."""
     moves: tuple[EngineName, ...] = ("torch", "zero0", "zero1", "zero2", "zero3")
-    """Engines in which the stage goes from 2 workers to 1 and to 2 again ; forked."""
+    """Engines in which the stage goes from 2 workers to 1 and to 2 again; forked."""
     steps: int = Field(default=100, ge=MARGIN + 4)
     """Updates of each training."""
     state_every: int = Field(default=4, ge=1)
     """Updates between states."""
     seed: int = 0
-    """Of the moments and the workers."""
+    """Of the moments and the workers; signals with another seed are added to those before."""
 
 
 @dataclass
 class Found:
-    """One line of the table."""
+    """One training that was interrupted, and how it ended."""
 
-    job: Job
+    task: Task
     kind: Kind
+    every: int  # steps between states
     victims: list[Victim] = field(default_factory=list)
     statuses: list[int | None] = field(default_factory=list)  # of drivers that ended by it
     lost: list[int] = field(default_factory=list)  # steps done again, at each start
@@ -84,7 +96,7 @@ class Found:
 
     @property
     def is_right(self) -> bool:
-        most = 0 if self.kind != "SIGKILL" else 2 * self.job.every  # a state may be under way
+        most = 0 if self.kind != "SIGKILL" else 2 * self.every  # a state may be under way
         return (
             self.equal
             and len(self.lost) == len(self.victims)
@@ -95,7 +107,7 @@ class Found:
 
 def interrupted(job: Job, kind: Kind, *, count: int, draw: random.Random) -> Found:
     """Train to the end with `count` signals on the way."""
-    found, driver, starts = Found(job, kind), start(job), 0
+    found, driver, starts = Found(job.task, kind, job.every), start(job), 0
     for number, step in enumerate(sorted(draw.sample(range(1, job.steps - MARGIN), count))):
         victim: Victim = "worker" if number % 2 else "driver"
         _reach(job, step, driver, after=starts)
@@ -179,18 +191,48 @@ def equal(one: Mapping[str, torch.Tensor], other: Mapping[str, torch.Tensor]) ->
 
 
 def check_interruptions(config: CheckConfig, base: Job) -> Iterator[Found]:
-    """One training for each kind of signal, and the unbroken one before."""
+    """One training for each kind of signal, unless it has been done, and the unbroken one before."""
     counts: dict[Kind, int] = {"SIGTERM": config.sigterm, "SIGKILL": config.sigkill, "SIGINT": config.ctrl_c}
-    if not any(counts.values()):
+    names: dict[Kind, str] = {kind: f"{base.task}_{kind.lower()}_{config.seed}" for kind in counts}
+    done = {name for name, _ in results(base.root)}
+    todo = [kind for kind, count in counts.items() if count and names[kind] not in done]
+    whole = replace(base, name=f"{base.task}_whole")
+    unbroken = load_file(whole.weights) if whole.weights.exists() else finished(whole) if todo else {}
+    for kind in todo:
+        draw = random.Random(f"{config.seed} {base.task} {kind}")
+        job = replace(base, name=names[kind])
+        shutil.rmtree(job.root / job.name, ignore_errors=True)  # of a check that was cut off
+        found = interrupted(job, kind, count=counts[kind], draw=draw)
+        found.equal = equal(unbroken, load_file(job.weights)) and _is_still_frozen(job)
+        with (base.root / RESULTS).open("a", encoding="utf-8") as stream:
+            stream.write(json.dumps([job.name, asdict(found)]) + "\n")
+        yield found
+
+
+def results(root: Path) -> list[tuple[str, Found]]:
+    """The interrupted trainings that the folder knows the ends of, by name."""
+    if not (root / RESULTS).exists():
+        return []
+    lines = (root / RESULTS).read_text(encoding="utf-8").splitlines()
+    return [(name, Found(**found)) for name, found in map(json.loads, lines)]
+
+
+def prepare_once(config: CheckConfig, root: Path) -> None:
+    """The data, unless the folder has been checked before with the same settings.
+
+    Raises:
+        UserError: it has been with others, or its data was never finished.
+    """
+    note = root / "check.json"
+    same = config.model_dump(mode="json", include={"tasks", "launcher", "engine", "steps", "state_every"})
+    if not root.exists():
+        prepare(root, config.tasks)
+        note.write_text(json.dumps(same), encoding="utf-8")
         return
-    whole = finished(replace(base, name=f"{base.task}_whole"))
-    for kind, count in counts.items():
-        if count:
-            draw = random.Random(f"{config.seed} {base.task} {kind}")
-            job = replace(base, name=f"{base.task}_{kind.lower()}")
-            found = interrupted(job, kind, count=count, draw=draw)
-            found.equal = equal(whole, load_file(job.weights)) and _is_still_frozen(job)
-            yield found
+    if not note.exists():
+        raise UserError(f"output {root}: exists, and is no folder of a check; give a new one")
+    if (before := json.loads(note.read_text(encoding="utf-8"))) != same:
+        raise UserError(f"output {root}: was checked with {before}, and not {same}; give a new folder")
 
 
 def _is_still_frozen(job: Job) -> bool:
@@ -205,8 +247,10 @@ def check_moves(config: CheckConfig, base: Job) -> Iterator[tuple[Job, float]]:
     """For each engine: how far 2 -> 1 -> 2 workers end from 2 all along."""
     for engine in config.moves if base.task == "stage" else ():
         job = replace(base, engine=engine, launcher="fork")
-        whole = finished(replace(job, name=f"{job.task}_{engine}_two"))
-        other = moved(replace(job, name=f"{job.task}_{engine}_moved"))
+        jobs = [replace(job, name=f"{job.task}_{engine}_{name}") for name in ("two", "moved")]
+        for each in jobs:
+            shutil.rmtree(job.root / each.name, ignore_errors=True)
+        whole, other = finished(jobs[0]), moved(jobs[1])
         yield job, norm({name: whole[name].float() - other[name].float() for name in whole}) / norm(whole)
 
 
@@ -221,13 +265,12 @@ def check(config: CheckConfig) -> int:
     if (most := max(config.sigterm, config.sigkill, config.ctrl_c)) >= config.steps - MARGIN:
         raise UserError(f"steps {config.steps}: too few for {most} signals; give {most + MARGIN + 1} or more")
     root = config.output.resolve()
-    prepare(root, config.tasks)
-    interruptions, moves = [], []
+    prepare_once(config, root)
+    moves = []
     for task in config.tasks:
         base = Job(task=task, root=root, name="", steps=config.steps, every=config.state_every)
         broken = replace(base, launcher=config.launcher, engine=config.engine if task == "stage" else "torch")
         for found in check_interruptions(config, broken):
-            interruptions.append(found)
             told = f"steps done again {found.lost}, exits {found.statuses}"
             print(
                 f"{task}, {found.kind} to {', '.join(found.victims)}: {told}, equal: {found.equal}",
@@ -236,6 +279,7 @@ def check(config: CheckConfig) -> int:
         for job, apart in check_moves(config, base):
             moves.append((job, apart))
             print(f"{task}, {job.engine}: 2 -> 1 -> 2 workers apart by {apart:.1e} of the norm", flush=True)
+    interruptions = [found for _, found in results(root)]
     show_interruptions(config, interruptions)
     show_moves(config, moves)
     right = [found.is_right for found in interruptions] + [apart <= TOLERANCE for _, apart in moves]
@@ -257,11 +301,15 @@ def show_interruptions(config: CheckConfig, all_found: list[Found]) -> None:
     )
     title = f"2 workers ({config.launcher}), {config.steps} steps, a state every {config.state_every}"
     table = Table(*names, title=title)
-    for found in all_found:
-        to = [str(found.victims.count(victim)) for victim in ("driver", "worker")]
-        statuses = ", ".join(str(status) for status in sorted(set(found.statuses), key=str))
-        row = [found.job.task, found.kind, *to, statuses, str(max(found.lost, default=0))]
-        table.add_row(*row, "yes" if found.equal else "no", "right" if found.is_right else "WRONG")
+    for task, kind in dict.fromkeys((found.task, found.kind) for found in all_found):
+        those = [found for found in all_found if (found.task, found.kind) == (task, kind)]
+        victims = [victim for found in those for victim in found.victims]
+        statuses = {str(status) for found in those for status in found.statuses}
+        most = max((steps for found in those for steps in found.lost), default=0)
+        row = [task, kind, str(victims.count("driver")), str(victims.count("worker"))]
+        row += [", ".join(sorted(statuses)), str(most)]
+        row += ["yes" if all(found.equal for found in those) else "no"]
+        table.add_row(*row, "right" if all(found.is_right for found in those) else "WRONG")
     Console(width=110).print(table)
 
 
