@@ -7,31 +7,13 @@ from pathlib import Path
 
 import pytest
 
-HANGING = """
+pytestmark = pytest.mark.ray
+
+SCRIPT = """
 import os, signal, time
 import psutil
-from infra.executors import local_cluster
-local_cluster.SHUTDOWN_S = 2
-with local_cluster.cluster(num_cpus=1, log_to_driver=False):
-    below = psutil.Process().children(recursive=True)
-    (service,) = [process for process in below if process.cmdline()[0].endswith("gcs_server")]
-    service.send_signal(signal.SIGSTOP)
-    start = time.monotonic()
-print("ended", time.monotonic() - start < 60, service.is_running())
-"""
-
-
-@pytest.mark.ray
-def test_a_control_service_that_hangs_does_not_hold_the_job(repository: Path) -> None:
-    command = [sys.executable, "-c", HANGING]
-    environment = os.environ | {"PYTHONPATH": str(repository)}
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200)
-    assert done.stdout.splitlines()[-1] == "ended True False", done.stderr
-
-
-ASKING = """
 import ray
-from infra.executors.local_cluster import cluster
+from infra.executors import local_cluster
 from ray.util.state import get_actor
 from ray.util.state.exception import RayStateApiException
 
@@ -42,20 +24,35 @@ class Asks:
         except RayStateApiException:  # a private Ray serves no such page; Ray Train's actor goes on
             pass
 
-with cluster(num_cpus=1, log_to_driver=False):
+local_cluster.SHUTDOWN_S = 2
+with local_cluster.cluster(num_cpus=1, log_to_driver=False):
     asks = ray.remote(num_cpus=0)(Asks).remote()
     ray.get(asks.of.remote(asks._actor_id.hex()))
     print("asked")
+    below = psutil.Process().children(recursive=True)
+    (service,) = [process for process in below if process.cmdline()[0].endswith("gcs_server")]
+    service.send_signal(signal.SIGSTOP)
+    start = time.monotonic()
+print("ended", time.monotonic() - start < 60, service.is_running())
 """
 
 
-@pytest.mark.ray
-def test_its_actors_find_it_beside_another_ray(repository: Path, tmp_path: Path) -> None:
-    """Ray Train's own actors ask the cluster so; the address that another Ray has left is not theirs."""
-    (tmp_path / "ray").mkdir()
-    (tmp_path / "ray" / "ray_current_cluster").write_text("127.0.0.1:1")
-    environment = os.environ | {"PYTHONPATH": str(repository), "TMPDIR": str(tmp_path)}
+@pytest.fixture(scope="module")
+def ran(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> subprocess.CompletedProcess[str]:
+    """A Ray beside the address that another has left, whose control service stops before its end."""
+    folder = tmp_path_factory.mktemp("other")
+    (folder / "ray").mkdir()
+    (folder / "ray" / "ray_current_cluster").write_text("127.0.0.1:1")
+    environment = os.environ | {"PYTHONPATH": str(repository), "TMPDIR": str(folder)}
     environment.pop("RAY_TMPDIR", None)
-    command = [sys.executable, "-c", ASKING]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200)
-    assert done.stdout.splitlines()[-1:] == ["asked"], done.stderr[-3000:]
+    command = [sys.executable, "-c", SCRIPT]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=200)
+
+
+def test_its_actors_find_it_beside_another_ray(ran: subprocess.CompletedProcess[str]) -> None:
+    """Ray Train's own actors ask the cluster so; the address that another Ray has left is not theirs."""
+    assert "asked" in ran.stdout.splitlines(), ran.stderr[-3000:]
+
+
+def test_a_control_service_that_hangs_does_not_hold_the_job(ran: subprocess.CompletedProcess[str]) -> None:
+    assert ran.stdout.splitlines()[-1:] == ["ended True False"], ran.stderr[-3000:]

@@ -9,6 +9,7 @@ import psutil
 import pytest
 
 from infra.executors.supervisor import Interrupted, raise_if_stopped, stopping
+from infra.tracking.runs import Note, client
 from syncflow.config import dump_config, validate
 from syncflow.data.random_dataset import write_dataset
 from syncflow.training.resume import latest_state
@@ -109,7 +110,8 @@ def test_under_ray_too(tmp_path: Path, kind: signal.Signals, whom: str) -> None:
 @pytest.mark.ray
 @pytest.mark.slow
 def test_an_autoencoder_under_ray_too(tmp_path: Path) -> None:
-    """As a terminal does it to `train_autoencoder.py`."""
+    """As a terminal does it to `train_autoencoder.py`; its run says so."""
+    uri = f"sqlite:///{tmp_path / 'mlflow.db'}"
     config = small_config(
         "audio",
         clips=write_clips(tmp_path / "clips"),
@@ -117,7 +119,7 @@ def test_an_autoencoder_under_ray_too(tmp_path: Path) -> None:
         steps=100_000,
         checkpoint_every=50_000,
         optimizer={"decay": "none"},
-        tracking_uri="none",
+        tracking_uri=uri,
     )
     dump_config(config, tmp_path / "preset.yaml")
     job = start("pipelines/train_autoencoder.py", "--config", str(tmp_path / "preset.yaml"))
@@ -128,6 +130,8 @@ def test_an_autoencoder_under_ray_too(tmp_path: Path) -> None:
     assert printed.splitlines()[-1] == f"stopped; the same command goes on from {state.folder}"
     assert not (config.output / "diffusion_pytorch_model.safetensors").exists()
     assert not list(config.output.glob("*.lock"))
+    note = Note.read(config.output)
+    assert note is not None and client(uri).get_run(note.run_id).info.status == "KILLED"
 
 
 def worker_of(job: int) -> int:

@@ -24,6 +24,7 @@ class Runs:
     plain: dict[str, TrainConfig]  # by stage, the plain engine on one worker
     sharded: dict[tuple[str, int], TrainConfig]  # by stage and ZeRO stage, two workers
     moved: TrainConfig  # two workers, one, and three that share eight samples unevenly
+    back: dict[int, TrainConfig]  # by ZeRO stage, two workers, one, and two again
     in_turn: tuple[TrainConfig, ...]  # the three stages, each from the one before
 
 
@@ -39,14 +40,26 @@ def runs(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Runs:
         launcher.config("moved", workers=1, zero=3, steps=12),
         launcher.config("moved", workers=4, zero=2, steps=STEPS, validate_every=STEPS),
     ]
+    parts: tuple[tuple[int, dict[str, object]], ...] = (
+        (2, {"steps": 6}),
+        (1, {"steps": 12}),
+        (2, {"steps": STEPS, "validate_every": STEPS}),
+    )
+    two, one, back = (
+        {z: launcher.config(f"back{z}", workers=workers, zero=z, **changes) for z in ZERO}
+        for workers, changes in parts
+    )
     in_turn = tuple(
         launcher.config("in_turn", workers=2, zero=1, stage=stage, steps=4, initialise_from="auto")
         for stage in STAGES
     )
     launcher.launch(
-        (2, [*sharded.values(), moved[0], *in_turn]), (1, [*plain.values(), moved[1]]), (3, [moved[2]])
+        (2, [*sharded.values(), moved[0], *two.values(), *in_turn]),
+        (1, [*plain.values(), moved[1], *one.values()]),
+        (3, [moved[2]]),
+        (2, [*back.values()]),
     )
-    return Runs(plain=plain, sharded=sharded, moved=moved[2], in_turn=in_turn)
+    return Runs(plain=plain, sharded=sharded, moved=moved[2], back=back, in_turn=in_turn)
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -58,6 +71,12 @@ def test_two_workers_have_the_losses_of_the_plain_engine(runs: Runs, stage: str,
 
 def test_a_run_goes_on_at_another_number_of_workers_and_zero_stage(runs: Runs) -> None:
     found = losses(runs.moved)
+    assert len(found) == STEPS + 1 and found == pytest.approx(losses(runs.plain["video"]), rel=1e-5)
+
+
+@pytest.mark.parametrize("zero", ZERO)
+def test_a_run_goes_from_two_workers_to_one_and_back_at_every_zero_stage(runs: Runs, zero: int) -> None:
+    found = losses(runs.back[zero])
     assert len(found) == STEPS + 1 and found == pytest.approx(losses(runs.plain["video"]), rel=1e-5)
 
 
