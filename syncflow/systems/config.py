@@ -57,13 +57,16 @@ class MakeAudioConfig(Config):
     checkpoint: Annotated[Place, Role.WORK] = ""
     """Folder of FoleyGen's checkpoint, or of the wavs; folder or hub id of AudioLDM. Empty:
     cvssp/audioldm-s-full-v2 or cvssp/audioldm2."""
-    video: Annotated[Path, Role.WORK]
-    """Folder of videos: with a manifest.csv (generate.py's: the rows keep their numbers and prompts), or a
-    dataset's (captions.csv, test.txt)."""
+    video: Annotated[Path | None, Role.WORK] = None
+    """Folder of videos: with a manifest.csv (generate.py's: the rows keep their numbers, prompts and ids), or
+    a dataset's (captions.csv, test.txt)."""
+    evaluation_set: Annotated[Path | None, Role.WORK] = None
+    """Table that make_evaluation_set.py wrote (id, prompt, video, start_s): one clip per row, under its id;
+    `video` and `split` are then not used. Example: out/greatest_hits/test.csv."""
     split: Annotated[Literal["all", "train", "test"], Role.WORK] = "all"
     """Which videos of a dataset's folder."""
     limit: Annotated[int, Role.WORK] = Field(default=0, ge=0)
-    """Largest number of videos, the first ones; 0 takes all."""
+    """Largest number of clips, of the first videos; 0 takes all."""
     output: Annotated[Path, Role.WORK]
     """Folder for the clips, manifest.csv, card.json and resolved.yaml."""
     clip: ClipSpec = ClipSpec()
@@ -86,6 +89,8 @@ class MakeAudioConfig(Config):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
+        if self.video is None and self.evaluation_set is None:
+            raise ValueError("set video or evaluation_set: a folder of videos, or a table of them")
         if self.system == "foleygen" and not self.checkpoint:
             raise ValueError("system foleygen: set checkpoint to the folder that train_foleygen.py wrote")
         if self.system == "folder" and not self.checkpoint:

@@ -14,20 +14,21 @@ from syncflow.systems.card import SystemCard
 
 @dataclass(frozen=True, kw_only=True)
 class AudioRequest:
-    """Audio for one video, or for the prompt of one."""
+    """Audio for one window of a video, or for the prompt of one."""
 
     number: int  # of the row, which keys the draws
     prompt: str
     video: Path
     spec: ClipSpec
+    start_s: float = 0.0  # where in the video the window starts
 
     def frames(self) -> np.ndarray:
-        """The video's first window, uint8 `f h w c`.
+        """The window's frames, uint8 `f h w c`.
 
         Raises:
             MediaError: it cannot be read.
         """
-        return decode_picture(self.video.resolve(), start_s=0.0, spec=self.spec)
+        return decode_picture(self.video.resolve(), start_s=self.start_s, spec=self.spec)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,6 +15,7 @@ import os
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -168,5 +169,7 @@ def _id(request: AudioRequest, *, seed: int, card: SystemCard) -> str:
     """The row's number and a hash of all that the answer follows from: no older answer is taken for it."""
     sha256 = file_sha256(request.video) if request.video.is_file() else ""
     spec = request.spec.model_dump(mode="json")
-    made_by = [sha256, request.prompt, seed, card.sha256, spec]
+    made_by: list[Any] = [sha256, request.prompt, seed, card.sha256, spec]
+    if request.start_s:
+        made_by.append(request.start_s)
     return f"{request.number:05}-{settings_sha256(made_by)[:12]}"

@@ -19,6 +19,7 @@ from syncflow.generation.sidecar import Clip
 from syncflow.hashing import file_sha256, settings_sha256
 from syncflow.media import MediaError
 from syncflow.media.clip_folder import captions_by_id, clip_id, clips_of_split
+from syncflow.media.evaluation_set import read_evaluation_set
 from syncflow.systems.card import CARD, SystemCard
 from syncflow.systems.config import MakeAudioConfig
 from syncflow.systems.contract import AudioRequest, AudioSystem, NoAudio
@@ -34,6 +35,8 @@ class Row:
     prompt: str
     file: Path
     made_for: str  # the real video whose clip it is compared with; empty for one made from a prompt
+    start_s: float = 0.0  # where in `file` the clip starts
+    evaluation_id: str = ""  # of the evaluation set's row
     failure: str = ""  # why there is no such file
 
 
@@ -106,7 +109,13 @@ def make_audio(config: MakeAudioConfig, system: AudioSystem | None = None) -> li
         lines = [
             ManifestLine(
                 clip=Clip(
-                    row=row.number, copy_number=0, prompt=row.prompt, video=row.made_for, video_sha256=""
+                    row=row.number,
+                    copy_number=0,
+                    prompt=row.prompt,
+                    video=row.made_for,
+                    video_sha256="",
+                    start_s=row.start_s,
+                    evaluation_id=row.evaluation_id,
                 ),
                 file=_name(row),
                 failure=failures.get(row.number, ""),
@@ -119,12 +128,15 @@ def make_audio(config: MakeAudioConfig, system: AudioSystem | None = None) -> li
 
 
 def read_rows(config: MakeAudioConfig) -> list[Row]:
-    """The videos of the folder: its manifest's, or a dataset's clips with their captions.
+    """The rows of the evaluation set, or the videos of the folder: its manifest's, or a dataset's clips.
 
     Raises:
-        UserError: no such folder, or nothing in it.
+        UserError: no such folder or table, or nothing in it.
     """
+    if config.evaluation_set is not None:
+        return _rows_of_set(config.evaluation_set)[: config.limit or None]
     folder = config.video
+    assert folder is not None, "one of both is set"
     if not folder.is_dir():
         raise UserError(f"video {folder}: no such folder; give one of videos")
     manifest = folder / "manifest.csv"
@@ -139,6 +151,20 @@ def read_rows(config: MakeAudioConfig) -> list[Row]:
     if not rows:
         raise UserError(f"video {folder}: no videos in it, of split {config.split}")
     return rows[: config.limit or None]
+
+
+def _rows_of_set(path: Path) -> list[Row]:
+    return [
+        Row(
+            number=number,
+            prompt=clip.prompt,
+            file=clip.path,
+            made_for=str(clip.path),
+            start_s=clip.start_s,
+            evaluation_id=clip.id,
+        )
+        for number, clip in enumerate(read_evaluation_set(path))
+    ]
 
 
 def _rows_of_manifest(path: Path) -> list[Row]:
@@ -157,6 +183,7 @@ def _rows_of_manifest(path: Path) -> list[Row]:
             file=path.parent / row["file"],
             made_for=row.get("video") or "",
             failure=row.get("failure") or "",
+            evaluation_id=row.get("id") or "",
         )
         for row in table
     ]
@@ -165,7 +192,10 @@ def _rows_of_manifest(path: Path) -> list[Row]:
 def _make(rows: Sequence[Row], config: MakeAudioConfig, system: AudioSystem) -> Iterator[tuple[int, str]]:
     """Write the clips of `rows`; number and reason of those that could not be made."""
     requests = [
-        AudioRequest(number=row.number, prompt=row.prompt, video=row.file, spec=config.clip) for row in rows
+        AudioRequest(
+            number=row.number, prompt=row.prompt, video=row.file, spec=config.clip, start_s=row.start_s
+        )
+        for row in rows
     ]
     answers = system(requests, seed=config.seed)
     for row, request, answer in zip(rows, requests, answers, strict=True):
@@ -208,6 +238,7 @@ def _made_by(row: Row, config: MakeAudioConfig, card: SystemCard) -> dict[str, A
         "prompt": row.prompt,
         "video_sha256": file_sha256(row.file) if row.file.is_file() else "",
         "clip": settings_sha256(config.clip.model_dump(mode="json")),
+        **({"start_s": row.start_s} if row.start_s else {}),  # clips of before had no such key
     }
 
 

@@ -39,7 +39,9 @@ def write_reference_set(source: Path, folder: Path, *, spec: ClipSpec, limit: in
         raise UserError(f"{source}: none of {len(rows)} clips can be read; are they where it says?")
     lines = [
         ManifestLine(
-            clip=Clip(row=number, copy_number=0, prompt=row.prompt, video="", video_sha256=""),
+            clip=Clip(
+                row=number, copy_number=0, prompt=row.prompt, video="", video_sha256="", evaluation_id=row.id
+            ),
             file=row.path.name,
             failure="",
         )

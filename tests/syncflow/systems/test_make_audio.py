@@ -2,6 +2,7 @@
 
 import csv
 import json
+import wave
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,10 @@ from preprocessing.codes_config import CodesConfig
 from preprocessing.job import precompute
 from syncflow.config import validate
 from syncflow.errors import UserError
+from syncflow.evaluation.evaluation_set import system_of
 from syncflow.foleygen.run import run_foleygen
 from syncflow.foleygen.train_config import FoleyGenTrainConfig
-from syncflow.media import decode_audio
+from syncflow.media import decode_audio, decode_picture
 from syncflow.media.evaluation_set import read_evaluation_set
 from syncflow.studies.tables.reference_set import write_reference_set
 from syncflow.systems.card import SystemCard
@@ -198,9 +200,62 @@ def test_audioldm_of_diffusers_reads_the_prompt(tmp_path: Path) -> None:
     assert abs(first - other).max() < 1e-2  # a row's draws are its own
 
 
-def test_wavs_that_are_there_are_muxed_by_row(tmp_path: Path) -> None:
-    import wave
+def write_wav(path: Path) -> None:
+    """More than a second of a constant quarter of full scale."""
+    path.parent.mkdir(exist_ok=True)
+    with wave.open(str(path), "wb") as stream:
+        stream.setnchannels(1)
+        stream.setsampwidth(2)
+        stream.setframerate(16_000)
+        stream.writeframes(b"\x00\x20" * 20_000)
 
+
+def test_ids_of_an_evaluation_set_go_from_its_table_to_the_comparison(tmp_path: Path) -> None:
+    """Also where two rows are windows of one file, and through the second half of a cascade."""
+    write_videos(tmp_path / "videos", 1)
+    table = tmp_path / "set.csv"
+    table.write_text(
+        "id,prompt,video,start_s\nlate,a bell,videos/clip0.mp4,0.125\nlost,rain,videos/none.mp4,0\n"
+        "early,a dog,videos/clip0.mp4,0\n"
+    )
+    for number in range(3):
+        write_wav(tmp_path / "wavs" / f"{number:05}-0.wav")
+    short = {**SPEC.model_dump(), "seconds": 0.25}
+    config = settings(
+        tmp_path, system="folder", checkpoint=str(tmp_path / "wavs"), video=None, clip=short,
+        evaluation_set=str(table), output=str(tmp_path / "first"),
+    )  # fmt: skip
+    lines = make_audio(config)
+    assert [line.failure.partition(":")[0] for line in lines] == ["", "not_a_file", ""]
+    second = settings(
+        tmp_path, system="folder", checkpoint=str(tmp_path / "wavs"), video=str(tmp_path / "first"),
+        clip=short, output=str(tmp_path / "second"),
+    )  # fmt: skip
+    make_audio(second)
+    expected = read_evaluation_set(table)
+    for folder in (tmp_path / "first", tmp_path / "second"):
+        with (folder / "manifest.csv").open(newline="") as stream:
+            assert [row["id"] for row in csv.DictReader(stream)] == ["late", "lost", "early"]
+        system = system_of("x", folder, sorted(folder.glob("*.mp4")), expected)
+        found = {clip.id: clip.path.name for clip in system.clips}
+        assert found == {"late": "00000-0.mp4", "lost": "lost.mp4", "early": "00002-0.mp4"}
+        assert not system.extra
+    late, early = (
+        decode_picture(tmp_path / "first" / f"{n:05}-0.mp4", start_s=0.0, spec=config.clip) for n in (0, 2)
+    )
+    video = decode_picture(tmp_path / "videos" / "clip0.mp4", start_s=0.125, spec=config.clip)
+    assert abs(late.astype(int) - video).mean() < 0.5 * abs(early.astype(int) - video).mean()
+    made = (tmp_path / "first" / "00000-0.mp4").stat().st_mtime_ns
+    make_audio(config)  # nothing is made twice
+    assert (tmp_path / "first" / "00000-0.mp4").stat().st_mtime_ns == made
+    table.write_text(table.read_text().replace("0.125", "0.0625"))
+    make_audio(config)  # another window is another clip
+    assert (tmp_path / "first" / "00000-0.mp4").stat().st_mtime_ns != made
+    with pytest.raises(UserError, match="set video or evaluation_set"):
+        settings(tmp_path, system="folder", checkpoint="x", video=None)
+
+
+def test_wavs_that_are_there_are_muxed_by_row(tmp_path: Path) -> None:
     source = tmp_path / "set.csv"
     write_videos(tmp_path / "videos", 3)
     source.write_text(
@@ -211,12 +266,7 @@ def test_wavs_that_are_there_are_muxed_by_row(tmp_path: Path) -> None:
     rows = [row.id for row in read_evaluation_set(tmp_path / "set" / "evaluation_set.csv")]
     assert rows == ["a", "c"]
     assert (tmp_path / "set" / "prompts.csv").read_text() == "prompt\nrain\na dog\n"
-    (tmp_path / "wavs").mkdir()
-    with wave.open(str(tmp_path / "wavs" / "00001-0.wav"), "wb") as stream:
-        stream.setnchannels(1)
-        stream.setsampwidth(2)
-        stream.setframerate(16_000)
-        stream.writeframes(b"\x00\x20" * 20_000)
+    write_wav(tmp_path / "wavs" / "00001-0.wav")
     config = settings(
         tmp_path, system="folder", checkpoint=str(tmp_path / "wavs"), video=str(tmp_path / "set" / "clips")
     )
