@@ -15,10 +15,11 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from syncflow.evaluation.extractors.base import DecodedMedia, Modality, Outputs, Refused
-from syncflow.evaluation.extractors.settings import I3DCheckpoint, I3DSettings
+from syncflow.evaluation.extractors.settings import I3DSettings
 from syncflow.evaluation.extractors.weight_files import WeightFile, load
 
-FILES: dict[I3DCheckpoint, WeightFile] = {
+StateDict = Literal["i3d_pretrained_400", "rgb_imagenet"]
+FILES: dict[StateDict, WeightFile] = {
     "i3d_pretrained_400": WeightFile(
         name="i3d_pretrained_400.pt",
         source="github.com/SongweiGe/TATS or VideoGPT's FVD code",
@@ -32,7 +33,7 @@ FILES: dict[I3DCheckpoint, WeightFile] = {
         megabytes=51,
     ),
 }
-EPSILON: dict[I3DCheckpoint, float] = {"i3d_pretrained_400": 1e-5, "rgb_imagenet": 1e-3}
+EPSILON: dict[StateDict, float] = {"i3d_pretrained_400": 1e-5, "rgb_imagenet": 1e-3}
 SIZE = 224
 FEWEST_FRAMES = 10  # the network needs 9, and the peers' codes demand 10
 CLASSES = 400
@@ -156,6 +157,19 @@ def preprocess(frames: np.ndarray, resize: Literal["short_side", "squeeze"] = "s
     return (video * 2.0 - 1.0).permute(1, 0, 2, 3)
 
 
+def state_dict_of(settings: I3DSettings) -> StateDict:
+    """The family, which is not that of TorchScript (`i3d_script.py` runs that one)."""
+    assert settings.checkpoint != "i3d_torchscript", "a TorchScript file is no state dict"
+    return settings.checkpoint
+
+
+def too_short(frames: int) -> Refused | None:
+    """The refusal of a clip of so many frames, where they are too few."""
+    if frames >= FEWEST_FRAMES:
+        return None
+    return Refused(reason=f"too_short: {frames} frames, I3D needs {FEWEST_FRAMES}")
+
+
 class I3DExtractor:
     """`logits`: `400`, the mean over time."""
 
@@ -165,11 +179,12 @@ class I3DExtractor:
 
     def __init__(self, model: I3D, *, weights_sha256: str, settings: I3DSettings, device: str) -> None:
         self.model, self.settings, self.device = model.to(device), settings, device
+        checkpoint = state_dict_of(settings)
         self.identity: dict[str, Any] = {
-            "weights": FILES[settings.checkpoint].name,
+            "weights": FILES[checkpoint].name,
             "weights_sha256": weights_sha256,
-            "epsilon": EPSILON[settings.checkpoint],
-            **settings.model_dump(mode="json"),
+            "epsilon": EPSILON[checkpoint],
+            **settings.model_dump(mode="json", exclude={"script_sha256"}),
         }
 
     @classmethod
@@ -182,18 +197,18 @@ class I3DExtractor:
             MissingWeightsError: they are not there.
         """
         settings = settings or I3DSettings()
-        epsilon = EPSILON[settings.checkpoint]
-        model, sha256 = load(lambda: I3D(epsilon=epsilon), FILES[settings.checkpoint], folder)
+        checkpoint = state_dict_of(settings)
+        epsilon = EPSILON[checkpoint]
+        model, sha256 = load(lambda: I3D(epsilon=epsilon), FILES[checkpoint], folder)
         return cls(model, weights_sha256=sha256, settings=settings, device=device)
 
     @torch.inference_mode()
     def __call__(self, clips: Sequence[DecodedMedia]) -> list[Outputs | Refused]:
         found: list[Outputs | Refused] = []
         for clip in clips:
-            if len(clip.video) < FEWEST_FRAMES:
-                found.append(
-                    Refused(reason=f"too_short: {len(clip.video)} frames, I3D needs {FEWEST_FRAMES}")
-                )
+            refused = too_short(len(clip.video))
+            if refused is not None:
+                found.append(refused)
                 continue
             video = preprocess(clip.video, self.settings.resize).to(self.device)
             found.append({"logits": self.model(video[None])[0].mean(-1).cpu().numpy()})

@@ -6,7 +6,7 @@ from syncflow.config import Config
 
 Resampler = Literal["sinc", "polyphase"]
 """`sinc`: torchaudio's default (Hann window, width 6, rolloff 0.99); `polyphase`: scipy's Kaiser filter."""
-I3DCheckpoint = Literal["i3d_pretrained_400", "rgb_imagenet"]
+I3DCheckpoint = Literal["i3d_pretrained_400", "rgb_imagenet", "i3d_torchscript"]
 PannsVariant = Literal["Cnn14_16k", "Cnn14_32k"]
 ClapCheckpoint = Literal[
     "clap-htsat-unfused",
@@ -31,7 +31,10 @@ class I3DSettings(Config):
     """Which I3D, and how frames reach its 224 x 224 pixels."""
 
     checkpoint: I3DCheckpoint = "i3d_pretrained_400"
-    """Family of the I3D weights; each implies its own epsilon of batch norm."""
+    """Family of the I3D weights; each implies its own epsilon of batch norm. `i3d_torchscript` (StyleGAN-V)
+    is a file that carries its own code."""
+    script_sha256: str = ""
+    """With `checkpoint: i3d_torchscript`: the file's sha256, which says that you trust its code."""
     resize: Literal["short_side", "squeeze"] = "short_side"
     """`short_side`: short side to 224 pixels and a centre crop (StyleGAN-V, VideoGPT); `squeeze`: both sides
     to 224 (cd-fvd)."""
