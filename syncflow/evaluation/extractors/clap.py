@@ -128,19 +128,16 @@ def laion_config(*, fused: bool, base: bool, **text: Any) -> Any:
     return ClapConfig(text_config={"layer_norm_eps": NORM_EPSILON, **text}, audio_config=audio)
 
 
-IGNORED = r"spectrogram_extractor|logmel_extractor|attn_mask|tscam_conv|\.head\.|_transform\."
+IGNORED = r"spectrogram_extractor|logmel_extractor|attn_mask|tscam_conv|\.head\.|_transform\.|token_type_ids"
 COMPUTED = ("position_ids", "token_type_ids", "relative_position_index")  # by transformers itself
 
 
 def transformers_names(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """A laion_clap state dict by transformers' names; what transformers computes or lacks is left out."""
     found: dict[str, Tensor] = {}
-    ignored = (
-        r"spectrogram_extractor|logmel_extractor|attn_mask|tscam_conv|\.head\.|_transform\.|token_type_ids"
-    )
     for original, tensor in tensors.items():
         name = original.removeprefix("module.")
-        if re.search(ignored, name) or name.endswith("position_ids"):
+        if re.search(IGNORED, name) or name.endswith("position_ids"):
             continue
         name = re.sub(r"^text_branch\.", "text_model.", name)
         name = re.sub(r"^audio_branch\.", "audio_model.audio_encoder.", name)

@@ -75,6 +75,70 @@ def test_embeddings_equal_the_original_with_laions_names(shared: Path) -> None:
     close(plain.embed_tokens(tokens, mask), arrays["text_embedding"])
 
 
+def laion_names(tensors: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """transformers' names as laion_clap's files have them: queries, keys and values in one tensor."""
+    found: dict[str, torch.Tensor] = {}
+    for name, tensor in tensors.items():
+        own = name.startswith("audio_model.") and ".attention.self." in name
+        if name.endswith(clap.COMPUTED) or (own and ".query." not in name and ".relative" not in name):
+            continue
+        if own and ".query." in name:
+            parts = [tensors[name.replace(".query.", f".{part}.")] for part in ("query", "key", "value")]
+            name, tensor = name.replace(".attention.self.query.", ".attn.qkv."), torch.cat(parts)
+        found[_laion(name)] = tensor
+    return found
+
+
+def _laion(name: str) -> str:
+    for side in ("text", "audio"):
+        for number, layer in ((0, "linear1"), (2, "linear2")):
+            name = name.replace(f"{side}_projection.{layer}.", f"{side}_projection.{number}.")
+    name = name.replace("text_model.", "text_branch.", 1)
+    if not name.startswith("audio_model."):
+        return name
+    for ours, theirs in (
+        ("audio_model.audio_encoder.", "audio_branch."),
+        ("batch_norm.", "bn0."),
+        (".layernorm_before.", ".norm1."),
+        (".layernorm_after.", ".norm2."),
+        (".attention.output.dense.", ".attn.proj."),
+        (".attention.self.", ".attn."),
+        (".intermediate.dense.", ".mlp.fc1."),
+        (".output.dense.", ".mlp.fc2."),
+    ):
+        name = name.replace(ours, theirs)
+    return name
+
+
+def test_a_fused_files_embedding_is_that_of_transformers_own_class() -> None:
+    """With laion's names, the weights of fusion among them, and transformers' own front end."""
+    from transformers import ClapFeatureExtractor, ClapModel
+
+    torch.manual_seed(0)
+    text = {"vocab_size": 20, "hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = clap.laion_config(fused=True, base=False, **text, intermediate_size=32)
+    config.audio_config.depths = [1, 1, 1, 1]  # of HTSAT's four groups
+    original = ClapModel(config).eval()
+    tensors = laion_names(original.state_dict())
+    assert any("fusion_model.local_att" in name for name in tensors)
+    model = clap.with_clap_weights(config, tensors, source="made")
+    settings = clap.ClapSettings(checkpoint="630k-audioset-fusion-best")
+    ours = clap.ClapAudio(clap.Clap(model, None, weights_sha256="x", settings=settings, device="cpu"))
+    front = ClapFeatureExtractor(frequency_min=50, truncation="fusion")
+    for seconds in (2, 3.125):
+        sound = np.random.default_rng(0).normal(0, 0.1, round(seconds * 48_000)).astype(np.float32)
+        given = front(sound, sampling_rate=48_000, return_tensors="pt")
+        assert given["is_longer"].tolist() == [[True]]  # of one clip alone; of a batch it is a random one
+        with torch.inference_mode():
+            theirs = original.get_audio_features(**given).pooler_output
+        (found,) = ours([DecodedMedia(audio=sound, sample_rate=48_000)])
+        assert not isinstance(found, Refused)
+        close(found["embedding"][None], theirs.numpy(), tolerance=1e-6)
+    del tensors["audio_branch.patch_embed.mel_conv2d.weight"]
+    with pytest.raises(UserError, match="not this CLAP's weights"):
+        clap.with_clap_weights(config, tensors, source="an unfused file")
+
+
 def test_a_resampled_clip_must_be_cut_to_its_window() -> None:
     """The trap: one sample over 2 s gives four repeats and 2 s of zeros where 2 s give five."""
     sound = np.random.default_rng(0).normal(0, 0.1, 96_001).astype(np.float32)
