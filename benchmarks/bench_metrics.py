@@ -1,195 +1,205 @@
-"""What each metric does as clips get worse: graded damage to sound and video, a table of responses.
+"""Validity curves: what each metric does as synthetic and real clips get worse, with verdicts and floors.
 
-    OMP_NUM_THREADS=1 PYTHONPATH=. python benchmarks/bench_metrics.py --clips DIR --output FILE.md
+    OMP_NUM_THREADS=1 PYTHONPATH=. python benchmarks/bench_metrics.py --real FOLDER --output out/validity
 
-One half of the clips is the reference; the other half is damaged and compared. Needs the open backbones of
-pipelines/fetch_backbones.py.
+One half of each collection's clips is the reference of the set distances; the other half is damaged. KL is
+against the same clips undamaged. The synthetic clips are drawn first (64 x 64, as the small model's). Needs
+the open backbones of pipelines/fetch_backbones.py; with weights of yours also `--metrics fad fvd kl_panns`.
 """
 
-from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-from scipy import signal
+from pydantic import Field
+from validity.clips import EventClip, read_clips
+from validity.curves import Curve, Features, Response, floor_between, respond
+from validity.damages import DAMAGES
+from validity.report import SYNC, Collection, draw, values_csv, verdicts_markdown
 
+from preprocessing.synthetic.clips import write_clips
+from preprocessing.synthetic_config import SyntheticClipsConfig
 from syncflow.command_line import parse_arguments, run
-from syncflow.config import Config
+from syncflow.config import Config, load_config
+from syncflow.errors import UserError
 from syncflow.evaluation.backbone_config import BackboneConfig
 from syncflow.evaluation.backbones import Backbones
 from syncflow.evaluation.extractors.base import DecodedMedia, Extractor, Refused
-from syncflow.evaluation.measure import measure
-from syncflow.evaluation.metrics.catalogue import Source, chosen_metrics
-from syncflow.evaluation.sync import ClipEvents
-from syncflow.media import decode_window
-from syncflow.media.clip_folder import media_files
-from syncflow.records import ClipSpec
-
-METRICS = (
-    "sound_distance_aisfx",
-    "sound_distance_aisfx_kernel",
-    "sound_distance_soundnet_kernel",
-    "kl_aisfx",
-    "frame_distance_kernel",
-    "motion_distance_kernel",
-    "av_align",
-    "av_align_javisbench",
+from syncflow.evaluation.metrics.catalogue import (
+    AvAlign,
+    Metric,
+    SetDistance,
+    Source,
+    Undefined,
+    chosen_metrics,
+    sources_of,
 )
-Damage = Callable[[list[DecodedMedia]], list[DecodedMedia]]
+from syncflow.evaluation.sync import sync_score
+from syncflow.records import ClipSpec
+from syncflow.shipped import find_preset
 
 
 class MetricsBenchConfig(Config):
     """Clips that the metrics are tried on."""
 
-    clips: Path
-    """Folder of clips with sound."""
+    real: Path
+    """Folder of real recordings with sound."""
+    strokes: tuple[str, ...] = ("gh_", "derived_flash_beep_sync0")
+    """Beginnings of the names of files in `real` that hold separate strokes: a third collection, of windows
+    that overlap, on which only the measures of synchrony are tried."""
+    leave_out: tuple[str, ...] = ("derived_",)
+    """Beginnings of the names of files in `real` that are not read."""
     output: Path
-    """Markdown table."""
-    count: int = 48
-    """Clips that are taken, of which half are the reference."""
-    clip: ClipSpec = ClipSpec(height=64, width=64)
-    """What is read of each."""
+    """Folder for verdicts.md, values.csv, curves.png and the synthetic clips."""
+    count: int = Field(default=28, ge=8)
+    """Synthetic clips, and most windows of real ones; of each, half are the reference."""
+    per_file: int = Field(default=4, ge=1)
+    """Most windows of a real file."""
+    metrics: tuple[str, ...] = ("open",)
+    """Metrics and groups of metrics, as evaluate.py names them, of those that take no prompts."""
+    stroke_windows: int = Field(default=6, ge=1)
+    """Most windows of a file of strokes, one every half second."""
+    real_size: int = Field(default=96, ge=32)
+    """Rows and columns at which real clips are read, pixels."""
+    backbones: BackboneConfig = BackboneConfig()
+    """Networks whose features the metrics use."""
 
 
-def noise(decibels: float) -> Damage:
-    """White noise at this signal-to-noise ratio."""
+class Extracted:
+    """Features of clips, each array's computed once where it is of undamaged clips.
 
-    def damaged(clip: DecodedMedia, seed: int) -> DecodedMedia:
-        power = float(np.square(clip.waveform).mean()) + 1e-9
-        added = np.random.default_rng(seed).normal(
-            0, np.sqrt(power / 10 ** (decibels / 10)), len(clip.waveform)
+    Args:
+        extractors: by name.
+    """
+
+    def __init__(self, extractors: dict[str, Extractor]) -> None:
+        self.extractors = extractors
+        self.known: dict[tuple[str, int, int], dict[str, np.ndarray]] = {}
+        self.kept: list[DecodedMedia] = []  # so that no other array gets the identity of one of theirs
+
+    def of(self, clips: list[DecodedMedia], *, keep: bool = False) -> Features:
+        """Features by source and clip number.
+
+        Args:
+            keep: the clips are undamaged: their arrays come again.
+        """
+        found: Features = {}
+        for name, extractor in self.extractors.items():
+            keys = [self._key(extractor, clip) for clip in clips]
+            lacking = [k for k, key in enumerate(keys) if key not in self.known]
+            results = dict(
+                zip(lacking, extractor([clips[k] for k in lacking]) if lacking else (), strict=True)
+            )
+            rows = [results[k] if k in results else self.known[key] for k, key in enumerate(keys)]
+            for output in extractor.outputs:
+                found[Source(extractor=name, output=output)] = {
+                    f"{k:04}": row[output] for k, row in enumerate(rows) if not isinstance(row, Refused)
+                }
+            if keep:
+                self.known |= {keys[k]: row for k, row in results.items() if not isinstance(row, Refused)}
+        self.kept += clips if keep else []
+        return found
+
+    @staticmethod
+    def _key(extractor: Extractor, clip: DecodedMedia) -> tuple[str, int, int]:
+        video = extractor.modality in ("video", "audio_video")
+        audio = extractor.modality in ("audio", "audio_video")
+        return extractor.name, id(clip.video) if video else 0, id(clip.waveform) if audio else 0
+
+
+def sync_f1(clips: list[DecodedMedia]) -> Response:
+    """Our sync score of each clip."""
+    return Response(
+        values=np.array(
+            [
+                sync_score(clip.video, clip.waveform, fps=clip.fps, sample_rate=clip.sample_rate).f1
+                for clip in clips
+            ]
         )
-        return replace(clip, audio=(clip.waveform + added).astype(np.float32))
-
-    return lambda clips: [damaged(clip, seed) for seed, clip in enumerate(clips)]
+    )
 
 
-def low_pass(hertz: float) -> Damage:
-    """Nothing above this frequency."""
+def measure_collection(
+    name: str,
+    sources: list[EventClip],
+    others: list[EventClip],
+    metrics: list[Metric],
+    extracted: Extracted,
+    *,
+    references: list[EventClip] | None = None,
+) -> Collection:
+    """Every curve of one collection.
 
-    def damaged(clip: DecodedMedia) -> DecodedMedia:
-        sections = signal.butter(8, hertz, fs=clip.sample_rate, output="sos")
-        return replace(clip, audio=np.asarray(signal.sosfilt(sections, clip.waveform)).astype(np.float32))
+    Args:
+        sources: what is damaged.
+        others: clips of another collection.
+        references: what set distances compare with.
+    """
+    fps = sources[0].media.fps
+    reference = extracted.of([clip.media for clip in references or ()], keep=True)
+    undamaged = extracted.of([clip.media for clip in sources], keep=True)
+    extracted.of([clip.media for clip in others], keep=True)
+    floors = {m.name: floor_between(m, reference, undamaged) for m in metrics if isinstance(m, SetDistance)}
 
-    return lambda clips: [damaged(clip) for clip in clips]
+    def responses(damaged: list[DecodedMedia]) -> dict[str, Response]:
+        features = extracted.of(damaged)
+        found = {m.name: respond(m, features, undamaged, reference, fps) for m in metrics}
+        return found | {SYNC.name: sync_f1(damaged)}
 
-
-def shift(seconds: float) -> Damage:
-    """The sound later by this much, its end first."""
-    return lambda clips: [
-        replace(clip, audio=np.roll(clip.waveform, round(seconds * clip.sample_rate))) for clip in clips
-    ]
-
-
-def swapped(clips: list[DecodedMedia]) -> list[DecodedMedia]:
-    """Each video with the next one's sound."""
-    return [replace(clip, audio=clips[(k + 1) % len(clips)].waveform) for k, clip in enumerate(clips)]
-
-
-def frozen(share: float) -> Damage:
-    """The last frames, this share of the clip, all equal."""
-
-    def damaged(clip: DecodedMedia) -> DecodedMedia:
-        last = round(len(clip.video) * (1 - share))
-        return replace(clip, frames=clip.video[np.minimum(np.arange(len(clip.video)), last)])
-
-    return lambda clips: [damaged(clip) for clip in clips]
-
-
-def frame_noise(levels: float) -> Damage:
-    """Noise on every pixel, grey levels."""
-
-    def damaged(clip: DecodedMedia, seed: int) -> DecodedMedia:
-        added = np.random.default_rng(seed).normal(0, levels, clip.video.shape)
-        return replace(clip, frames=np.clip(clip.video + added, 0, 255).astype(np.uint8))
-
-    return lambda clips: [damaged(clip, seed) for seed, clip in enumerate(clips)]
-
-
-DAMAGES: dict[str, Damage] = {
-    "none": lambda clips: clips,
-    "noise at 30 dB": noise(30),
-    "noise at 10 dB": noise(10),
-    "noise at 0 dB": noise(0),
-    "low-pass 6 kHz": low_pass(6000),
-    "low-pass 1.5 kHz": low_pass(1500),
-    "sound 0.05 s late": shift(0.05),
-    "sound 0.2 s late": shift(0.2),
-    "sound 0.5 s late": shift(0.5),
-    "sounds swapped": swapped,
-    "last half frozen": frozen(0.5),
-    "all frozen": frozen(1.0),
-    "frames with noise, 8 levels": frame_noise(8),
-    "frames with noise, 32 levels": frame_noise(32),
-}
-
-
-Features = dict[Source, dict[str, np.ndarray]]
-
-
-def features_of(
-    clips: list[DecodedMedia], extractors: dict[str, Extractor], known: Features | None = None
-) -> Features:
-    """By source and clip number; sources of `known` are taken over."""
-    found: Features = dict(known or {})
-    for name, extractor in extractors.items():
-        if any(source.extractor == name for source in found):
-            continue
-        results = extractor(clips)
-        for output in extractor.outputs:
-            found[Source(extractor=name, output=output)] = {
-                str(k): result[output] for k, result in enumerate(results) if not isinstance(result, Refused)
-            }
-    return found
-
-
-def untouched(whole: Features, damaged: list[DecodedMedia], sources: list[DecodedMedia]) -> Features:
-    """What the damage cannot have changed: features of the video, or of the sound alone."""
-    same = set()
-    if all(ours.video is clip.video for ours, clip in zip(damaged, sources, strict=True)):
-        same |= {"efficientnet_lite0"}
-    if all(ours.waveform is clip.waveform for ours, clip in zip(damaged, sources, strict=True)):
-        same |= {"aisfx", "soundnet"}
-    return {source: features for source, features in whole.items() if source.extractor in same}
+    none = responses([clip.media for clip in sources])
+    curves: dict[tuple[str, str], Curve] = {}
+    for damage in DAMAGES:
+        found = [none, *(responses(damage.apply(sources, level, others)) for level in damage.levels)]
+        for metric in (*metrics, SYNC):
+            curves[metric.name, damage.name] = Curve(
+                labels=("none", *map(damage.label, damage.levels)),
+                responses=tuple(each[metric.name] for each in found),
+                lower_is_better=metric.better == "lower",
+                floor=floors.get(metric.name),
+            )
+        print(f"{name}: {damage.name}", flush=True)
+    return Collection(name=name, clips=len(sources), floors=floors, curves=curves)
 
 
 def main() -> None:
     config = parse_arguments(MetricsBenchConfig, description=__doc__ or "")
-    backbones = Backbones(BackboneConfig())
-    extractors = {n: backbones.extractor(n) for n in ("aisfx", "soundnet", "efficientnet_lite0", "av_align")}
-    spec, clips = config.clip, []
-    for path in media_files(config.clips)[: config.count]:
-        frames, audio = decode_window(path.resolve(), start_s=0.0, spec=spec)
-        clips.append(DecodedMedia(frames=frames, fps=spec.fps, audio=audio, sample_rate=spec.sample_rate))
-    half = len(clips) // 2
-    metrics = chosen_metrics(METRICS)
-    reference, sources = features_of(clips[:half], extractors), clips[half:]
-    whole = features_of(sources, extractors)
-    lines = ["| damage | " + " | ".join(m.title for m in metrics) + " | sync F1 |"]
-    lines.append("|---" * (len(metrics) + 2) + "|")
-    for name, damage in DAMAGES.items():
-        damaged = damage(list(sources))
-        ours = features_of(damaged, extractors, untouched(whole, damaged, sources))
-        cells = [name]
-        for metric in metrics:
-            paired = metric.name.startswith("kl")
-
-            def load(source: Source, paired: bool = paired) -> dict[str, np.ndarray]:
-                plain = Source(extractor=source.extractor, output=source.output)
-                if source.side == "generated":
-                    return ours[plain]  # noqa: B023
-                return whole[plain] if paired else reference[plain]
-
-            ids = [str(k) for k in range(len(sources))]
-            cells.append(f"{measure(metric, load, ids=ids, fps=spec.fps).value:.3g}")
-        scores = [
-            ClipEvents.of(c.video, c.waveform, fps=c.fps, sample_rate=c.sample_rate).score().f1
-            for c in damaged
-        ]
-        cells.append(f"{np.nanmean(scores):.3f}")
-        lines.append("| " + " | ".join(cells) + " |")
-        print(lines[-1], flush=True)
-    config.output.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    metrics = [metric for metric in chosen_metrics(config.metrics) if not isinstance(metric, Undefined)]
+    if any(source.side == "prompt" for metric in metrics for source in sources_of(metric)):
+        raise UserError("metrics: some compare with a prompt, which damaged clips do not have; name others")
+    backbones = Backbones(config.backbones)
+    names = dict.fromkeys(source.extractor for metric in metrics for source in sources_of(metric))
+    extracted = Extracted({name: backbones.extractor(name) for name in names})
+    drawn = load_config(
+        SyntheticClipsConfig,
+        find_preset(Path("tiny/clips")),
+        {"output": str(config.output / "synthetic"), "count": config.count, "workers": 1},
+    )
+    write_clips(drawn)
+    small = ClipSpec(height=drawn.size, width=drawn.size)
+    synthetic = read_clips(drawn.output, spec=small, most=config.count, per_file=1)
+    spec = ClipSpec(height=config.real_size, width=config.real_size)
+    real = read_clips(
+        config.real, spec=spec, most=config.count, per_file=config.per_file, leave_out=config.leave_out
+    )
+    strokes = read_clips(
+        config.real,
+        spec=spec,
+        most=config.count,
+        per_file=config.stroke_windows,
+        only=config.strokes,
+        every_s=0.5,
+    )
+    collections = [
+        measure_collection(name, clips[1::2], others[1::2], metrics, extracted, references=clips[::2])
+        for name, clips, others in (("synthetic", synthetic, real), ("real", real, synthetic))
+    ]
+    of_synchrony = [metric for metric in metrics if isinstance(metric, AvAlign)]
+    kept = {name: each for name, each in extracted.extractors.items() if name == "av_align"}
+    collections.append(measure_collection("real strokes", strokes, real[1::2], of_synchrony, Extracted(kept)))
+    shown = [*metrics, SYNC]
+    (config.output / "verdicts.md").write_text(verdicts_markdown(collections, shown), encoding="utf-8")
+    (config.output / "values.csv").write_text(values_csv(collections, shown), encoding="utf-8")
+    draw(collections, shown, config.output / "curves.png")
+    print(f"{config.output}: verdicts.md, values.csv, curves.png")
 
 
 if __name__ == "__main__":

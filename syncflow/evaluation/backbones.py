@@ -36,11 +36,13 @@ class Backbones:
             clip_signal,
             efficientnet,
             i3d,
+            i3d_script,
             imagebind_clips,
             imagebind_inputs,
             panns,
             passt,
             soundnet,
+            transnet,
             vggish,
             vggishish,
         )
@@ -52,7 +54,14 @@ class Backbones:
 
         return {
             "vggish": partial(vggish.VGGishExtractor.load, folder, settings=config.vggish, device=device),
-            "i3d": partial(i3d.I3DExtractor.load, folder, settings=config.i3d, device=device),
+            "i3d": partial(
+                i3d_script.I3DScript.load
+                if config.i3d.checkpoint == "i3d_torchscript"
+                else i3d.I3DExtractor.load,
+                folder,
+                settings=config.i3d,
+                device=device,
+            ),
             "panns": partial(panns.PannsExtractor.load, folder, settings=config.panns, device=device),
             "vggishish": partial(
                 vggishish.VGGishishExtractor.load, folder, settings=config.vggishish, device=device
@@ -69,6 +78,7 @@ class Backbones:
             "soundnet": partial(soundnet.SoundNetExtractor.load, folder, device=device),
             "aisfx": partial(aisfx.AiSfxExtractor.load, folder, device=device),
             "efficientnet_lite0": partial(efficientnet.EfficientNetExtractor.load, folder, device=device),
+            "transnetv2": partial(transnet.TransNetExtractor.load, folder, device=device),
             "av_align": clip_signal.AvAlignCounts,
             "levels": clip_signal.Levels,
         }

@@ -14,7 +14,7 @@ import numpy as np
 from syncflow.errors import UserError
 from syncflow.evaluation.backbones import Backbones
 from syncflow.evaluation.evaluation_set import System
-from syncflow.evaluation.extraction import Item, clip_item, extract, store_of, text_item
+from syncflow.evaluation.extraction import Execute, Item, clip_item, extract, store_of, text_item
 from syncflow.evaluation.extractors.base import Extractor
 from syncflow.evaluation.extractors.clip_signal import BLACK_LEVEL, SILENT_PEAK
 from syncflow.evaluation.feature_store import FeatureStore
@@ -79,6 +79,7 @@ def compare(
     features: Path,
     max_failed: int = 0,
     report: Callable[[int, int], None] = lambda done, total: None,
+    execute: Execute | None = None,
 ) -> Comparison:
     """Measure every metric of every system against the reference clips.
 
@@ -86,6 +87,7 @@ def compare(
         features: folder of the feature stores.
         max_failed: most clips of a system that may have failed.
         report: called with the number of clips whose features are there, and of all.
+        execute: computes the features with backbones of its own; None: this process does.
     """
     extractors, missing = _load(metrics, backbones)
     items: dict[str, Item] = {}
@@ -95,8 +97,14 @@ def compare(
     texts = {item.key: item for item in map(text_item, sorted(prompts - {""}))}
     media = [e for e in extractors.values() if e.modality != "text"]
     words = [e for e in extractors.values() if e.modality == "text"]
-    found = extract(list(items.values()), media, root=features, report=lambda done: report(done, len(items)))
-    told = extract(list(texts.values()), words, root=features)
+    found = extract(
+        list(items.values()),
+        media,
+        root=features,
+        report=lambda done: report(done, len(items)),
+        execute=execute,
+    )
+    told = extract(list(texts.values()), words, root=features, execute=execute)
     kept = _Features(
         stores={name: store_of(extractor, features) for name, extractor in extractors.items()},
         wanted=[*items, *texts],

@@ -15,6 +15,7 @@ from syncflow.evaluation.metrics.catalogue import (
     PairedCosine,
     PairedKl,
     SetDistance,
+    ShareAbove,
     Source,
     Undefined,
 )
@@ -71,7 +72,7 @@ def measure(metric: Metric, load: Load, *, ids: Sequence[str], fps: float) -> Me
             return _distance(metric, load(metric.source), load(_of_reference(metric.source)), ids)
         case InceptionScore():
             return _inception(load(metric.source), ids)
-    values = _values_by_clip(metric, load, ids, fps=fps)
+    values = values_by_clip(metric, load, ids, fps=fps)
     if not values:
         return Measured(note="no clip has all that it needs")
     found = mean_interval(np.array(values), seed=SEED)
@@ -82,9 +83,20 @@ def measure(metric: Metric, load: Load, *, ids: Sequence[str], fps: float) -> Me
     )
 
 
-def _values_by_clip(
-    metric: PairedKl | PairedCosine | Javis | AvAlign, load: Load, ids: Sequence[str], *, fps: float
+def values_by_clip(
+    metric: PairedKl | PairedCosine | Javis | AvAlign | ShareAbove,
+    load: Load,
+    ids: Sequence[str],
+    *,
+    fps: float,
 ) -> list[float]:
+    """A metric that is a mean over clips: its values before the mean, NaN where it is undefined.
+
+    Args:
+        load: features by clip id of one source; clips that lack one of the metric's features are left out.
+        ids: the clips that count, in order.
+        fps: frames a second, by which JavisScore's half seconds are cut.
+    """
     match metric:
         case PairedKl():
             target, generated = load(_of_reference(metric.source)), load(metric.source)
@@ -103,6 +115,9 @@ def _values_by_clip(
             if audio and next(iter(audio.values())).ndim == 1:
                 return [avh_score(frames[i], audio[i]) for i in both]
             return [javis_score(_half_seconds(frames[i], audio[i], fps)) for i in both]
+        case ShareAbove():
+            numbers = load(metric.source)
+            return [float(numbers[i].max() > metric.threshold) for i in ids if i in numbers]
         case AvAlign():
             counts = load(metric.source)
             return [
@@ -163,6 +178,13 @@ def frechet_draws(*sets: Sequence[np.ndarray]) -> int:
     return 200 if side <= 150 else 50 if side <= 300 else 10
 
 
+def set_distance(metric: SetDistance, reference: np.ndarray, generated: np.ndarray) -> float:
+    """The distance of two sets of features, `clip feature` each, without an interval."""
+    if metric.kind == "kernel":
+        return float(gaussian_kernel_distance(reference, generated)[0])
+    return frechet_distance(reference, generated)
+
+
 def floor_of(metric: Metric, reference: Mapping[str, np.ndarray], *, clips: int) -> Floor:
     """A set distance between `clips` reference clips and the others (at most half), over several draws."""
     every = [np.atleast_2d(features) for features in reference.values()]
@@ -174,10 +196,7 @@ def floor_of(metric: Metric, reference: Mapping[str, np.ndarray], *, clips: int)
         order = np.random.default_rng(SEED + draw).permutation(len(every))
         ours = np.concatenate([every[i] for i in order[:size]])
         rest = np.concatenate([every[i] for i in order[size:]])
-        if metric.kind == "kernel":
-            values.append(float(gaussian_kernel_distance(rest, ours)[0]))
-        else:
-            values.append(frechet_distance(rest, ours))
+        values.append(set_distance(metric, rest, ours))
     return Floor(mean=float(np.mean(values)), largest=float(np.max(values)), clips=size)
 
 

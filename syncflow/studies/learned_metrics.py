@@ -13,7 +13,7 @@ from syncflow.evaluation.comparison import Comparison, compare
 from syncflow.evaluation.comparison_table import write_comparison
 from syncflow.evaluation.evaluation_plan import plan_evaluation
 from syncflow.evaluation.evaluation_set import System, reference_clips, system_of
-from syncflow.evaluation.extraction import Item, clip_item, text_item
+from syncflow.evaluation.extraction import Execute, Item, clip_item, text_item
 from syncflow.evaluation.metrics.catalogue import chosen_metrics
 from syncflow.evaluation.suite_config import EvaluateConfig
 from syncflow.media import MediaError
@@ -21,25 +21,35 @@ from syncflow.media.evaluation_set import ClipFile, read_evaluation_set
 
 
 def measure_systems(
-    config: EvaluateConfig, systems: Sequence[System], reference: Sequence[ClipFile]
+    config: EvaluateConfig,
+    systems: Sequence[System],
+    reference: Sequence[ClipFile],
+    *,
+    execute: Execute | None = None,
 ) -> Comparison:
     """Every chosen metric of every system; writes the tables into `config.output`.
+
+    Args:
+        execute: computes the features in other processes, which hold the backbones; this one then only asks
+            them who they are, on its CPU.
 
     Raises:
         UserError: an unknown metric, or an earlier evaluation of another protocol.
     """
     metrics = chosen_metrics(config.metrics.names)
+    held = config.metrics.backbones
     with Progress() as progress:
         task = progress.add_task("features", total=None)
         comparison = compare(
             systems,
             reference,
             metrics,
-            backbones=Backbones(config.metrics.backbones),
+            backbones=Backbones(held.model_copy(update={"device": "cpu"}) if execute else held),
             spec=config.clip,
             features=config.metrics.features or config.output / "features",
             max_failed=config.metrics.max_failed,
             report=lambda done, total: progress.update(task, completed=done, total=total),
+            execute=execute,
         )
     text = write_comparison(config.output, comparison, compare_with=config.metrics.compare_with)
     Console(width=160, soft_wrap=True).print(text, markup=False, highlight=False)

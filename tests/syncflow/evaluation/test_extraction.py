@@ -100,7 +100,7 @@ sys.path.insert(0, sys.argv[2])
 from test_extraction import Loudness, tone
 from syncflow.evaluation import extraction
 from syncflow.evaluation.extraction import extract
-extraction.COMMIT_CLIPS = 8
+extraction.GROUP = 8
 def report(done):
     if done >= 16:
         os.kill(os.getpid(), signal.SIGKILL)

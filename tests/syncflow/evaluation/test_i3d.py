@@ -108,7 +108,7 @@ def test_a_torchscript_i3d_is_run_as_it_is_once_its_hash_is_named(tmp_path: Path
     found, short = extractor([DecodedMedia(frames=frames, fps=16), DecodedMedia(frames=frames[:9], fps=16)])
     assert not isinstance(found, Refused) and isinstance(short, Refused)
     video = preprocess(frames)
-    close(found["logits"][:399], video.flatten()[:399], tolerance=1e-6)
+    close(found["logits"][:399], video.flatten()[:399].numpy(), tolerance=1e-6)
     assert found["logits"][399] == pytest.approx(float(video.mean()), abs=1e-5)
     assert extractor.identity["weights_sha256"] == sha256 and "script_sha256" not in extractor.identity
     file.write_bytes(b"no script")
