@@ -27,6 +27,7 @@ QUIET = {
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # leave CUDA_VISIBLE_DEVICES of CPU-only tasks alone
     "RAY_enable_metrics_collection": "0",
     "RAY_DATA_DISABLE_PROGRESS_BARS": "0",
+    "RAY_worker_niceness": "0",  # that of the driver; Ray's own 15 starves workers where anything else runs
 }
 
 SHUTDOWN_S = 60.0
