@@ -103,6 +103,8 @@ class Turns:
 def _await(file: Path) -> None:
     end = time.monotonic() + PATIENCE_S
     while not file.exists():
+        if (parent := multiprocessing.parent_process()) is not None and not parent.is_alive():
+            raise SystemExit("the benchmark has ended")
         if time.monotonic() > end:
             raise SystemExit(f"{file}: not there after {PATIENCE_S:.0f} s")
         time.sleep(0.002)
