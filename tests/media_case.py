@@ -30,13 +30,18 @@ def flashes_and_beeps(
     return ["-f", "lavfi", "-i", video, "-f", "lavfi", "-i", audio]
 
 
+def beeps_of(window: MediaWindow) -> np.ndarray:
+    """Where the beeps of a window begin, seconds from its start."""
+    loud = np.flatnonzero(np.abs(window.audio) > 0.1)
+    return loud[np.diff(loud, prepend=-SPEC.sample_rate) > SPEC.sample_rate // 10] / SPEC.sample_rate
+
+
 def assert_in_sync(
     windows: list[MediaWindow], starts_s: list[float], *, first_s: float, count: int, audio_s: float = 0.005
 ) -> None:
     """Flashes within half a frame, beeps within 5 ms of whole seconds after `first_s`; `count` per window."""
     for start_s, window in zip(starts_s, windows, strict=True):
-        loud = np.flatnonzero(np.abs(window.audio) > 0.1)
-        beeps = loud[np.diff(loud, prepend=-SPEC.sample_rate) > SPEC.sample_rate // 10] / SPEC.sample_rate
+        beeps = beeps_of(window)
         bright = window.frames.mean(axis=(1, 2, 3)) > 100
         flashes = np.flatnonzero(bright & ~np.concatenate([[True], bright[:-1]])) / SPEC.fps
         assert len(beeps) == len(flashes) == count, (start_s, beeps, flashes)

@@ -3,11 +3,12 @@
 import struct
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from syncflow.media import MediaError, decode_picture, decode_windows, probe
 from syncflow.media.suffixes import VIDEO_SUFFIXES
-from tests.media_case import SPEC, assert_in_sync, ffmpeg, flashes_and_beeps
+from tests.media_case import SPEC, assert_in_sync, beeps_of, ffmpeg, flashes_and_beeps
 
 H264, AAC = ["-c:v", "libx264", "-bf", "2", "-g", "50"], ["-c:a", "aac"]
 # codecs and options of a container, whose file is named by its suffix; some suffixes name the same container
@@ -40,6 +41,19 @@ def test_every_container_keeps_flash_and_beep_together(tmp_path: Path, name: str
     starts_s = [0.5, 2.25]
     windows = decode_windows(path, starts_s=starts_s, spec=SPEC)
     assert_in_sync(windows, starts_s, first_s=probe(path).video_start_s, count=2)
+
+
+@pytest.mark.parametrize(("codec", "delay"), [("libmp3lame", 1105), ("mp2", 481), ("aac", 1024)])
+@pytest.mark.parametrize("suffix", ["avi", "mkv"])
+def test_the_delay_of_an_audio_encoder_is_undone_except_in_avi_which_does_not_tell_it(
+    tmp_path: Path, codec: str, delay: int, suffix: str
+) -> None:
+    path = tmp_path / f"clip.{suffix}"
+    ffmpeg(*flashes_and_beeps(seconds=3), "-c:v", "mpeg4", "-c:a", codec, path)
+    start_s = 0.5
+    (window,) = decode_windows(path, starts_s=[start_s], spec=SPEC)
+    late_s = start_s + beeps_of(window) - [1.0, 2.0]
+    assert np.abs(late_s - (delay / 48_000 if suffix == "avi" else 0.0)).max() < 0.001
 
 
 def test_decord_refuses_a_container_without_an_index(tmp_path: Path) -> None:
