@@ -150,7 +150,7 @@ class Check:
         while True:
             process, begin = self.start(name, executor), time.monotonic()
             while kills and process.is_alive():
-                process.join(draw.uniform(0, self.work_s[executor]))
+                self.let_run(name, process, longest_s=self.work_s[executor], draw=draw)
                 kind = RAY_VICTIMS[len(self.kills) % 2] if executor == "ray" else "loop"
                 if process.is_alive() and (victim := _victim(kind, process, draw)):
                     victim.kill()
@@ -166,6 +166,15 @@ class Check:
                 self.work_s[executor] = min(self.work_s[executor], took)
                 self.finish(name, process)
                 return self.compare(name, executor)
+
+    def let_run(self, name: str, process: Driver, *, longest_s: float, draw: random.Random) -> None:
+        """Until a moment drawn from all of the job's time, or from that in which clips are committed."""
+        if draw.random() < 0.5:
+            return process.join(draw.uniform(0, longest_s))
+        wanted = draw.randint(len(self.holds(name)), len(self.expected))
+        while process.is_alive() and len(self.holds(name)) < wanted:
+            process.join(0.05)
+        process.join(draw.uniform(0, 1.0))
 
     def make_with_a_dead_node(self, name: str, remove: Callable[[], None]) -> None:
         """One dataset, of whose nodes one dies as soon as something is committed."""
