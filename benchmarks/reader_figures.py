@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import shutil
+import statistics
 import subprocess
 import sys
 import time
@@ -14,6 +15,7 @@ from typing import TypeVar
 import numpy as np
 import pyarrow as pa
 
+from benchmarks.goals import Figure
 from benchmarks.random_latents import write_random
 from syncflow.data.batches import LatentDataset
 from syncflow.data.parquet import DatasetManifest, Weights
@@ -30,8 +32,8 @@ WINDOWS_PER_CLIP, CLIPS_PER_SHARD, SCORES = 5, 16, 8
 WORKERS = 4  # that share a step, of which the first is timed
 
 
-def open_many(folder: Path, *, windows: int) -> None:
-    """Print what a fresh process takes to open a made-up dataset of so many windows, and its peak memory."""
+def open_many(folder: Path, *, windows: int) -> list[Figure]:
+    """What a fresh process takes to open a made-up dataset of so many windows, and its peak memory."""
     shutil.rmtree(folder, ignore_errors=True)
     write_made_up(folder, windows=windows)
     size = next((folder / "index").glob("*.parquet")).stat().st_size
@@ -47,6 +49,14 @@ def open_many(folder: Path, *, windows: int) -> None:
         f"{windows:,} windows, {size / 1e6:.0f} MB of index: {times}; peak memory {found['peak']:.0f} MiB, "
         f"of which Python and its libraries {found['before']:.0f} MiB"
     )
+    return [
+        Figure(what=f"opening {windows:,} windows, s", value=found["open"]["wall"], goal=10.0),
+        Figure(
+            what=f"peak memory with {windows:,} windows open, GB",
+            value=found["peak"] * (1 << 20) / 1e9,
+            goal=1.2,
+        ),
+    ]
 
 
 def write_made_up(folder: Path, *, windows: int) -> None:
@@ -110,15 +120,20 @@ def write_made_up(folder: Path, *, windows: int) -> None:
     ).write(folder)
 
 
-def read_batches(folder: Path, *, clips: int, batch: int, repeats: int) -> None:
-    """Print bytes read beside bytes used, and batches a second from disk and memory, at the paper's sizes."""
+def read_batches(folder: Path, *, clips: int, batch: int, repeats: int) -> list[Figure]:
+    """Bytes read beside bytes used, and batches a second from disk and memory, at the paper's sizes.
+
+    Medians of `repeats` rounds, each of which it prints.
+    """
     if not folder.exists():
         write_random(folder, clips=clips, text_tokens=20)
     files = sorted([*(folder / "latents").glob("*.parquet"), *(folder / "text").glob("*.parquet")])
     begin = time.monotonic()
     data = LatentDataset(folder, cache_gb=8.0)
     data.batch(0, batch_size=batch * WORKERS, world_size=WORKERS)
-    print(f"first batch: {time.monotonic() - begin:.2f} s from nothing open")
+    first = time.monotonic() - begin
+    print(f"first batch: {first:.2f} s from nothing open")
+    rounds = []
     for turn in range(repeats):
         _forget(files)
         begin = time.monotonic()
@@ -144,6 +159,39 @@ def read_batches(folder: Path, *, clips: int, batch: int, repeats: int) -> None:
             f"{steps / cpu:.0f} a second of processor time",
             flush=True,
         )
+        rounds.append((read / used, read / seconds / plain, steps / again, steps / cpu))
+    over, of_plain, from_memory, a_cpu_second = (
+        statistics.median(each) for each in zip(*rounds, strict=True)
+    )
+    what = f"batches of {batch} from memory"
+    return [
+        Figure(what="first batch after the worker's start, s", value=first, goal=15.0),
+        Figure(what="bytes read for each byte used", value=over, goal=1.3),
+        Figure(what="bytes a second from disk, of a plain read's", value=of_plain),
+        Figure(what=f"{what}, a second", value=from_memory),
+        Figure(what=f"{what}, a second of processor time", value=a_cpu_second, goal=200.0, better="more"),
+    ]
+
+
+def open_elsewhere(folder: Path) -> list[Figure]:
+    """The share of a dataset's rows that readers which know nothing of this package see."""
+    import duckdb
+    import pandas
+    import polars
+    from datasets import load_dataset
+
+    tables, rows = folder / "latents", DatasetManifest.read(folder).windows
+    streamed = load_dataset(str(folder), "latents", split="train", streaming=True)
+    counts = {
+        "pandas": len(pandas.read_parquet(tables, columns=["clip_id"])),
+        "polars": polars.scan_parquet(tables / "*.parquet").select("clip_id").collect().height,
+        "duckdb": duckdb.sql(f"select clip_id from '{tables}/*.parquet'").fetchnumpy()["clip_id"].size,
+        "datasets": sum(1 for _ in streamed.select_columns(["clip_id"])),
+    }
+    return [
+        Figure(what=f"share of the rows that {name} reads", value=count / rows, goal=1.0, better="more")
+        for name, count in counts.items()
+    ]
 
 
 def _epoch(data: LatentDataset, *, batch: int, steps: int) -> Iterator:
