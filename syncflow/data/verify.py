@@ -18,7 +18,7 @@ REPAIR = f"{AGAIN} with --repair"
 
 
 def find_faults(folder: Path) -> Iterator[str]:
-    """One line a fault: of manifest, ledger, shards, their rows, the index, and files that none of themnames.
+    """One line a fault: of manifest, ledger, shards, their rows, the index, and files that nothing names.
 
     A fault of one file hides none of another; the dataset is only read.
 

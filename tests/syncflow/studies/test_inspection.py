@@ -1,8 +1,13 @@
 """The pipelines that only look: datasets, models, what autoencoders keep."""
 
 import csv
-from collections.abc import Callable
+import errno
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,6 +35,34 @@ def test_a_dataset_is_described_verified_and_decoded(
     told = capsys.readouterr().out
     assert "verified, no fault" in told and "1 windows decoded" in told
     assert len(list((tmp_path / "sample").glob("*.mp4"))) == 1
+
+
+@contextmanager
+def read_only(folder: Path) -> Iterator[None]:
+    """Every write below `folder` fails as on a read-only mount, for root too."""
+    mounted = [str(folder)]
+    changes = ("os.mkdir", "os.remove", "os.rename", "os.link", "os.rmdir", "os.truncate")
+
+    def refuse(event: str, arguments: tuple[Any, ...]) -> None:
+        opens = event == "open" and (arguments[2] or 0) & (os.O_WRONLY | os.O_RDWR | os.O_CREAT)
+        if (opens or event in changes) and any(str(arguments[0]).startswith(each) for each in mounted):
+            raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(arguments[0]))
+
+    sys.addaudithook(refuse)  # for good: it looks at nothing once `mounted` is empty
+    try:
+        yield
+    finally:
+        mounted.clear()
+
+
+def test_a_dataset_on_a_read_only_mount_is_verified(
+    made: Path, run_pipeline: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with read_only(made):
+        with pytest.raises(OSError, match="Read-only file system"):
+            (made / "latents" / "new").write_text("")
+        assert run_pipeline("inspect_dataset.py", "--dataset", made / "latents", "--verify") == 0
+    assert "verified, no fault" in capsys.readouterr().out
 
 
 def test_a_models_parts_and_costs_are_printed(
