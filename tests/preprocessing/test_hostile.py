@@ -4,6 +4,7 @@ import dataclasses
 import random
 import subprocess
 import sys
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import fsspec
@@ -15,7 +16,7 @@ from preprocessing.decode_config import DecodeConfig, WindowConfig
 from syncflow.media import write_clip
 from syncflow.media.process import ffmpeg_binary
 from syncflow.records import ClipRef, ClipSpec, DecodedClip, Dropped
-from syncflow.storage import RemoteFile
+from syncflow.storage import Location, RemoteFile, local_copy
 
 SPEC = ClipSpec(height=32, width=32)
 Result = DecodedClip | Dropped
@@ -159,6 +160,27 @@ def test_a_remote_clip_is_decoded_as_a_local_one(clip: Path) -> None:
     assert (nowhere.kind, nowhere.reason) == ("missing", "not_a_file") and "memory://" in nowhere.detail
     (large,) = DecodeStep(DecodeConfig(max_fetch_mib=1), SPEC, WindowConfig())([large_file(remote)])
     assert isinstance(large, Dropped) and large.reason == "too_large"
+
+
+def test_segments_of_a_remote_file_are_fetched_once(clip: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = [RemoteFile(f"memory://hostile/segments_{name}.mp4") for name in "ab"]
+    for path in paths:
+        fsspec.filesystem("memory").pipe_file(str(path), clip.read_bytes())
+    fetched: list[str] = []
+
+    def fetch(place: Location, *, max_bytes: int, timeout_s: float) -> AbstractContextManager[Path]:
+        fetched.append(str(place))
+        return local_copy(place, max_bytes=max_bytes, timeout_s=timeout_s)
+
+    monkeypatch.setattr("preprocessing.opened_source.local_copy", fetch)
+    segments = [
+        ClipRef(dataset="d", clip_id=f"{path}{k}", path=path, start_s=k / 4)
+        for path in paths
+        for k in range(3)
+    ]
+    results = DecodeStep(DecodeConfig(), SPEC, WindowConfig(count=1))(segments)
+    assert all(isinstance(result, DecodedClip) for result in results)
+    assert fetched == [str(path) for path in paths]
 
 
 def large_file(ref: ClipRef) -> ClipRef:
