@@ -153,9 +153,8 @@ def with_absolute_paths(config: C) -> C:
         value = getattr(config, name)
         if isinstance(value, Config):
             changed[name] = with_absolute_paths(value)
-        elif isinstance(value, str):
-            if any(isinstance(mark, FolderOrName) for mark in field.metadata):
-                changed[name] = absolute_place(value)
+        elif any(isinstance(mark, FolderOrName) for mark in field.metadata):
+            changed[name] = absolute_place(value)
         else:
             changed[name] = _each_path(value, Path.resolve)
     return config.model_copy(update=changed)

@@ -6,18 +6,19 @@ A setting leaves the process (Ray workers, manifests, MLflow), so what is relati
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, TypeVar
 from urllib.parse import unquote
 
 import pydantic
 
 SQLITE = "sqlite:///"
+P = TypeVar("P", str, Path)
 KEYWORDS = ("", "auto", "none")  # of settings that name a place; never folders
 
 
 @dataclass(frozen=True, kw_only=True)
 class FolderOrName:
-    """Marks a text setting that names a folder here, or something elsewhere: a hub id, a URL."""
+    """Marks a setting that names a folder here, or something elsewhere: a hub id, a URL."""
 
     hub: bool = True  # whether it may be a hub id
 
@@ -39,11 +40,15 @@ PathOrHub = Annotated[Path, FolderOrName()]
 """A folder here, or a hub id."""
 
 
-def absolute_place(text: str) -> str:
-    """`text` with an absolute path, where it names a file or folder of this machine."""
-    if text in KEYWORDS or not Path(text).exists():
-        return text
-    return str(Path(text).resolve())
+def absolute_place(place: P) -> P:
+    """`place` with an absolute path, where it names a file or folder of this machine.
+
+    Names of what is elsewhere (a hub id, a URL) or shipped (`tiny`), keywords and `Path()`, which says that
+    nothing was set, come back as they are.
+    """
+    if str(place) in KEYWORDS or place == Path() or not Path(place).exists():
+        return place
+    return type(place)(Path(place).resolve())
 
 
 def sqlite_uri(path: Path) -> str:

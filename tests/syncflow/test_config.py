@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 from syncflow.command_line import parse_arguments
 from syncflow.config import Config, dump_config, load_config, setting_names, with_absolute_paths
 from syncflow.errors import UserError
+from syncflow.generation.config import GenerateConfig
 from syncflow.training.stage.config import TrainConfig
 
 
@@ -146,6 +147,17 @@ def test_paths_are_made_absolute_for_another_process(monkeypatch: pytest.MonkeyP
     monkeypatch.chdir(tmp_path)
     job = with_absolute_paths(Job(output=Path("out"), tower=Tower(depth=2)))
     assert job == Job(output=tmp_path / "out", tower=Tower(depth=2))
+
+
+def test_a_folder_is_made_absolute_and_a_name_of_a_shipped_or_hub_model_stays(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").mkdir()
+    for given, sent in (("runs", tmp_path / "runs"), ("tiny", "tiny"), ("owner/name", "owner/name"), ("", "")):
+        job = GenerateConfig(output=tmp_path, checkpoint=Path(given), video_vae=given)
+        there = with_absolute_paths(job)
+        assert (there.checkpoint, there.video_vae) == (Path(sent), str(sent)), given
 
 
 def test_setting_names_are_dotted_and_complete() -> None:
