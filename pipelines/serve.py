@@ -13,10 +13,19 @@ def main() -> int:
     token_for(config.host)
     checked_folder(config.generate.checkpoint)
 
-    from infra.serve.run import serve_until_signal
+    from infra.executors.supervisor import supervised
 
-    serve_until_signal(config, ready=lambda address: print(f"{address} is ready; Ctrl-C ends it", flush=True))
-    return 0
+    def ready(address: str) -> None:
+        print(f"{address} is ready; Ctrl-C ends it", flush=True)
+
+    def serve() -> int:
+        from infra.serve.run import serve_until_signal
+
+        return serve_until_signal(
+            config, ready=lambda at: print(f"{at} is ready; Ctrl-C ends it", flush=True)
+        )
+
+    return supervised(serve)
 
 
 if __name__ == "__main__":

@@ -80,6 +80,7 @@ ALLOWED: dict[str, set[str]] = {
         "syncflow.generation",
         "syncflow.evaluation",
         "syncflow.media",
+        "syncflow.data.parquet",
     },
     "syncflow.studies": {
         "syncflow.training",

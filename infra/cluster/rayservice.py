@@ -8,8 +8,9 @@ import yaml
 
 from infra.cluster.config import ClusterConfig
 from infra.cluster.rayjob import RUNTIME_ENV, head_group, worker_group
+from infra.serve.run import environment
 from syncflow.generation.config import GenerateConfig
-from syncflow.serving.config import ReplicasConfig, ServerConfig
+from syncflow.serving.config import LimitsConfig, ReplicasConfig, ServerConfig
 
 PORT = 8000
 SECRET = "syncflow-token"  # kubectl create secret generic syncflow-token --from-literal=token=...
@@ -23,8 +24,9 @@ def ray_service(config: ClusterConfig) -> dict[str, Any]:
     head["template"]["spec"]["containers"][0]["ports"].append({"name": "serve", "containerPort": PORT})
     workers = worker_group("gpu", config, least=-(-service.least // config.gpus_per_node), most=nodes)
     token = {"name": "SYNCFLOW_TOKEN", "valueFrom": {"secretKeyRef": {"name": SECRET, "key": "token"}}}
+    variables = [{"name": name, "value": value} for name, value in environment(LimitsConfig()).items()]
     for group in (head, workers):
-        group["template"]["spec"]["containers"][0]["env"] = [token]
+        group["template"]["spec"]["containers"][0]["env"] = [token, *variables]
     return {
         "apiVersion": "ray.io/v1",
         "kind": "RayService",

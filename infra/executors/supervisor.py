@@ -125,7 +125,7 @@ def _watch(child: int) -> int:
         return 130
     name = signal.Signals(-status).name
     print(
-        f"error: the process that trains was ended by {name}; the same command goes on from the last state",
+        f"error: the process that does the work was ended by {name}; the same command goes on from there",
         file=sys.stderr,
     )
     return 128 - status

@@ -18,6 +18,7 @@ from syncflow.serving.service import ClipService
 
 NAME = "syncflow"
 HEALTH_S = 120.0  # a batch holds its process for seconds at a time
+LOGGING = {"log_level": "WARNING", "enable_access_log": False}
 MANY = 10_000  # requests that the front answers at once; what may wait is `limits.queue`
 
 
@@ -27,17 +28,8 @@ class OfThisProcess:
     app: ClassVar[ASGIApp | None] = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan":
-            await _lifespan(receive, send)
-            return
         assert OfThisProcess.app is not None, "Ray Serve sends requests to a front that began"
         await OfThisProcess.app(scope, receive, send)
-
-
-async def _lifespan(receive: Receive, send: Send) -> None:
-    while (message := await receive())["type"] != "lifespan.shutdown":
-        await send({"type": f"{message['type']}.complete"})
-    await send({"type": "lifespan.shutdown.complete"})
 
 
 @serve.ingress(OfThisProcess())
@@ -47,7 +39,12 @@ class Front:
     def __init__(self, config: ServerConfig, replicas: DeploymentHandle) -> None:
         makers = [RemoteMaker(replicas) for _ in range(config.replicas.most)]
         self.service = ClipService(config, about=_about(replicas), makers=makers)
-        OfThisProcess.app = Guard(make_api(self.service), token=token_for(config.host))
+        app = make_api(self.service)
+        if config.page:
+            from syncflow.serving.page import add_page  # loads gradio
+
+            app = add_page(app, self.service)
+        OfThisProcess.app = Guard(app, token=token_for(config.host))
         self.service.start()
 
     def check_health(self) -> None:
@@ -80,6 +77,7 @@ def application(values: dict[str, Any]) -> Application:
     maker = serve.deployment(
         Replica,
         name="replica",
+        logging_config=LOGGING,
         health_check_timeout_s=HEALTH_S,
         ray_actor_options={"num_cpus": replicas.cpus, "num_gpus": replicas.gpus},
         autoscaling_config={
@@ -93,6 +91,7 @@ def application(values: dict[str, Any]) -> Application:
     front = serve.deployment(
         Front,
         name="front",
+        logging_config=LOGGING,
         num_replicas=1,
         health_check_timeout_s=HEALTH_S,
         ray_actor_options={"num_cpus": 0},

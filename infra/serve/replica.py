@@ -12,7 +12,7 @@ from ray.serve.exceptions import RayServeException
 from ray.serve.handle import DeploymentHandle, DeploymentResponseGenerator
 
 from syncflow.serving.config import ServerConfig
-from syncflow.serving.maker import Cancelled, ClipMaker, MakerLostError, Order, Outcome, Progress, Tell
+from syncflow.serving.orders import Cancelled, MakerLostError, Order, Outcome, Progress, Tell
 from syncflow.serving.request import About
 
 Event = Progress | list[Outcome]  # the last event of a batch is its outcomes
@@ -22,6 +22,8 @@ class Replica:
     """One `ClipMaker` in a process of its own; it makes one batch at a time."""
 
     def __init__(self, config: ServerConfig) -> None:
+        from syncflow.serving.maker import ClipMaker  # loads torch, which front and driver do without
+
         self._maker = ClipMaker(config)
         self._thread = ThreadPoolExecutor(1)
 

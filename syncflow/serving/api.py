@@ -12,13 +12,14 @@ from starlette.concurrency import run_in_threadpool
 from starlette.requests import ClientDisconnect
 
 from syncflow.config import Config
+from syncflow.serving.config import DRAINED, JSON_BYTES
+from syncflow.serving.job_folders import FILES
 from syncflow.serving.jobs import JobStatus
 from syncflow.serving.request import About, ClipRequest, RequestError
-from syncflow.serving.service import FILES, ClipService
-from syncflow.serving.videos import UploadedVideo
+from syncflow.serving.service import ClipService
+from syncflow.serving.videos import MIB, UploadedVideo
 from syncflow.version import __version__
 
-JSON_BYTES = 64 << 10  # largest body of a request that is no upload
 TYPES = {".mp4": "video/mp4", ".wav": "audio/wav", ".png": "image/png", ".json": "application/json"}
 
 
@@ -97,12 +98,22 @@ def make_api(service: ClipService) -> FastAPI:
     )
     async def upload(request: Request) -> UploadedVideo:
         """Upload a video (the body is the file) that jobs may name by its id."""
+        refusal: RequestError | None = None
+        left = DRAINED * service.config.limits.upload_mib * MIB
         with service.videos.writer() as writer:
             try:
                 async for chunk in request.stream():
-                    await run_in_threadpool(writer.write, chunk)
+                    if refusal is None:
+                        try:
+                            await run_in_threadpool(writer.write, chunk)
+                        except RequestError as error:
+                            refusal = error  # told when the body has come: who still sends hears nothing
+                    elif (left := left - len(chunk)) < 0:
+                        break
             except ClientDisconnect:
                 raise RequestError("video: the upload broke off; send it again") from None
+            if refusal is not None:
+                raise refusal
             return await run_in_threadpool(service.videos.finish, writer)
 
     @app.post("/v1/jobs", status_code=202)

@@ -9,6 +9,9 @@ from pydantic import Field
 from syncflow.config import Config, Role
 from syncflow.generation.config import GenerateConfig
 
+JSON_BYTES = 64 << 10  # largest body of a request that is no upload
+DRAINED = 4  # of a refused body so many times the largest upload is read, so that its sender reads the answer
+
 
 class LimitsConfig(Config):
     """What one request, and all of them together, may cost."""
@@ -73,6 +76,8 @@ class ServerConfig(ServiceConfig):
 
     port: Annotated[int, Role.WORK] = Field(default=8000, ge=0, le=65535)
     """TCP port of Ray Serve's HTTP proxy."""
+    page: Annotated[bool, Role.WORK] = False
+    """Show the web page, too; its clips are made by the replicas."""
     replicas: ReplicasConfig = ReplicasConfig()
     """Workers that make clips."""
 

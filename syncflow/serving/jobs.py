@@ -43,6 +43,8 @@ class JobStatus(Config):
     """`done`, `failed` and `cancelled` are final."""
     share: float
     """How much of it is done, 0 to 1."""
+    attempts: int = 0
+    """How often it was begun; more than once where what made it went away."""
     position: int
     """Jobs before it in the queue."""
     request: ClipRequest
@@ -63,11 +65,12 @@ class Job:
 
     id: str
     request: ClipRequest
-    number: int
+    number: int = 0  # in the order of the requests; the board counts
     created: float = field(default_factory=time.time)
     state: State = "queued"
     share: float = 0.0
     attempts: int = 0
+    lives: int = 1  # processes of the service that have had it
     error: str = ""
     result: Result | None = None
     preview: bytes = b""
@@ -127,9 +130,14 @@ class JobBoard:
             raise RequestError(f"{len(self._queue)} jobs wait already; ask again later", status=429)
 
     def restore(self, job: Job) -> None:
-        """Show a job that ended in an earlier life of the service."""
+        """Show a job of an earlier life of the service; one that had not ended waits again."""
         with self._changed:
+            job.number = next(self._numbers)
             self._jobs[job.id] = job
+            if job.state not in FINAL:
+                job.state = "queued"
+                self._queue.append(job)
+                self._changed.notify_all()
             if job.request.key:
                 self._keys[job.request.key] = job.id
             self._forget_the_oldest()

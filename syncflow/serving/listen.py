@@ -20,6 +20,8 @@ def listen(
 ) -> None:
     """Answer until SIGTERM or Ctrl-C; then take no more jobs, and let what runs finish.
 
+    A second signal ends it at once.
+
     Args:
         app: over `service`, without a guard.
         service: is started here, and closed.
@@ -28,6 +30,7 @@ def listen(
 
     Raises:
         UserError: the address is taken, or is none of this machine.
+        KeyboardInterrupt: it was Ctrl-C, and the service has ended.
     """
     try:
         family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
@@ -56,6 +59,8 @@ def listen(
             server.run(sockets=[listener])
     finally:
         service.close()
+    if server.ended_by == signal.SIGINT:
+        raise KeyboardInterrupt
 
 
 class _Server(uvicorn.Server):
@@ -66,6 +71,7 @@ class _Server(uvicorn.Server):
     ) -> None:
         super().__init__(config)
         self._ready, self._ending = ready, ending
+        self.ended_by: int | None = None
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)
@@ -73,11 +79,13 @@ class _Server(uvicorn.Server):
             self._ready()
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        def end() -> None:
-            self._ending()
-            super(_Server, self).handle_exit(signal.SIGTERM, frame)
-
-        if self.should_exit:
+        if self.ended_by is not None:
             super().handle_exit(sig, frame)  # a second signal ends at once
-        else:
-            threading.Thread(target=end, name="syncflow-ending", daemon=True).start()
+            return
+        self.ended_by = sig
+        threading.Thread(target=self._end, name="syncflow-ending", daemon=True).start()
+
+    def _end(self) -> None:
+        self._ending()
+        # not by uvicorn's handle_exit, which would raise the signal again and end the process by it
+        self.should_exit = True

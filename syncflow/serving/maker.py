@@ -1,12 +1,11 @@
-"""Makes batches of jobs: the pipeline in memory, orders in, files and outcomes out."""
+"""Makes batches of clips: the pipeline in memory, orders in, files and outcomes out."""
 
 import gc
 import logging
 import math
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -23,51 +22,15 @@ from syncflow.hashing import file_sha256
 from syncflow.records import AVLatents
 from syncflow.serving.config import ServiceConfig
 from syncflow.serving.jobs import Result
+from syncflow.serving.orders import WINDOW, Cancelled, Order, Outcome, Progress, Tell
 from syncflow.serving.preview import Previews
-from syncflow.serving.request import About, ClipRequest, settings
+from syncflow.serving.request import About, settings
 
 LOG = logging.getLogger(__name__)
-WINDOW = "window.mp4"  # the cut of an uploaded video, in the job's folder
-CLIP = "00000-0"  # stem of a job's files, those of generate.py's first row
-
-
-@dataclass(frozen=True, kw_only=True)
-class Order:
-    """One clip to make. The requests of a batch have one `batch_key`."""
-
-    id: str
-    request: ClipRequest  # with every number in it
-    folder: Path  # for its files; holds WINDOW where the request has a video
-
-
-@dataclass(frozen=True, kw_only=True)
-class Progress:
-    """How far a clip is."""
-
-    id: str
-    share: float
-    preview: bytes = b""  # PNG; empty: none is due
-
-
-@dataclass(frozen=True, kw_only=True)
-class Outcome:
-    """What became of an order: a result, or why there is none (one line); neither when it was cancelled."""
-
-    id: str
-    result: Result | None = None
-    error: str = ""
-
-
-Tell = Callable[[Progress], None]
-Cancelled = Callable[[str], bool]  # whether the order of that id is not wanted any more
 
 
 class AllCancelledError(Exception):
     """No order of the batch is wanted any more."""
-
-
-class MakerLostError(Exception):
-    """What makes the clips went away in the midst of a batch; its orders may be given to another."""
 
 
 class ClipMaker:

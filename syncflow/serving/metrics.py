@@ -16,6 +16,7 @@ class ServiceMetrics:
         registry = self._registry
         self._jobs = Counter("syncflow_jobs", "Jobs that ended", ["state"], registry=registry)
         self._now = Gauge("syncflow_jobs_now", "Jobs that are known", ["state"], registry=registry)
+        self._lost = Counter("syncflow_clips_lost", "Clips given out again", registry=registry)
         self._seconds = Histogram(
             "syncflow_batch_seconds", "Time to make a clip's batch", buckets=SECONDS, registry=registry
         )
@@ -34,6 +35,10 @@ class ServiceMetrics:
     def batch(self, clips: int) -> None:
         """A batch was begun."""
         self._batch.observe(clips)
+
+    def lost(self, clips: int) -> None:
+        """What made a batch of `clips` went away before it was done."""
+        self._lost.inc(clips)
 
     def text(self, counts: dict[State, int]) -> bytes:
         """All of it, with the jobs that are known now, by state."""

@@ -1,69 +1,49 @@
 """The service that page and server share: requests in, jobs made by one or more makers, files out."""
 
 import logging
-import re
 import shutil
 import threading
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
-from typing import Protocol
 
-from syncflow.config import Config, validate
-from syncflow.errors import UserError
-from syncflow.sampling.trained_on import read_json
+from syncflow.data.parquet.lock import writer_lock
 from syncflow.serving.config import ServiceConfig
-from syncflow.serving.jobs import FINAL, Job, JobBoard, JobStatus, Result, State
-from syncflow.serving.maker import CLIP, WINDOW, Cancelled, MakerLostError, Order, Outcome, Progress, Tell
+from syncflow.serving.job_folders import JobFolders
+from syncflow.serving.jobs import FINAL, Job, JobBoard, JobStatus, State
 from syncflow.serving.metrics import ServiceMetrics
+from syncflow.serving.orders import WINDOW, Maker, MakerLostError, Order, Progress
 from syncflow.serving.request import About, ClipRequest, RequestError, clip_spec, resolved
 from syncflow.serving.videos import VideoShelf
 
 LOG = logging.getLogger(__name__)
-FILES = {
-    "clip.mp4": f"{CLIP}.mp4",
-    "clip.wav": f"{CLIP}.wav",
-    "strip.png": f"{CLIP}.png",
-    "sidecar.json": f"{CLIP}.json",
-    "window.mp4": WINDOW,
-}
-_RECORD = "job.json"  # written last: the job ended
-_JOB_ID = re.compile(r"[0-9a-f]{32}")
-
-
-class Maker(Protocol):
-    """Makes a batch: `ClipMaker`, or what asks one elsewhere."""
-
-    def __call__(self, orders: Sequence[Order], *, tell: Tell, cancelled: Cancelled) -> list[Outcome]:
-        """One outcome per order. Raises MakerLostError when others may try."""
-        ...
-
-
-class JobRecord(Config):
-    """A job that ended, as it lies beside its files."""
-
-    id: str
-    request: ClipRequest
-    state: State
-    error: str
-    result: Result | None
-    created: float
 
 
 class ClipService:
     """Jobs and their files. Every method may be called from any thread."""
 
     def __init__(self, config: ServiceConfig, *, about: About, makers: Sequence[Maker]) -> None:
-        """One thread per maker hands out batches, once `start` has been called."""
+        """Takes `config.folder` for this process, with the jobs that earlier ones left there.
+
+        One thread per maker hands out batches, once `start` has been called.
+
+        Raises:
+            UserError: another service has the folder, or it cannot be written.
+        """
         self.config, self.about = config, about
         self.metrics = ServiceMetrics()
         self._makers = makers
-        self._jobs_folder = (config.folder / "jobs").resolve()
-        self._jobs_folder.mkdir(parents=True, exist_ok=True)
-        self.videos = VideoShelf(config.folder / "videos", config.limits)
-        self._board = JobBoard(config.limits, ended=self._ended, dropped=self._dropped)
         self._threads: list[threading.Thread] = []
         self._stopped = threading.Event()
-        self._restore()
+        config.folder.mkdir(parents=True, exist_ok=True)
+        with ExitStack() as held:
+            held.enter_context(writer_lock(config.folder))
+            self.videos = VideoShelf(config.folder / "videos", config.limits)
+            self._folders = JobFolders(config.folder / "jobs")
+            self._board = JobBoard(config.limits, ended=self._ended, dropped=self._folders.drop)
+            for job in self._folders.restored():
+                self._restore(job)
+            self._held = held.pop_all()
 
     def start(self) -> None:
         """Begin to make clips."""
@@ -84,14 +64,19 @@ class ClipService:
         whole = resolved(request, self.about, self.config.limits)
 
         def prepare(job: Job) -> None:
-            folder = self._folder(job)
-            folder.mkdir()
-            if whole.video:
-                try:
-                    shutil.copyfile(self.window(request), folder / WINDOW)
-                except RequestError:
-                    shutil.rmtree(folder, ignore_errors=True)
-                    raise
+            self._folders.of(job).mkdir()
+            try:
+                if whole.video:
+                    shutil.copyfile(self.window(request), self._folders.of(job) / WINDOW)
+                self._folders.write(job)
+            except OSError as error:
+                self._folders.drop(job)
+                raise RequestError(
+                    f"the server cannot write ({error.strerror}); ask again later", status=503
+                ) from None
+            except RequestError:
+                self._folders.drop(job)
+                raise
 
         job, _ = self._board.submit(whole, prepare=prepare)
         return self._status(job)
@@ -132,9 +117,8 @@ class ClipService:
 
     def file(self, job_id: str, name: str) -> Path:
         """Raises RequestError (404) unless the job is done and has a file of that name (see `FILES`)."""
-        job = self._board.job(job_id)
-        path = self._folder(job) / FILES[name] if name in FILES else None
-        if job.state != "done" or path is None or not path.is_file():
+        path = self._folders.file(self._board.job(job_id), name)
+        if path is None:
             raise RequestError(f"file {name[:40]!r}: job {job_id} has none of that name", status=404)
         return path
 
@@ -160,6 +144,7 @@ class ClipService:
         for status in self.latest(self.config.limits.kept):
             if status.state == "running":
                 self.cancel(status.id)
+        self._held.close()
 
     # what the makers' threads do
 
@@ -169,7 +154,8 @@ class ClipService:
             try:
                 self._make(maker, batch)
             except MakerLostError as error:
-                LOG.warning("a batch of %d clips is given out again: %s", len(batch), error)
+                LOG.error("a batch of %d clips is given out again: %s", len(batch), error)
+                self.metrics.lost(len(batch))
                 self._board.put_back(batch, reason=str(error))
                 self._stopped.wait(1.0)
             except Exception:
@@ -185,7 +171,7 @@ class ClipService:
 
     def _make(self, maker: Maker, batch: list[Job]) -> None:
         jobs = {job.id: job for job in batch}
-        orders = [Order(id=job.id, request=job.request, folder=self._folder(job)) for job in batch]
+        orders = [Order(id=job.id, request=job.request, folder=self._folders.of(job)) for job in batch]
 
         def tell(progress: Progress) -> None:
             self._board.progress(jobs[progress.id], progress.share, progress.preview)
@@ -198,70 +184,37 @@ class ClipService:
             elif outcome.error:
                 self._board.fail(jobs[outcome.id], outcome.error)
 
-    # files and records
-
-    def _folder(self, job: Job) -> Path:
-        return self._jobs_folder / job.id
+    # records
 
     def _ended(self, job: Job) -> None:
         self.metrics.ended(job.state)
-        folder = self._folder(job)
-        record = JobRecord(
-            id=job.id,
-            request=job.request,
-            state=job.state,
-            error=job.error,
-            result=job.result,
-            created=job.created,
-        )
         try:
-            folder.mkdir(exist_ok=True)
-            partial = folder / f".{_RECORD}.partial"
-            partial.write_text(record.model_dump_json(indent=2) + "\n", encoding="utf-8")
-            partial.replace(folder / _RECORD)
+            self._folders.write(job)
         except OSError as error:  # a full disk costs the record, not the service
             LOG.error("job %s: its record cannot be written (%s)", job.id, error)
 
-    def _dropped(self, job: Job) -> None:
-        shutil.rmtree(self._folder(job), ignore_errors=True)
-
-    def _restore(self) -> None:
-        """Show the jobs of earlier lives; what they left unfinished is removed."""
-        records = []
-        for folder in self._jobs_folder.iterdir():
-            if not _JOB_ID.fullmatch(folder.name):
-                continue
-            try:
-                records.append(validate(JobRecord, read_json(folder / _RECORD), source=str(folder / _RECORD)))
-            except UserError:
-                shutil.rmtree(folder, ignore_errors=True)
-        for number, record in enumerate(sorted(records, key=lambda record: record.created)):
-            self._board.restore(
-                Job(
-                    id=record.id,
-                    request=record.request,
-                    number=number,
-                    created=record.created,
-                    state=record.state,
-                    share=1.0 if record.state == "done" else 0.0,
-                    error=record.error,
-                    result=record.result,
+    def _restore(self, job: Job) -> None:
+        """Show a job of an earlier life; one that had not ended waits again, `limits.attempts` times."""
+        self._board.restore(job)
+        if job.state not in FINAL:
+            job.lives += 1
+            if job.lives > self.config.limits.attempts:
+                self._board.fail(
+                    job, f"the service ended {job.lives - 1} times before it was made; ask again"
                 )
-            )
+            else:
+                self._folders.write(job)
 
     def _status(self, job: Job) -> JobStatus:
-        files: tuple[str, ...] = ()
-        if job.state == "done":
-            folder = self._folder(job)
-            files = tuple(name for name, file in FILES.items() if (folder / file).is_file())
         return JobStatus(
             id=job.id,
             state=job.state,
             share=job.share,
+            attempts=job.attempts,
             position=self._board.position(job),
             request=job.request,
             error=job.error,
             result=job.result,
-            files=files,
+            files=self._folders.names(job),
             created=job.created,
         )

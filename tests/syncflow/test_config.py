@@ -154,7 +154,7 @@ def test_a_folder_is_made_absolute_and_a_name_of_a_shipped_or_hub_model_stays(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "runs").mkdir()
-    for given, sent in (("runs", tmp_path / "runs"), ("tiny", "tiny"), ("owner/name", "owner/name"), ("", "")):
+    for given, sent in (("runs", tmp_path / "runs"), ("tiny", "tiny"), ("a/b", "a/b"), ("", "")):
         job = GenerateConfig(output=tmp_path, checkpoint=Path(given), video_vae=given)
         there = with_absolute_paths(job)
         assert (there.checkpoint, there.video_vae) == (Path(sent), str(sent)), given

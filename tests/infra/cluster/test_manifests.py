@@ -15,6 +15,7 @@ from infra.cluster.config import ServiceConfig as ServiceOfCluster
 from infra.cluster.rayjob import ray_job
 from infra.cluster.rayservice import ray_service, write_service
 from infra.cluster.steps import Step, steps
+from infra.serve.run import environment
 from preprocessing.config import PrecomputeConfig
 from preprocessing.sources.list_config import ListConfig
 from syncflow.command_line import parse_arguments
@@ -174,8 +175,11 @@ def test_the_service_runs_what_its_settings_allow_behind_a_token_of_a_secret() -
     cluster = service["rayClusterConfig"]
     groups = [cluster["headGroupSpec"], *cluster["workerGroupSpecs"]]
     for group in groups:
-        (variable,) = group["template"]["spec"]["containers"][0]["env"]
-        assert variable["name"] == "SYNCFLOW_TOKEN" and "secretKeyRef" in variable["valueFrom"]
+        token, *others = group["template"]["spec"]["containers"][0]["env"]
+        assert token["name"] == "SYNCFLOW_TOKEN" and "secretKeyRef" in token["valueFrom"]
+        assert {each["name"]: each["value"] for each in others} == environment(config.limits), (
+            "the proxy keeps to the limits"
+        )
     assert cluster["authOptions"] == {"mode": "token"}
     assert cluster["headGroupSpec"]["serviceType"] == "ClusterIP"
     pods = cluster["workerGroupSpecs"][0]

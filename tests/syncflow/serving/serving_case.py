@@ -12,9 +12,9 @@ from syncflow.media import write_clip
 from syncflow.records import ClipSpec
 from syncflow.serving.config import ServiceConfig
 from syncflow.serving.jobs import FINAL, JobStatus, Result
-from syncflow.serving.maker import CLIP, Cancelled, Order, Outcome, Progress, Tell
+from syncflow.serving.orders import CLIP, Cancelled, Maker, Order, Outcome, Progress, Tell
 from syncflow.serving.request import About
-from syncflow.serving.service import ClipService, Maker
+from syncflow.serving.service import ClipService
 
 SPEC = ClipSpec(seconds=1.0, height=64, width=64)
 ABOUT = About(

@@ -16,7 +16,8 @@ from syncflow.generation.requests import read_rows
 from syncflow.generation.run import generate_clips
 from syncflow.generation.sidecar import Sidecar
 from syncflow.generation.worker import ClipWorker
-from syncflow.serving.maker import WINDOW, ClipMaker, Order, Progress
+from syncflow.serving.maker import ClipMaker
+from syncflow.serving.orders import WINDOW, Order, Progress
 from syncflow.serving.request import ClipRequest, resolved
 from tests.syncflow.serving.serving_case import config, small_video
 

@@ -1,5 +1,6 @@
 """The queue between requests and makers: nothing is lost, nothing is made twice, everything ends."""
 
+import shutil
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -8,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from syncflow.errors import UserError
 from syncflow.serving.jobs import FINAL
-from syncflow.serving.maker import MakerLostError
+from syncflow.serving.orders import MakerLostError
 from syncflow.serving.request import ClipRequest, RequestError
 from syncflow.serving.service import ClipService
 from tests.syncflow.serving.serving_case import WritingMaker, ended, service, small_video
@@ -62,6 +64,12 @@ def test_a_maker_that_goes_away_costs_no_job(closing: list[ClipService], tmp_pat
     assert {ended(found, job).state for job in jobs} == {"done"}
     made = Counter(name for maker in makers for batch in maker.batches for name in batch)
     assert made == Counter(job.id for job in jobs)
+    again = [job for job in jobs if found.status(job.id).attempts > 1]
+    told = found.metrics.text(found.counts()).decode()
+    assert (
+        again
+        and f"syncflow_clips_lost_total {sum(found.status(job.id).attempts - 1 for job in again)}.0" in told
+    )
 
 
 def test_a_job_whose_maker_goes_away_each_time_fails_in_one_line(
@@ -137,10 +145,52 @@ def test_jobs_of_an_earlier_life_are_shown_and_the_oldest_forgotten(
     found = started(closing, service(tmp_path, WritingMaker()))
     jobs = [ended(found, found.submit(ClipRequest(prompt=f"{n}", seed=n))) for n in range(4)]
     (tmp_path / "jobs" / ("0" * 32)).mkdir()  # one that a killed service left unfinished
+    found.close()
     again = service(tmp_path, kept=2)
+    closing.append(again)
     assert again.latest() == [jobs[3], jobs[2]]
     assert again.file(jobs[3].id, "clip.mp4").is_file()
     assert {folder.name for folder in (tmp_path / "jobs").iterdir()} == {jobs[2].id, jobs[3].id}
+
+
+def test_jobs_that_a_killed_service_left_unfinished_are_made_by_the_next_in_their_order(
+    closing: list[ClipService], tmp_path: Path
+) -> None:
+    killed = service(tmp_path / "a")  # it never begins to make clips
+    video = killed.videos.add([small_video(tmp_path / "v.mp4").read_bytes()]).id
+    requests = [ClipRequest(prompt=f"{n}", seed=n, steps=n + 1, key=f"k{n}") for n in range(3)]
+    jobs = [killed.submit(request) for request in [*requests, ClipRequest(video=video, seed=9)]]
+    shutil.copytree(tmp_path / "a" / "jobs", tmp_path / "b" / "jobs")  # as a machine that went down left it
+    killed.close()
+    maker = WritingMaker()
+    found = service(tmp_path / "b", maker)
+    assert found.submit(requests[0]).id == jobs[0].id, "a request that is sent again finds its job"
+    started(closing, found)
+    assert {ended(found, job).state for job in jobs} == {"done"}
+    assert maker.batches == [[job.id] for job in jobs]
+    assert "window.mp4" in found.status(jobs[3].id).files
+
+
+def test_a_job_that_ends_every_service_is_given_up(tmp_path: Path) -> None:
+    job, folder = None, tmp_path / "0"
+    for life in range(1, 4):
+        found = service(folder, attempts=2)
+        job = job or found.submit(ClipRequest(prompt="a"))
+        now = found.status(job.id)
+        shutil.copytree(folder / "jobs", tmp_path / str(life) / "jobs")
+        found.close()
+        folder = tmp_path / str(life)
+    assert now.state == "failed" and now.error == "the service ended 2 times before it was made; ask again"
+
+
+def test_a_folder_has_one_service(closing: list[ClipService], tmp_path: Path) -> None:
+    first = service(tmp_path)
+    job = first.submit(ClipRequest(prompt="a"))
+    with pytest.raises(UserError, match=r"writer.lock: held by process \d+ on .*; wait for it"):
+        service(tmp_path)
+    assert (tmp_path / "jobs" / job.id).is_dir()
+    first.close()
+    closing.append(service(tmp_path))
 
 
 @pytest.mark.parametrize(
