@@ -12,7 +12,7 @@ export HF_HUB_OFFLINE ?= 1
 export RAY_USAGE_STATS_ENABLED ?= 0
 
 .DEFAULT_GOAL := help
-.PHONY: help install clip app demo test test-ray test-plain test-fast test-gpu bench-gpu gpu-wheels docs lint types format clean
+.PHONY: help install clip app demo test test-ray test-plain test-fast test-gpu bench-gpu gpu-wheels docs screenshots lint types format clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1|/' | column -t -s '|'
@@ -63,6 +63,9 @@ gpu-wheels: $(READY)  ## out/wheels: what bench-gpu needs on a machine with PyTo
 
 docs: $(READY)  ## the pages as a site, out/site, with references generated from the code; a warning fails
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
+screenshots: $(READY)  ## the pictures of docs/app.md, taken in an installed Chromium
+	PYTHONPATH=. $(BIN)/python benchmarks/page_screenshots.py
 
 lint: $(READY)  ## ruff, codespell and pyright
 	$(BIN)/ruff check .

@@ -15,7 +15,6 @@ from syncflow.serving.body_limit import VARIABLE, middlewares
 from syncflow.serving.config import LimitsConfig, ServerConfig
 
 DEFAULTS = {
-    "RAY_worker_niceness": "0",  # Ray's own 15 starves replicas where anything else runs
     # a loaded machine imports for minutes; Ray Serve would begin anew after seconds
     "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "300",
     "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "120",

@@ -159,11 +159,21 @@ class Page:
             ),
         }
         with gr.Row():
-            shown["again"] = gr.Button("Again with another seed", interactive=False, elem_id="again")
-            for name, label in (("mp4", "mp4"), ("wav", "wav"), ("sidecar", "Sidecar (json)")):
-                shown[name] = gr.DownloadButton(label, interactive=False, elem_id=f"download_{name}")
+            shown["again"] = gr.Button(
+                "Again with another seed", interactive=False, min_width=160, elem_id="again"
+            )
+            for name, label in (("mp4", "mp4"), ("wav", "wav"), ("sidecar", "Sidecar")):
+                shown[name] = gr.DownloadButton(
+                    label, interactive=False, min_width=80, elem_id=f"download_{name}"
+                )
         shown["gallery"] = gr.Gallery(
-            label="Made before", columns=4, height="auto", interactive=False, buttons=[], elem_id="gallery"
+            label="Made before",
+            columns=3,
+            height="auto",
+            object_fit="contain",
+            interactive=False,
+            buttons=[],
+            elem_id="gallery",
         )
         shown["last"] = gr.State(None)
         return shown
