@@ -10,7 +10,12 @@ def main() -> int:
     from infra.tracking.scores import track
     from syncflow.studies.scores import evaluate
 
-    return evaluate(config, track=track)
+    execute = None
+    if config.metrics.executor == "ray":
+        from infra.executors.ray_features import RayFeatures
+
+        execute = RayFeatures(config.metrics.backbones, workers=config.metrics.workers)
+    return evaluate(config, track=track, execute=execute)
 
 
 if __name__ == "__main__":

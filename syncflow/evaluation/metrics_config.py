@@ -1,9 +1,9 @@
 """Settings of the learned metrics of `pipelines/evaluate.py`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from syncflow.config import Config, Role
 from syncflow.evaluation.backbone_config import BackboneConfig
@@ -25,7 +25,21 @@ class MetricsConfig(Config):
     """Most clips of a system that may have failed; with more its numbers are withheld."""
     features: Annotated[Path | None, Role.WORK] = None
     """Folder of the clips' features, found again by later runs; empty: `features` in `output`."""
+    executor: Annotated[Literal["loop", "ray"], Role.WORK] = "loop"
+    """Where features are computed: `loop`, in this process; `ray`, by workers under Ray Data with a GPU each
+    (`backbones.device` cuda) or a CPU each."""
+    workers: Annotated[int, Role.WORK] = Field(default=0, ge=0)
+    """Most workers of `executor: ray`; 0 takes one per GPU, or per CPU."""
     backbones: BackboneConfig = BackboneConfig()
     """Networks whose features the metrics use: their folder and their preprocessing."""
     compare_with: tuple[Path, ...] = ()
     """Output folders of earlier evaluations whose rows join the table, if their protocol is the same."""
+
+    @model_validator(mode="after")
+    def _check(self) -> Self:
+        if self.executor == "ray" and self.backbones.device not in ("cpu", "cuda"):
+            raise ValueError(
+                f"backbones.device {self.backbones.device} with executor ray: each worker has its own GPU; "
+                "give cuda or cpu"
+            )
+        return self
