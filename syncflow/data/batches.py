@@ -6,6 +6,7 @@ Sample `g` of the whole run (step times global batch size, plus the place in the
 stopped, on other machines too.
 """
 
+import math
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,13 +17,14 @@ import torch
 from syncflow.data.config import DataFilters
 from syncflow.data.index import WindowEntry, WindowIndex
 from syncflow.data.order import SampleOrder
-from syncflow.data.parquet.schema import MAX_LATENT
+from syncflow.data.parquet.schema import MAX_LATENT, MOMENTS
 from syncflow.data.store import GroupCache, MomentReader, TokenReader
 from syncflow.errors import UserError
 from syncflow.noise import keyed_generator
 from syncflow.records import AVLatents, ClipSpec, FrameTimes, LatentBatch, Split, TextBatch
 
 GIB = 1 << 30
+Key = tuple[int | str, ...]
 THREADS = 4  # that read row groups and draw posterior noise
 
 
@@ -34,6 +36,7 @@ class LatentDataset:
         split: which clips.
         filters: thresholds on the score columns.
         cache_gb: memory for latents and prompts read before, GiB.
+        one_video_draw: a window's video latents are one draw of its posterior, each time that it is seen.
 
     Raises:
         UserError: no finished dataset, a damaged index, a missing shard, or no window is left.
@@ -46,7 +49,9 @@ class LatentDataset:
         split: Split = "train",
         filters: DataFilters = DataFilters(),  # noqa: B008 (frozen)
         cache_gb: float = 4.0,
+        one_video_draw: bool = False,
     ) -> None:
+        self.one_video_draw = one_video_draw
         self._threads = ThreadPoolExecutor(THREADS, thread_name_prefix="latents")
         limit = int(cache_gb * GIB)
         self._moments = GroupCache(MomentReader(), limit_bytes=limit * 4 // 5, threads=self._threads)
@@ -57,7 +62,6 @@ class LatentDataset:
         self.index, self.folder, self.manifest = index, index.folder, index.manifest
         self.rows = index.choose(split, filters)  # of the index
         self._order = SampleOrder(index.groups(self.rows))
-        self._sound = np.zeros(len(index), bool)  # rows whose moments were read before, and are usable
         self._largest = float(self.manifest.config.get("encode", {}).get("max_latent", MAX_LATENT))
 
     def of_split(self, split: Split, *, filters: DataFilters = DataFilters()) -> "LatentDataset":  # noqa: B008
@@ -68,6 +72,7 @@ class LatentDataset:
         """
         other = LatentDataset.__new__(LatentDataset)
         other._threads, other._moments, other._tokens = self._threads, self._moments, self._tokens
+        other.one_video_draw = self.one_video_draw
         other._choose(self.index, split, filters)
         return other
 
@@ -189,6 +194,7 @@ class LatentDataset:
             text=TextBatch(tokens=tokens, mask=mask, dropped=dropped),
             index=index,
             noise_index=index,
+            window=torch.tensor(rows, dtype=torch.int64),
         )
 
     def sample(self, g: int, *, per_step: int, seed: int) -> WindowEntry:
@@ -201,38 +207,46 @@ class LatentDataset:
     def _latents(self, rows: Sequence[int], samples: Sequence[int], seed: int) -> AVLatents:
         """Draws from the posteriors, float32 `b c t h w` and `b n d`."""
         video, audio = (torch.empty(len(rows), *each) for each in (self.video_shape, self.audio_shape))
-        noise = self._threads.map(
-            lambda each: self._draw_noise(each[1], seed, video=video[each[0]], audio=audio[each[0]]),
-            enumerate(samples),
-        )  # while the disk is read
+        keys = [self._draw_keys(row, g, seed) for row, g in zip(rows, samples, strict=True)]
+        drawn = self._threads.map(_fill, keys, video, audio)  # while the disk is read
         places = [self.index.place(row) for row in rows]
         groups = self._moments.get(place.group for place in places)
-        list(noise)
-        for number, place in enumerate(places):
-            stored = {name: values[place.offset] for name, values in groups[place.group].items()}
-            self._check(stored, rows[number])
-            # `Moments.sample`, in place; a sample at a time, so that it stays in the processor's cache
-            for kind, drawn in (("video", video[number]), ("audio", audio[number])):
-                deviation = stored[f"{kind}_logvar"].float().mul_(0.5).exp_()
-                drawn.mul_(deviation).add_(stored[f"{kind}_mean"])
+        held = [groups[place.group] for place in places]
+        stored = {name: torch.empty(len(rows), *held[0][name].shape[1:]) for name in MOMENTS}
+        for (
+            name,
+            values,
+        ) in stored.items():  # into float32 at once: stacked as float16 first, all is copied twice
+            for value, group, place in zip(values, held, places, strict=True):
+                value.copy_(group[name][place.offset])
+        self._check(stored, rows)
+        list(drawn)
+        # `Moments.sample`, in place: at 200 batches a second memory is what counts
+        for noise, kind in ((video, "video"), (audio, "audio")):
+            deviation = stored[f"{kind}_logvar"].mul_(0.5).exp_()
+            noise.mul_(deviation).add_(stored[f"{kind}_mean"])
         return AVLatents(video=video, audio=audio)
 
-    def _draw_noise(self, g: int, seed: int, *, video: torch.Tensor, audio: torch.Tensor) -> None:
-        """Fill in the noise of the posterior draws of sample `g`."""
-        for name, noise in (("video", video), ("audio", audio)):
-            torch.randn(noise.shape, generator=keyed_generator("posterior", name, seed, g), out=noise)
+    def _draw_keys(self, row: int, g: int, seed: int) -> tuple[Key, Key]:
+        """Of the posterior noise of sample `g`, video and audio."""
+        video: Key = ("posterior", "video", seed, g)
+        if self.one_video_draw:
+            video = ("posterior of the window", "video", seed, self.index.name(row))
+        return video, ("posterior", "audio", seed, g)
 
-    def _check(self, stored: dict[str, torch.Tensor], row: int) -> None:
-        """Refuse the moments of a window if no model can use them; once, for shards do not change."""
-        if self._sound[row]:
-            return
+    def _check(self, stored: dict[str, torch.Tensor], rows: Sequence[int]) -> None:
         for name, values in stored.items():
-            if fault := _fault(name, values.float(), largest=self._largest):
-                raise UserError(
-                    f"{self.index.place(row).path}: {self.index.name(row)}: {name} holds {fault}; "
-                    "precompute it again"
-                )
-        self._sound[row] = True
+            limit = 2 * math.log(self._largest) if name.endswith("logvar") else self._largest
+            least, most = torch.aminmax(values)
+            above = least > -math.inf if name.endswith("logvar") else least >= -limit
+            if above and most <= limit:  # NaN compares as false
+                continue
+            for row, value in zip(rows, values, strict=True):
+                if fault := _fault(name, value, largest=self._largest):
+                    raise UserError(
+                        f"{self.index.place(row).path}: {self.index.name(row)}: {name} holds {fault}; "
+                        "precompute it again"
+                    )
 
     def _prompts(self, rows: Sequence[int], *, longest: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Tokens float16 `b l e`, and which of them are valid, `b l`."""
@@ -247,11 +261,17 @@ class LatentDataset:
         return torch.from_numpy(tokens), mask
 
 
-def _fault(name: str, values: torch.Tensor, *, largest: float) -> str:
-    """What is wrong with a moment of a window, if anything."""
-    if not values.isfinite().all():
+def _fill(keys: tuple[Key, Key], *noises: torch.Tensor) -> None:
+    """Draw into `noises`, each by its key."""
+    for key, noise in zip(keys, noises, strict=True):
+        torch.randn(noise.shape, generator=keyed_generator(*key), out=noise)
+
+
+def _fault(name: str, row: torch.Tensor, *, largest: float) -> str:
+    """What is wrong with the moments of a window, if anything."""
+    if not row.isfinite().all():
         return "NaN or Inf"
-    value = float((values.max() / 2).exp() if name.endswith("logvar") else values.abs().max())
+    value = float((row.max() / 2).exp() if name.endswith("logvar") else row.abs().max())
     return f"{value:.4g}, over {largest:g}" if value > largest else ""
 
 

@@ -143,6 +143,12 @@ class TrainConfig(Config):
     """Clips that are generated while training, with their sync score."""
     cache_gb: Annotated[float, Role.WORK] = Field(default=4.0, gt=0)
     """Memory per worker for latents that were read before, GiB."""
+    one_video_draw: Annotated[bool, Role.WORK] = False  # compared where it is on: `compared_settings`
+    """Each window keeps one draw of its video latents for the whole run, instead of one each time that it is
+    seen. Stage `audio` with flow.time.clean_video 1 then computes the features of a video once."""
+    features_gb: Annotated[float, Role.ROUNDING] = Field(default=1.0, ge=0)
+    """Memory per worker, on the device that trains, for features of videos computed once, GiB; 0: they are
+    computed each time."""
     cpus_per_worker: Annotated[int, Role.WORK] = Field(default=1, ge=1)
     """CPU cores per worker."""
     begin_again: Annotated[bool, Role.WORK] = False
@@ -188,6 +194,12 @@ class TrainConfig(Config):
     def uses_zero(self) -> bool:
         """Whether the engine is DeepSpeed's ZeRO: where there is nothing to share, plain torch does less."""
         return self.engine.kind == "deepspeed" or (self.engine.kind == "auto" and self.workers > 1)
+
+    @property
+    def knows_features(self) -> bool:
+        """Whether a video has the same features each time: the tower is frozen, nothing is drawn anew."""
+        finished = self.stage == "audio" and self.flow.time.clean_video == 1 and self.one_video_draw
+        return finished and self.model.audio.context != "text" and self.features_gb > 0
 
     @property
     def folder(self) -> Path:

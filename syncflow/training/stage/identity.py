@@ -24,6 +24,8 @@ def compared_settings(config: TrainConfig, *, dataset: str, first_weights: str) 
     flat["samples_an_update"] = config.update_samples
     if config.flow.coupling.method != "none" and config.flow.coupling.scope == "batch":
         flat["batch_size"] = config.batch_size  # the samples that exchange noise
+    if config.one_video_draw:
+        flat["one_video_draw"] = True
     if config.optimizer.decay != "none":
         flat["steps"] = config.steps  # the end of the schedule
     return flat

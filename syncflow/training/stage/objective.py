@@ -20,6 +20,7 @@ from syncflow.records import AVLatents, ClipSpec, FrameTimes, LatentBatch, PathS
 from syncflow.training.finite import Metrics
 from syncflow.training.schedule import adamw
 from syncflow.training.stage.config import TrainConfig
+from syncflow.training.stage.known_features import KnownFeatures
 from syncflow.training.stage.stages import Stage, freeze
 from syncflow.training.stage.transfer import move
 
@@ -44,6 +45,8 @@ class FlowObjective(nn.Module):
         spec: the window of the dataset.
         frame_times: the dataset's `frame_times`, which place the video features in time.
         seed: of noise and times.
+        features_gb: memory for features of finished videos that are computed once, GiB (`KnownFeatures`); 0
+            where the tower trains, or a window's latents or flow time are drawn anew.
     """
 
     def __init__(
@@ -55,6 +58,7 @@ class FlowObjective(nn.Module):
         spec: ClipSpec,
         frame_times: FrameTimes,
         seed: int,
+        features_gb: float = 0.0,
     ) -> None:
         super().__init__()
         freeze(model, stage)
@@ -65,6 +69,10 @@ class FlowObjective(nn.Module):
         self.needs_video = "video" in stage.scores or model.audio_tower.reads_video
         self.needs_audio = "audio" in stage.scores
         self.clean_video = flow.time.clean_video if self.needs_audio else 0.0
+        longest = model.video_tower.config.max_text_tokens
+        self.known = (
+            KnownFeatures(self._see_finished, longest=longest, gb=features_gb) if features_gb else None
+        )
         self.train()  # weights that were read from a file come in evaluation mode
 
     @property
@@ -87,9 +95,13 @@ class FlowObjective(nn.Module):
         return [nn.ModuleList(parts) for parts in found if parts]
 
     def forward(self, batch: LatentBatch) -> Metrics:
-        batch = move(batch, self.device)
+        given, batch = batch, move(batch, self.device)
         path = self.draw(batch)
-        predicted = self.velocities(path, batch.text)
+        features = None
+        if self.known is not None:
+            assert batch.latents.video is not None, "a tower that sees is given videos"
+            features = self.known(batch.latents.video, batch.text, batch=given)
+        predicted = self.velocities(path, batch.text, features=features)
         shares = (path.video_t == path.t) / (1 - self.clean_video) if "video" in self.stage.scores else None
         loss = flow_loss(
             predicted,
@@ -135,14 +147,18 @@ class FlowObjective(nn.Module):
         ratio = shift_ratio(height=self.spec.height, width=self.spec.width, num_frames=frames)
         return sample_times(uniform, config=self.flow.time, ratio=ratio)
 
-    def velocities(self, path: PathSample, text: TextBatch) -> AVLatents:
-        """What the model predicts; a frozen video tower builds no graph."""
+    def velocities(
+        self, path: PathSample, text: TextBatch, *, features: tuple[Tensor, ...] | None = None
+    ) -> AVLatents:
+        """What the model predicts; a frozen video tower builds no graph, and does not run for `features`."""
         x_t, t = path.x_t, path.t
-        video = None if x_t.video is None else self._see(x_t.video, path.video_t, text)
-        velocity = None if video is None else video.velocity
+        seen = None
+        if x_t.video is not None and features is None:
+            seen = self._see(x_t.video, path.video_t, text)
+            features = seen.features
+        velocity = None if seen is None else seen.velocity
         if x_t.audio is None:
             return AVLatents(video=velocity, audio=None)
-        features = None if video is None else video.features
         times = rows_like(t, x_t.audio)
         heard = self.model.audio(x_t.audio, times, text, features, frame_times=self.frame_times)
         return AVLatents(video=velocity, audio=heard)
@@ -161,6 +177,9 @@ class FlowObjective(nn.Module):
         as_it_is = as_they_are(x_t) if held else nullcontext()
         with torch.set_grad_enabled(torch.is_grad_enabled() and trains), as_it_is:
             return self.model.video(x_t, t, text, fps=float(self.spec.fps), **size)
+
+    def _see_finished(self, x_1: Tensor, text: TextBatch) -> tuple[Tensor, ...]:
+        return self._see(x_1, torch.ones(len(x_1), device=x_1.device), text).features
 
     def _mismatched(self, path: PathSample, batch: LatentBatch) -> Metrics:
         """The audio loss with the next sample's picture (and the prompt of it), noised to the same time.

@@ -86,7 +86,12 @@ def stage_parts(config: TrainConfig, *, make_engine: EngineFactory = torch_engin
         UserError: data, first weights or settings do not fit, or the run is beyond `config.steps` already.
     """
     stage = STAGES[config.stage]
-    dataset = LatentDataset(config.data, filters=config.filters, cache_gb=config.cache_gb)
+    dataset = LatentDataset(
+        config.data,
+        filters=config.filters,
+        cache_gb=config.cache_gb,
+        one_video_draw=config.one_video_draw,
+    )
     model, first = starting_model(config)
     model.to(device())  # type: ignore[arg-type]
     exact: dict[str, Tensor] = {}
@@ -102,6 +107,7 @@ def stage_parts(config: TrainConfig, *, make_engine: EngineFactory = torch_engin
         spec=dataset.spec,
         frame_times=dataset.frame_times,
         seed=config.seed,
+        features_gb=config.features_gb if config.knows_features else 0.0,
     )
     state = latest_state(config.folder / "engine")
     if config.model.adaptor.whiten and stage.name == "audio" and model.audio_tower.reads_video:

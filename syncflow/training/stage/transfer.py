@@ -38,13 +38,17 @@ def few_lengths(batch: LatentBatch, *, longest: int) -> LatentBatch:
     A block that is compiled for its shapes is then compiled a few times, not for every length that the
     longest prompt of a batch may have.
     """
-    tokens, mask = batch.text.tokens, batch.text.mask
+    return dataclasses.replace(batch, text=padded(batch.text, longest=longest))
+
+
+def padded(text: TextBatch, *, longest: int) -> TextBatch:
+    """Prompts padded to the next of `LENGTHS`, or to the `longest`, under the mask."""
+    tokens = text.tokens
     length = next((each for each in (*LENGTHS, longest) if tokens.shape[1] <= each <= longest), longest)
     missing = max(0, length - tokens.shape[1])
-    text = TextBatch(
-        tokens=F.pad(tokens, (0, 0, 0, missing)), mask=F.pad(mask, (0, missing)), dropped=batch.text.dropped
+    return TextBatch(
+        tokens=F.pad(tokens, (0, 0, 0, missing)), mask=F.pad(text.mask, (0, missing)), dropped=text.dropped
     )
-    return dataclasses.replace(batch, text=text)
 
 
 def _each(function: Callable[[Tensor], Tensor], batch: LatentBatch) -> LatentBatch:
