@@ -18,6 +18,7 @@ import pyarrow as pa
 from benchmarks.goals import Figure
 from benchmarks.random_latents import write_random
 from syncflow.data.batches import LatentDataset
+from syncflow.data.card_header import card_header
 from syncflow.data.parquet import DatasetManifest, Weights
 from syncflow.data.parquet.index_file import ROWS_PER_GROUP, index_path
 from syncflow.data.parquet.ledger import ledger_sha256
@@ -180,12 +181,14 @@ def open_elsewhere(folder: Path) -> list[Figure]:
     import polars
     from datasets import load_dataset
 
+    (folder / "README.md").write_text(card_header(folder), encoding="utf-8")  # `datasets` asks it for tables
     tables, rows = folder / "latents", DatasetManifest.read(folder).windows
+    files = str(tables / "*.parquet")
     streamed = load_dataset(str(folder), "latents", split="train", streaming=True)
     counts = {
         "pandas": len(pandas.read_parquet(tables, columns=["clip_id"])),
-        "polars": polars.scan_parquet(tables / "*.parquet").select("clip_id").collect().height,
-        "duckdb": duckdb.sql(f"select clip_id from '{tables}/*.parquet'").fetchnumpy()["clip_id"].size,
+        "polars": polars.scan_parquet(files).select("clip_id").collect().height,
+        "duckdb": duckdb.sql(f"select clip_id from '{files}'").fetchnumpy()["clip_id"].size,
         "datasets": sum(1 for _ in streamed.select_columns(["clip_id"])),
     }
     return [
