@@ -10,7 +10,7 @@ from syncflow.files import whole_file
 from syncflow.hashing import settings_sha256
 
 CARD = "card.json"
-Kind = Literal["video_to_audio", "text_to_audio"]
+Kind = Literal["video_to_audio", "text_to_audio", "text_to_audio_video"]
 
 
 class UsedWeights(Config):
@@ -30,7 +30,7 @@ class SystemCard(Config):
     name: str
     """As tables call it."""
     kind: Kind
-    """What it listens to: the frames, or the prompt."""
+    """What it makes, and from what."""
     weights: tuple[UsedWeights, ...]
     settings: dict[str, Any]
     """Everything else that decides its audio."""

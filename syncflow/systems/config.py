@@ -28,14 +28,20 @@ class ForeignConfig(Config):
     """A system in an environment of its own (docs/systems.md says what to run for each)."""
 
     command: Annotated[tuple[str, ...], Role.WORK] = ()
-    """Program and arguments; the exchange folder is added as the last one. Example:
-    `/envs/audiogen/bin/python adapters/audiogen.py`. No shell reads it."""
+    """Program and arguments; the exchange folder is added as the last one, and `{programs}` stands for the
+    folder of the programs that come with this package. Example:
+    `/envs/audiogen/bin/python {programs}/run_audiogen.py`. No shell reads it."""
     name: str = ""
     """As tables call the system. Example: AudioGen."""
     listens_to: Literal["video", "prompt"] = "video"
     """What it makes audio from."""
     weights: tuple[str, ...] = ()
-    """Names of its weights. Example: facebook/audiogen-medium."""
+    """Names of its weights; those that are files of `weights_folder` (or the last of a pattern there) get
+    their hash on the card. Example: state_dict.bin."""
+    weights_folder: Annotated[Path | None, Role.WORK] = None
+    """Folder of its weights, which the program is told. Example: out/foreign/audiogen/weights."""
+    source: Annotated[Path | None, Role.WORK] = None
+    """Checkout of its repository, which the program is told, for systems that pip does not install."""
     licence: str = ""
     """Of the weights, as their authors tell it. Example: CC BY-NC 4.0."""
     settings: dict[str, str] = Field(default={})

@@ -1,17 +1,18 @@
 """A system in an environment of its own, by one contract: a folder of inputs in, a folder of wavs out.
 
-    <exchange>/contract.json   version, seconds and rate of the clips, seed, settings
+    <exchange>/contract.json   version, seconds and rate of the clips, seed, settings, places of weights
     <exchange>/inputs.csv      id, video, prompt, seed; videos are silent mp4 files in inputs/
     <exchange>/outputs/        the command writes <id>.wav, of any rate and number of channels, at least as
                                long as the clip; and, if it wants, failures.csv (id, reason)
 
 The command runs with the folder as its last argument and as its working directory. What is there already is
-not asked for again.
+not asked for again. Programs for the systems of the paper lie in foreign_programs/.
 """
 
 import csv
 import json
 import os
+import shutil
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,6 +29,7 @@ from syncflow.systems.config import ForeignConfig
 from syncflow.systems.contract import AudioRequest, NoAudio, fitted
 
 CONTRACT_VERSION = 1
+PROGRAMS = Path(__file__).resolve().parent / "foreign_programs"
 SHORT = 0.01  # seconds by which a wav may be shorter than the clip
 
 
@@ -45,9 +47,7 @@ class ForeignSystem:
         self.card = SystemCard(
             name=config.name,
             kind="video_to_audio" if config.listens_to == "video" else "text_to_audio",
-            weights=tuple(
-                UsedWeights(name=name, sha256="", licence=config.licence) for name in config.weights
-            ),
+            weights=tuple(_used(config, name) for name in config.weights),
             settings={
                 **config.settings,
                 "video_seconds": config.video_seconds or spec.seconds,
@@ -93,6 +93,8 @@ class ForeignSystem:
             "video_seconds": self.config.video_seconds or self.spec.seconds,
             "seed": seed,
             "settings": self.config.settings,
+            "weights_folder": _place(self.config.weights_folder),
+            "source": _place(self.config.source),
         }
         (self.exchange / "contract.json").write_text(json.dumps(contract, indent=1), encoding="utf-8")
         return refused
@@ -109,7 +111,7 @@ class ForeignSystem:
 
     def _run(self) -> None:
         log = self.exchange / "log.txt"
-        command = [*self.config.command, str(self.exchange)]
+        command = [*command_of(self.config), str(self.exchange)]
         apart = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV")}
         try:
             with log.open("wb") as stream:
@@ -163,6 +165,31 @@ class ForeignSystem:
 
     def _output(self, request: AudioRequest) -> Path:
         return self.exchange / "outputs" / f"{self.ids[request.number]}.wav"
+
+
+def command_of(config: ForeignConfig) -> list[str]:
+    """The command without the exchange folder: a relative path of the program's Python is of this folder."""
+    first, *others = config.command
+    if "/" in first:
+        first = str(Path(first).absolute())  # not resolved: a venv's Python is a link
+    return [first, *(part.replace("{programs}", str(PROGRAMS)) for part in others)]
+
+
+def is_there(config: ForeignConfig) -> bool:
+    """Whether the command's program can be started."""
+    return shutil.which(command_of(config)[0]) is not None
+
+
+def _used(config: ForeignConfig, name: str) -> UsedWeights:
+    """With the hash of the last file of that name, or pattern, in the folder of weights, if there is one."""
+    folder = config.weights_folder
+    files = sorted(path for path in folder.glob(name) if path.is_file()) if folder else []
+    sha256 = file_sha256(files[-1]) if files else ""
+    return UsedWeights(name=files[-1].name if files else name, sha256=sha256, licence=config.licence)
+
+
+def _place(folder: Path | None) -> str:
+    return str(folder.resolve()) if folder else ""
 
 
 def _id(request: AudioRequest, *, seed: int, card: SystemCard) -> str:

@@ -36,7 +36,7 @@ class TablesConfig(Config):
     or a manifest.csv. Example: {codi: /clips/codi}."""
     foreign: Annotated[Path | None, Role.WORK] = None
     """Folder of presets of make_audio.py for foreign systems: audiogen.yaml, specvqgan.yaml,
-    diff_foley.yaml."""
+    diff_foley.yaml. Example: foreign, the shipped ones, for environments in out/foreign (docs/systems)."""
     accept_noncommercial_licence: Annotated[bool, Role.WORK] = False
     """Make the rows whose weights may not be used commercially."""
     seeds: tuple[int, ...] = (0, 1, 2)

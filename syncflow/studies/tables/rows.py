@@ -3,10 +3,14 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from syncflow.config import load_config
+from syncflow.shipped import find_preset
 from syncflow.studies.paper_tables import PAPER, T1, T2, T3, T4
 from syncflow.studies.tables.config import TableName, TablesConfig
 from syncflow.studies.tables.graph import Jobs, Made
 from syncflow.studies.tables.reference_set import CLIPS, PROMPTS, VIDEOS
+from syncflow.systems.config import MakeAudioConfig
+from syncflow.systems.foreign import command_of, is_there
 
 PAGE = "docs/systems.md says how"
 TITLES: dict[TableName, str] = {
@@ -137,9 +141,12 @@ class Tables:
     def _foreign(
         self, table: TableName, system: str, setting: str, videos: str, folder: str, before: str
     ) -> TableRow:
-        preset = self.config.foreign and self.config.foreign / f"{system}.yaml"
+        preset = self.config.foreign and find_preset(self.config.foreign / f"{system}.yaml")
         if preset is None or not preset.is_file():
             reason = f"runs in its own environment: --foreign FOLDER with {system}.yaml, or --made; {PAGE}"
+        else:
+            reason = self._why_not(preset)
+        if reason:
             return TableRow(table=table, setting=setting, system=folder, reason=reason)
         if before.startswith("t2v"):
             self.jobs.t2v(self.jobs.size.edge)
@@ -147,6 +154,15 @@ class Tables:
         flags = ["--accept-noncommercial-licence"] if self.config.accept_noncommercial_licence else []
         made = self.jobs.sound(folder, place, videos, needs=[before], flags=flags)
         return self._row(table, setting, folder, made)
+
+    def _why_not(self, preset: Path) -> str:
+        """Why a foreign system cannot run here, as far as its preset tells; empty if it can."""
+        foreign = load_config(MakeAudioConfig, preset, {"video": "-", "output": "-"}).foreign
+        if not is_there(foreign):
+            return f"{command_of(foreign)[0]} is not there: {foreign.name}'s environment; {PAGE}"
+        if "-NC" in foreign.licence.upper() and not self.config.accept_noncommercial_licence:
+            return f"its weights are {foreign.licence}: --accept-noncommercial-licence"
+        return ""
 
     def _codi(self, table: TableName, setting: str) -> TableRow:
         reason = f"makes video and audio in its own environment: --made.codi FOLDER; {PAGE}"

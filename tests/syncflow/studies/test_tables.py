@@ -71,7 +71,7 @@ def test_every_job_has_flags_that_its_pipeline_takes(
     (tmp_path / "foreign").mkdir()
     for name in ("audiogen", "specvqgan", "diff_foley"):
         (tmp_path / "foreign" / f"{name}.yaml").write_text(
-            "system: foreign\nforeign: {command: [/p], name: n, weights: [w], licence: MIT}\n"
+            f"system: foreign\nforeign: {{command: [{sys.executable}], name: n, weights: [w], licence: MIT}}"
         )
     changes = {"foreign": str(tmp_path / "foreign"), "accept_noncommercial_licence": True, "limit": 8}
     tables = tables_of(tmp_path, size, **changes, metrics={"names": ["open"]})
@@ -98,6 +98,22 @@ def test_what_is_needed_comes_first_and_clips_made_elsewhere_are_taken(tmp_path:
     assert codi.folders == (tmp_path / "codi",) and "scores-codi" in place
     lines = plan_lines(tables, jobs, tmp_path)
     assert any("AudioGen" in line and line.startswith("none") for line in lines)
+
+
+def test_a_foreign_row_without_its_environment_or_its_licence_has_a_reason_and_no_job(tmp_path: Path) -> None:
+    tables = tables_of(tmp_path, foreign="foreign", tables=["table_1", "table_3"])  # the shipped presets
+    reasons = {row.system: row.reason for row in tables.rows if row.reason}
+    for system in ("t2v_audiogen", "t2v_specvqgan", "t2v_diff_foley", "specvqgan", "diff_foley"):
+        assert "env/bin/python is not there" in reasons[system] and "docs/systems.md" in reasons[system]
+    preset = tmp_path / "audiogen.yaml"
+    preset.write_text(
+        f"system: foreign\nforeign: {{command: [{sys.executable}], name: n, weights: [w], licence: BY-NC}}"
+    )
+    for accepted in (False, True):
+        changes = {"foreign": str(tmp_path), "accept_noncommercial_licence": accepted}
+        tables = tables_of(tmp_path, tables=["table_1"], **changes)
+        (row,) = (row for row in tables.rows if row.system == "t2v_audiogen")
+        assert bool(row.folders) == accepted and ("licence" in row.reason) != accepted
 
 
 def job(folder: Path, name: str, *flags: str, needs: tuple[str, ...] = ()) -> Job:
