@@ -11,9 +11,10 @@ from syncflow.studies.tables.config import TablesConfig
 
 def main() -> int:
     config = parse_arguments(TablesConfig, description=__doc__ or "")
+    from infra.tracking.tables import track
     from syncflow.studies.tables.run import reproduce
 
-    return reproduce(config, pipelines=Path(__file__).resolve().parent)
+    return reproduce(config, pipelines=Path(__file__).resolve().parent, track=track)
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 
 from syncflow.config import Config, Role
 from syncflow.evaluation.metrics_config import MetricsConfig
+from syncflow.places import StoreUri, store_of
 from syncflow.records import ClipSpec
 
 SizeName = Literal["miniature", "greatest_hits", "vggsound"]
@@ -49,8 +50,19 @@ class TablesConfig(Config):
     """Learned metrics, beside the sync score; `names: [paper]` where their weights are."""
     at_once: Annotated[int, Role.WORK] = Field(default=1, ge=1)
     """Number of commands that run side by side; more than one shares cores, memory and GPUs among them."""
+    tracking_uri: Annotated[StoreUri, Role.WORK] = ""
+    """MLflow's store or server; empty takes mlflow.db beside `output`, `none` tracks nothing."""
+    experiment: Annotated[str, Role.WORK] = "syncflow"
+    """MLflow experiment in which the runs are filed."""
+    run: Annotated[str, Role.WORK] = "tables"
+    """Name of the parent run in MLflow, which has a run for each system."""
     plan: Annotated[bool, Role.WORK] = False
     """Only print the commands, which of them are done, and which rows cannot be made and why."""
+
+    @property
+    def tracking(self) -> str:
+        """MLflow's URI; empty when nothing is tracked."""
+        return store_of(self.tracking_uri, beside=self.output.resolve().parent)
 
     @property
     def stages(self) -> Path:

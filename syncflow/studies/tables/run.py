@@ -17,21 +17,23 @@ from syncflow.studies.tables.jobs import (
     processor_s,
     run_jobs,
 )
+from syncflow.studies.tables.lineage import SystemLineage, Track, made_by
 from syncflow.studies.tables.page import Page, Scored, page_of, read_scores, write_page
 from syncflow.studies.tables.rows import TableRow, Tables
 
-RECORDS = "jobs"
+RECORDS, LINEAGE = "jobs", "lineage"
 COST = "processor s a clip"
 MAKERS = ("generate.py", "make_audio.py")
 FAILED = 3  # exit status where a row could not be made
 
 
-def reproduce(config: TablesConfig, *, pipelines: Path) -> int:
+def reproduce(config: TablesConfig, *, pipelines: Path, track: Track | None = None) -> int:
     """Make and write the tables that are asked for.
 
     Args:
         config: which, at what size.
         pipelines: folder of the pipelines that the jobs run.
+        track: sends what each system's cells come from to where runs are kept; None: nowhere.
 
     Returns:
         Exit status: 0, or 3 where a job failed; its log is named, and the same command goes on.
@@ -54,7 +56,7 @@ def reproduce(config: TablesConfig, *, pipelines: Path) -> int:
         for name, reason in run_jobs(todo, jobs, pipelines=pipelines, records=records, at_once=at_once):
             print(f"failed: {name}: {reason}", flush=True)
             failed[name] = reason
-        for path in write_tables(config, tables, failed):
+        for path in write_tables(config, tables, failed, track):
             print(path.read_text(encoding="utf-8"))
             print(f"written: {path}", flush=True)
     return FAILED if failed else 0
@@ -78,8 +80,10 @@ def plan_lines(tables: Tables, todo: Sequence[Job], records: Path) -> list[str]:
     return lines
 
 
-def write_tables(config: TablesConfig, tables: Tables, failed: Mapping[str, str]) -> list[Path]:
-    """One page a table, of the rows whose scores are there."""
+def write_tables(
+    config: TablesConfig, tables: Tables, failed: Mapping[str, str], track: Track | None = None
+) -> list[Path]:
+    """One page a table, of the rows whose scores are there, with the run that tells where each comes from."""
     scored: dict[str, Scored] = {}
     lost: dict[str, str] = {}
     for row in tables.rows:
@@ -92,12 +96,40 @@ def write_tables(config: TablesConfig, tables: Tables, failed: Mapping[str, str]
             found = read_scores(tables.jobs.scores_of(row.system))
             cost = cost_of(row, tables, config.output.absolute() / RECORDS)
             scored[row.system] = replace(found, cells={**found.cells, **cost})
+    lineages = lineages_of(config, tables, scored)
+    for each in lineages:
+        each.write()
+    runs = track(config, lineages) if track else {}
     paths = []
     for table in config.tables:
         rows: list[TableRow] = [row for row in tables.rows if row.table == table]
         page: Page = page_of(rows, scored, lost)
+        told = {row.setting: runs[row.system] for row in rows if row.system in runs}
+        page.notes += [f"{setting}: run {run_id} in MLflow" for setting, run_id in told.items()]
         paths.append(write_page(config.output / "tables", table, page))
     return paths
+
+
+def lineages_of(config: TablesConfig, tables: Tables, scored: Mapping[str, Scored]) -> list[SystemLineage]:
+    """What the cells of each measured system come from."""
+    root, found = config.output.absolute(), {}
+    for row in tables.rows:
+        if row.system not in scored or row.system in found:
+            continue
+        own = [each for each in tables.rows if each.system == row.system]
+        jobs = in_order([f"scores-{row.system}"], tables.jobs.jobs)
+        found[row.system] = SystemLineage(
+            system=row.system,
+            rows=tuple(f"{each.table}, {each.setting}" for each in own),
+            folders=row.folders,
+            made_by={str(folder): made_by(folder) for folder in row.folders},
+            protocol_sha256=scored[row.system].protocol.sha256,
+            commands={job.name: job.line() for job in jobs},
+            cells=scored[row.system].cells,
+            scores=tables.jobs.scores_of(row.system),
+            record=root / LINEAGE / row.system,
+        )
+    return list(found.values())
 
 
 def cost_of(row: TableRow, tables: Tables, records: Path) -> dict[str, str]:

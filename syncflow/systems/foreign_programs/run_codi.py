@@ -153,6 +153,9 @@ def make_all(given: argparse.Namespace, places: Places) -> int:
     print(f"{len(prompts) - len(todo)} clips are there, {len(todo)} to make", flush=True)
     model = load(places, half=given.fp16) if todo else None
     for path, made_by, row in todo:
+        for stale in (path.with_suffix(".json"), path):  # of another prompt, seed or model
+            if stale.exists():
+                stale.unlink()
         try:
             frames, audio = make(
                 model, made_by["prompt"], seed=made_by["seed"], steps=given.steps, scale=given.scale

@@ -5,6 +5,7 @@ import json
 import os
 import re
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ from syncflow.generation.config import GenerateConfig
 from syncflow.studies.paper_tables import PAPER
 from syncflow.studies.tables.config import ReferenceSetConfig, TablesConfig
 from syncflow.studies.tables.jobs import Job, in_order, is_done, processor_s, run_jobs
+from syncflow.studies.tables.lineage import SystemLineage
 from syncflow.studies.tables.page import as_markdown, page_of, read_scores
 from syncflow.studies.tables.rows import TITLES, TableRow, Tables
 from syncflow.studies.tables.run import jobs_of, plan_lines, reproduce
@@ -235,4 +237,20 @@ def test_a_whole_table_from_commands_to_page(tmp_path: Path) -> None:
     assert re.search(row, text), text
     assert "| Diff-Foley |  |  |  | 7.85 | 3.51 | 0.143 |" in text
     (tmp_path / "evaluate.py").write_text("import sys; sys.exit('not again')")  # nothing is made twice
-    assert reproduce(config, pipelines=tmp_path) == 0
+    sent: list[SystemLineage] = []
+
+    def track(_: TablesConfig, systems: Sequence[SystemLineage]) -> dict[str, str]:
+        sent.extend(systems)
+        return {"syncflow_v2a": "run1"}
+
+    assert reproduce(config, pipelines=tmp_path, track=track) == 0
+    text = (config.output / "tables" / "table_3.md").read_text()
+    assert "- SyncFlow-VGG, zero-shot: run run1 in MLflow" in text
+    (lineage,) = (each for each in sent if each.system == "syncflow_v2a")
+    commands = list(lineage.commands)
+    assert (
+        commands.index("set") < commands.index("syncflow_v2a-seed1") < commands.index("scores-syncflow_v2a")
+    )
+    assert len(lineage.protocol_sha256) == 64 and set(lineage.made_by.values()) == {"unknown"}
+    told = json.loads((config.output / "lineage" / "syncflow_v2a" / "lineage.json").read_text())
+    assert told == json.loads(json.dumps(lineage.values())) and "0.650" in told["cells"]["sync F1 (95 %)"]
