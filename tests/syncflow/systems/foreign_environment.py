@@ -84,7 +84,7 @@ class Sampler:
     def encode_to_c(self, features): return features, features
     def transformer(self, codes, condition):
         assert codes.shape == (1, 264) and condition.shape == (1, 2048, 212)
-        return torch.zeros(1, 212 + 264, 1024), None, None
+        return torch.zeros(1).expand(1, 212 + 264, 1024), None, None
     def top_k_logits(self, logits, k):
         assert k == 512 and logits.shape == (1, 1024)
         return logits

@@ -89,7 +89,10 @@ def test_check_passes_where_weights_and_packages_are(program: str, tmp_path: Pat
 
 @pytest.mark.parametrize("name", ["audiogen", "diff_foley", "specvqgan"])
 def test_a_preset_drives_its_program_from_videos_to_clips(name: str, tmp_path: Path, capfd) -> None:
-    """The system's own code is a stand-in; preset, program, contract, card and clips are real."""
+    """The system's own code is a stand-in; preset, program, contract, card and clips are real.
+
+    So is torch for SpecVQGAN, whose codes the program itself draws: its import takes seconds.
+    """
     program = f"run_{name}.py"
     python = make_environment(tmp_path / "env")
     add_stand_ins(python, program)
