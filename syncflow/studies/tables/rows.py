@@ -144,9 +144,8 @@ class Tables:
         preset = self.config.foreign and find_preset(self.config.foreign / f"{system}.yaml")
         if preset is None or not preset.is_file():
             reason = f"runs in its own environment: --foreign FOLDER with {system}.yaml, or --made; {PAGE}"
-        else:
-            reason = self._why_not(preset)
-        if reason:
+            return TableRow(table=table, setting=setting, system=folder, reason=reason)
+        if reason := self._why_not(preset):
             return TableRow(table=table, setting=setting, system=folder, reason=reason)
         if before.startswith("t2v"):
             self.jobs.t2v(self.jobs.size.edge)

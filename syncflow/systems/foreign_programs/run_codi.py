@@ -140,7 +140,7 @@ def make_all(given: argparse.Namespace, places: Places) -> int:
     todo, rows = [], []
     for number, prompt in enumerate(prompts):
         seed = given.seed * 1_000_003 + number
-        made_by = {"card": card, "prompt": prompt, "seed": seed}
+        made_by: dict[str, Any] = {"card": card, "prompt": prompt, "seed": seed}
         path = output / f"{number:05}-0.mp4"
         try:
             known = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
