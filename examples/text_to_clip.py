@@ -17,7 +17,7 @@ def main(prompt: str = "a drumstick hits a metal object three times", output: st
         seed=0,
         num_inference_steps=10,  # the quality of the shipped model was measured with 25
         guidance_scale=1.5,
-        audio_guidance_scale=1.0,
+        audio_guidance_scale=2.0,
         clean_video=True,  # makes the video first, then the audio for it
     )
     path = Path(output) / "text_to_clip.mp4"

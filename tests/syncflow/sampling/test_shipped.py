@@ -73,8 +73,8 @@ def test_clips_from_text_sound_when_something_is_hit(tiny: SyncFlowPipeline) -> 
         seed=0,
         index=range(len(PROMPTS)),
         num_inference_steps=25,
-        guidance_scale=2.0,
-        audio_guidance_scale=1.0,
+        guidance_scale=1.5,
+        audio_guidance_scale=2.0,
         clean_video=True,
     )
     frames, audio = output.frames, output.audio
