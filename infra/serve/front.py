@@ -1,6 +1,7 @@
 """The front of the service: queue, files and HTTP in one process, with replicas that make the clips."""
 
 import threading
+import time
 from typing import Any, ClassVar
 
 from ray import serve
@@ -10,6 +11,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from infra.serve.replica import RemoteMaker, Replica
 from syncflow.config import validate
+from syncflow.errors import UserError
 from syncflow.serving.access import Guard, token_for
 from syncflow.serving.api import make_api
 from syncflow.serving.config import ServerConfig
@@ -38,7 +40,7 @@ class Front:
 
     def __init__(self, config: ServerConfig, replicas: DeploymentHandle) -> None:
         makers = [RemoteMaker(replicas) for _ in range(config.replicas.most)]
-        self.service = ClipService(config, about=_about(replicas), makers=makers)
+        self.service = _service(config, about=_about(replicas), makers=makers)
         app = make_api(self.service)
         if config.page:
             from syncflow.serving.page import add_page  # loads gradio
@@ -58,6 +60,23 @@ class Front:
             service.close()
 
 
+def _service(config: ServerConfig, *, about: About, makers: list[RemoteMaker]) -> ClipService:
+    """The service, once the front before this one has finished what it runs and left the folder."""
+    end = time.monotonic() + _drain_s(config)
+    while True:
+        try:
+            return ClipService(config, about=about, makers=makers)
+        except UserError:
+            if time.monotonic() > end:
+                raise
+            time.sleep(1.0)
+
+
+def _drain_s(config: ServerConfig) -> float:
+    """How long Ray Serve waits for a process that is to end, seconds."""
+    return config.close_s + 10
+
+
 def _about(replicas: DeploymentHandle) -> About:
     """Asks a replica; from a thread, as Ray Serve's handles block in no event loop."""
     found: list[About] = []
@@ -73,7 +92,7 @@ def application(values: dict[str, Any]) -> Application:
     config = validate(ServerConfig, values, source="the application's args")
     token_for(config.host)
     replicas = config.replicas
-    drain_s = config.close_s + 10
+    drain_s = _drain_s(config)
     maker = serve.deployment(
         Replica,
         name="replica",
