@@ -119,11 +119,12 @@ def test_in_a_browser_a_prompt_and_an_upload_become_clips_that_play_and_a_broken
         before = service.latest()[0].id
         page.get_by_role("tab", name="Text to clip").click()
         page.locator("[aria-label*='Steps']").first.fill("100")
+        page.locator("[aria-label*='Seconds']").first.fill("8")  # longer than it takes to see that it left
         page.locator("#make").click()
         page.wait_for_selector("#status progress", timeout=WAIT_MS)
         browser.close()
     left = service.latest()[0]
-    assert left.id != before and left.request.steps == 100
+    assert left.id != before and left.request.steps == 100 and left.request.seconds == 8
     assert ended(service, left).state == "cancelled"
     assert not [url for url in elsewhere if not url.startswith((address, "blob:", "data:"))]
     assert not faults
