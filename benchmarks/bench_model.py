@@ -11,12 +11,12 @@ from diffusers import LatteTransformer3DModel
 from timing import medians
 from torch.utils.flop_counter import FlopCounterMode
 
+from syncflow.checkpoint import StageName
 from syncflow.command_line import parse_arguments, run
 from syncflow.config import Config
 from syncflow.model.config import AudioTowerConfig, DualDiTConfig, SampleShape, VideoTowerConfig
 from syncflow.model.dual_dit import DualDiT
 from syncflow.records import AVLatents, TextBatch
-from syncflow.training.stage.config import StageName
 from syncflow.training.stage.stages import STAGES, freeze
 
 Work = Callable[[], object]

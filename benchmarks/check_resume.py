@@ -40,10 +40,10 @@ from rich.table import Table
 from safetensors.torch import load_file
 
 from infra.executors.local_cluster import QUIET
+from syncflow.checkpoint import CheckpointManifest
 from syncflow.command_line import parse_arguments, run
 from syncflow.config import Config
 from syncflow.errors import UserError
-from syncflow.training.stage.checkpoint import CheckpointManifest
 
 Kind = Literal["SIGTERM", "SIGKILL", "SIGINT"]
 Victim = Literal["driver", "worker"]

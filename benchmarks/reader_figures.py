@@ -19,13 +19,13 @@ from benchmarks.goals import Figure
 from benchmarks.random_latents import write_random
 from syncflow.data.batches import LatentDataset
 from syncflow.data.card_header import card_header
-from syncflow.data.parquet import DatasetManifest, Weights
+from syncflow.data.parquet import DatasetManifest
 from syncflow.data.parquet.index_file import ROWS_PER_GROUP, index_path
 from syncflow.data.parquet.ledger import ledger_sha256
 from syncflow.data.parquet.schema import SCHEMA_VERSION
 from syncflow.data.parquet.shards import write_table
 from syncflow.hashing import file_sha256
-from syncflow.records import ClipSpec
+from syncflow.records import ClipSpec, Weights
 
 T = TypeVar("T")
 ROOT = Path(__file__).resolve().parent.parent

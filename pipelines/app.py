@@ -7,8 +7,8 @@ from syncflow.serving.config import ServiceConfig
 def main() -> int:
     config = parse_arguments(ServiceConfig, description=__doc__ or "")
 
-    from syncflow.sampling.trained_on import checked_folder
     from syncflow.serving.access import token_for
+    from syncflow.shipped import checked_folder
 
     token = token_for(config.host)
     checked_folder(config.generate.checkpoint)

@@ -15,7 +15,7 @@ def main() -> int:
     from rich.progress import Progress
 
     from syncflow.generation.requests import read_rows
-    from syncflow.sampling.trained_on import checked_folder
+    from syncflow.shipped import checked_folder
 
     checked_folder(config.checkpoint)
     rows = read_rows(config)

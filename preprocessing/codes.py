@@ -24,7 +24,7 @@ from syncflow.config import dump_config, settings_of, validate, with_absolute_pa
 from syncflow.data.config import DataFilters
 from syncflow.data.index import WindowIndex
 from syncflow.data.parquet.lock import writer_lock
-from syncflow.data.parquet.manifest import DatasetManifest, Weights
+from syncflow.data.parquet.manifest import DatasetManifest
 from syncflow.data.store import MomentReader
 from syncflow.errors import UserError
 from syncflow.files import whole_file
@@ -46,6 +46,7 @@ from syncflow.foleygen.table import (
 )
 from syncflow.hashing import settings_sha256, tensors_sha256
 from syncflow.places import absolute_place
+from syncflow.records import Weights
 
 RECIPE = "recipe.json"
 OF_THE_MOMENT = MISSING | {"timeout", "not_listed"}  # reasons that may not hold the next time

@@ -8,13 +8,14 @@ from typing import Any
 from preprocessing.config import PrecomputeConfig
 from preprocessing.encode import Encoders
 from syncflow.config import settings_of
-from syncflow.data.parquet import LedgerRow, Weights
+from syncflow.data.parquet import LedgerRow
 from syncflow.data.parquet.schema import SCHEMA_VERSION
 from syncflow.errors import UserError
 from syncflow.files import whole_file
 from syncflow.hashing import settings_sha256, tensors_sha256
 from syncflow.media.process import decoder_version
 from syncflow.places import absolute_place
+from syncflow.records import Weights
 
 RECIPE = "recipe.json"
 

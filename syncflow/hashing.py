@@ -1,4 +1,4 @@
-"""Content hashes: of tensors by name, of files, of settings."""
+"""The content of tensors, files and settings: hashes of it, and whether its numbers are finite."""
 
 import hashlib
 import json
@@ -32,3 +32,19 @@ def file_sha256(path: Location) -> str:
 def settings_sha256(values: Any) -> str:
     """Hash of anything that JSON can hold (a resolved config, a list of hashes)."""
     return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def first_not_finite(tensors: Iterable[tuple[str, "Tensor"]]) -> str:
+    """Name of the first tensor that holds NaN or Inf; empty where none does. One wait for the device."""
+    import torch
+
+    names, ends = [], []
+    for name, tensor in tensors:
+        if tensor.is_floating_point() and tensor.numel():
+            low, high = torch.aminmax(tensor.detach())  # NaN if any is NaN
+            names.append(name)
+            ends.append(torch.stack([low, high]).float())
+    if not ends:
+        return ""
+    fine = torch.stack([pair.to(ends[0].device) for pair in ends]).isfinite().all(1).tolist()
+    return next((name for name, good in zip(names, fine, strict=True) if not good), "")

@@ -51,6 +51,15 @@ class ClipSpec(Config):
         return round(self.seconds * self.sample_rate)
 
 
+class Weights(Config):
+    """A model that made a dataset or decodes what was made from it: its content hash, and where it lay."""
+
+    sha256: str
+    """Content hash of the weights, names and shapes included."""
+    location: str
+    """Folder or hub name; empty for an encoder that is built from a seed."""
+
+
 class _Record:
     """Prints shapes, not data."""
 

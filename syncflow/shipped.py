@@ -1,7 +1,9 @@
-"""What comes with the package: presets and pipelines with their weights, found by name from any folder."""
+"""Presets and checkpoints by name: what comes with the package is found from any folder."""
 
 from os import PathLike, fspath
 from pathlib import Path
+
+from syncflow.errors import UserError
 
 PIPELINES = Path(__file__).resolve().parents[1] / "pipelines"
 PRESETS = PIPELINES / "configs"
@@ -35,3 +37,36 @@ def find_preset(path: Path) -> Path:
     name = path.as_posix().removeprefix("pipelines/configs/").removesuffix(".yaml")
     shipped = PRESETS / f"{name}.yaml"
     return shipped if name in shipped_presets() else path
+
+
+def checked_folder(folder: Path) -> Path:
+    """`folder`, that of a pipeline shipped under this name, or a name as the Hugging Face hub has them
+    (which is looked for later).
+
+    Raises:
+        UserError: there is no checkpoint and no saved pipeline in it.
+    """
+    if folder == Path():
+        raise UserError(
+            "checkpoint: not set; give the folder that train_stage.py wrote, .../joint/checkpoint, "
+            f"or a shipped pipeline: {', '.join(SHIPPED)}"
+        )
+    if shipped := shipped_folder(folder):
+        return shipped
+    if not folder.is_dir() and is_hub_name(folder):
+        return folder
+    if not folder.is_dir():
+        raise UserError(
+            f"checkpoint {folder}: no such folder; train a stage first (pipelines/train_stage.py)"
+        )
+    if not any((folder / name).is_file() for name in ("manifest.json", "model_index.json")):
+        raise UserError(
+            f"checkpoint {folder}: no manifest.json in it; give the folder `checkpoint` of a trained stage"
+        )
+    return folder
+
+
+def is_hub_name(path: Path) -> bool:
+    """Whether a path may be `owner/name` on the Hugging Face hub: its first folder does not exist here."""
+    parts = path.parts
+    return len(parts) == 2 and not path.is_absolute() and not Path(parts[0]).exists() and ".." not in parts

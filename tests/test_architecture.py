@@ -44,10 +44,12 @@ ALLOWED: dict[str, set[str]] = {
     "syncflow.autoencoders": set(),
     "syncflow.model": set(),
     "syncflow.flow": set(),
+    "syncflow.checkpoint": {"syncflow.model"},
     "syncflow.conversion": {"syncflow.autoencoders", "syncflow.model", "syncflow.media"},
     "syncflow.data": {"syncflow.autoencoders", "syncflow.text", "syncflow.media"},
     "syncflow.evaluation": {"syncflow.media", "syncflow.onsets"},
     "syncflow.training": {
+        "syncflow.checkpoint",
         "syncflow.model",
         "syncflow.flow",
         "syncflow.data",
@@ -62,12 +64,14 @@ ALLOWED: dict[str, set[str]] = {
         "syncflow.training",
     },
     "syncflow.sampling": {
+        "syncflow.checkpoint",
         "syncflow.model",
         "syncflow.flow",
         "syncflow.autoencoders",
         "syncflow.text",
     },
     "syncflow.generation": {
+        "syncflow.checkpoint",
         "syncflow.sampling",
         "syncflow.model",
         "syncflow.flow",
@@ -83,6 +87,7 @@ ALLOWED: dict[str, set[str]] = {
         "syncflow.data.parquet",
     },
     "syncflow.studies": {
+        "syncflow.checkpoint",
         "syncflow.training",
         "syncflow.generation",
         "syncflow.sampling",

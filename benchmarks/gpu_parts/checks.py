@@ -8,9 +8,9 @@ import torch
 from gpu_parts.runner import Found
 from gpu_parts.setting import Setting
 from gpu_parts.training import make_engine
+from syncflow.checkpoint import StageName
 from syncflow.flow.noise import keyed_noise
 from syncflow.model.compiled import attend_in_one_kernel
-from syncflow.training.stage.config import StageName
 from syncflow.training.stage.stages import STAGES
 
 STEPS = 2

@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from syncflow.checkpoint import StageName
 from syncflow.config import validate
 from syncflow.model.config import DualDiTConfig, SampleShape
 from syncflow.model.cost import deep_stage_cost
@@ -17,7 +18,7 @@ from syncflow.model.dual_dit import DualDiT
 from syncflow.preset import read_preset
 from syncflow.records import AVLatents, ClipSpec, LatentBatch, TextBatch
 from syncflow.training.prefetch import prefetch
-from syncflow.training.stage.config import StageName, TrainConfig
+from syncflow.training.stage.config import TrainConfig
 from syncflow.training.stage.objective import FlowObjective
 from syncflow.training.stage.pairing import paired
 from syncflow.training.stage.stages import STAGES

@@ -13,11 +13,12 @@ import torch
 
 from gpu_parts.runner import Found
 from gpu_parts.setting import Setting
+from syncflow.checkpoint import StageName
 from syncflow.model.compiled import attend_in_one_kernel, compile_blocks
 from syncflow.training.ema import MovingAverage
 from syncflow.training.engine import Engine
 from syncflow.training.loop import Callback, train
-from syncflow.training.stage.config import StageName, TrainConfig
+from syncflow.training.stage.config import TrainConfig
 from syncflow.training.stage.objective import FlowObjective
 from syncflow.training.stage.parts import torch_engine
 from syncflow.training.stage.stages import hold_in_bf16

@@ -64,7 +64,7 @@ def lineage(config: TrainConfig) -> dict[str, str]:
         return {"lineage.initialised_from": "seed"}
     tags = {"lineage.initialised_from": start}
     if is_checkpoint(start):
-        from syncflow.training.stage.checkpoint import CheckpointManifest
+        from syncflow.checkpoint import CheckpointManifest
 
         tags["lineage.initialised_from_sha256"] = CheckpointManifest.read(Path(start)).model_sha256
         tags["lineage.initialised_from_run"] = run_that_made(Path(start))

@@ -7,10 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from syncflow.autoencoders.spans import frame_spans
-from syncflow.data.parquet import Weights
 from syncflow.data.parquet.finish import finish_dataset
 from syncflow.data.parquet.writer import DatasetWriter
-from syncflow.records import ClipRef, ClipSpec, EncodedClip, LatentRow, TextEmbedding
+from syncflow.records import ClipRef, ClipSpec, EncodedClip, LatentRow, TextEmbedding, Weights
 from syncflow.text import caption_key
 
 SPEC = ClipSpec(height=32, width=32)

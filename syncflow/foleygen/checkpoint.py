@@ -12,16 +12,15 @@ import torch
 from torch import Tensor
 
 from syncflow.config import Config, dump_config, validate
-from syncflow.data.parquet.manifest import Weights
 from syncflow.errors import UserError
 from syncflow.files import whole_file
 from syncflow.foleygen.config import VisualConfig
 from syncflow.foleygen.dataset import CodeDataset
 from syncflow.foleygen.model import FoleyGen, load_foleygen
 from syncflow.foleygen.train_config import FoleyGenTrainConfig
-from syncflow.hashing import tensors_sha256
-from syncflow.records import ClipSpec
-from syncflow.training.finite import NotFiniteError, first_not_finite
+from syncflow.hashing import first_not_finite, tensors_sha256
+from syncflow.records import ClipSpec, Weights
+from syncflow.training.finite import NotFiniteError
 from syncflow.version import __version__
 
 MANIFEST = "manifest.json"

@@ -17,12 +17,12 @@ import torch
 from torch import Tensor
 
 from syncflow.config import Config, validate
-from syncflow.data.parquet.manifest import Weights
 from syncflow.data.parquet.shards import footer_of, open_table, read_table, write_table
 from syncflow.data.store import Group, Shards
 from syncflow.errors import UserError
 from syncflow.files import whole_file
 from syncflow.hashing import settings_sha256
+from syncflow.records import Weights
 
 MANIFEST, SHARDS, CODEC = "codes.json", "shards", "codec"
 VERSION = 1

@@ -2,13 +2,16 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers.utils import logging as diffusers_logging
 from transformers.utils import logging as transformers_logging
 
 from syncflow.autoencoders.loading import download
+from syncflow.checkpoint import CheckpointManifest
 from syncflow.errors import UserError
+from syncflow.files import read_json
 from syncflow.generation.config import GenerateConfig
 from syncflow.hashing import tensors_sha256
 from syncflow.model.compiled import compile_blocks
@@ -16,7 +19,7 @@ from syncflow.model.dual_dit import DualDiT
 from syncflow.sampling.from_checkpoint import checkpoint_parts
 from syncflow.sampling.graphed import Graphs
 from syncflow.sampling.pipeline import SyncFlowPipeline
-from syncflow.sampling.trained_on import TrainedOn, checked_folder, read_json
+from syncflow.shipped import checked_folder
 
 PARTS = {
     "dual_dit": ("syncflow.model.dual_dit", "DualDiT"),
@@ -83,13 +86,13 @@ def _place(pipeline: SyncFlowPipeline, config: GenerateConfig) -> None:
 
 
 def _saved_pipeline(folder: Path, *, dtype: torch.dtype) -> SyncFlowPipeline:
-    index = read_json(folder / "model_index.json")
+    index = _json(folder / "model_index.json")
     for name, (module, cls) in PARTS.items():
         if index.get(name) != [module, cls]:
             raise UserError(
                 f"{folder}: model_index.json names {index.get(name)} as {name}; expected {module}.{cls}"
             )
-    text_dtype = read_json(folder / "text_encoder" / "config.json").get("dtype") or "float32"
+    text_dtype = _json(folder / "text_encoder" / "config.json").get("dtype") or "float32"
     return SyncFlowPipeline.from_pretrained(
         folder,
         dtype={"dual_dit": dtype, "text_encoder": getattr(torch, text_dtype), "default": torch.float32},
@@ -99,8 +102,13 @@ def _saved_pipeline(folder: Path, *, dtype: torch.dtype) -> SyncFlowPipeline:
     )
 
 
+def _json(path: Path) -> dict[str, Any]:
+    pipelines = "give the folder `checkpoint` of a stage, or a saved pipeline"
+    return read_json(path, absent=pipelines, damaged="copy the folder again")
+
+
 def _from_checkpoint(folder: Path, config: GenerateConfig) -> SyncFlowPipeline:
-    trained = TrainedOn.read(folder)
+    trained = CheckpointManifest.read(folder)
     if trained.stage == "video" and config.modalities != "video":
         raise UserError(
             f"checkpoint {folder}: of stage video, its audio tower is not trained; "
@@ -108,7 +116,6 @@ def _from_checkpoint(folder: Path, config: GenerateConfig) -> SyncFlowPipeline:
         )
     parts = checkpoint_parts(
         folder,
-        trained,
         video_vae=config.video_vae,
         audio_vae=config.audio_vae,
         text_encoder=config.text_encoder,

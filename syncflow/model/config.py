@@ -10,6 +10,8 @@ from pydantic import Field, model_validator
 from syncflow.config import Config
 from syncflow.records import FrameTimes
 
+Part = Literal["video_tower", "adaptors", "audio_tower"]
+PARTS: tuple[Part, ...] = ("video_tower", "adaptors", "audio_tower")  # of the dual DiT
 Tap = Literal["block", "attention"]
 FeatureTokens = Literal["frame", "grid", "spatial"]
 AudioContext = Literal["video", "text", "video_and_text"]

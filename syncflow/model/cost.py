@@ -13,12 +13,11 @@ import torch.nn.functional as F
 from torch.overrides import TorchFunctionMode
 from torch.utils.flop_counter import FlopCounterMode
 
-from syncflow.model.config import DualDiTConfig, SampleShape
+from syncflow.model.config import PARTS, DualDiTConfig, SampleShape
 from syncflow.model.dual_dit import DualDiT
 from syncflow.records import AVLatents, TextBatch
 
 Modality = Literal["video", "audio"]
-PARTS = ("video_tower", "adaptors", "audio_tower")
 
 BF16, FP32 = 2, 4  # bytes
 REDUCE_BUCKET = 500_000_000  # numbers that DeepSpeed reduces at a time (its default)

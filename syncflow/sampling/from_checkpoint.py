@@ -7,11 +7,10 @@ import torch
 
 from syncflow.autoencoders.audio_vae import AudioVAE
 from syncflow.autoencoders.loading import load_vae, load_video_vae
+from syncflow.checkpoint import MANIFEST, load_checkpoint
 from syncflow.config import validate
 from syncflow.errors import UserError
 from syncflow.hashing import tensors_sha256
-from syncflow.model.dual_dit import DualDiT
-from syncflow.sampling.trained_on import TrainedOn
 from syncflow.text import TextEncoder
 from syncflow.text_config import TextConfig
 
@@ -32,13 +31,12 @@ def is_checkpoint(folder: Path) -> bool:
 
 
 def checkpoint_parts(
-    folder: Path, trained: TrainedOn, *, video_vae: str = "", audio_vae: str = "", text_encoder: str = ""
+    folder: Path, *, video_vae: str = "", audio_vae: str = "", text_encoder: str = ""
 ) -> dict[str, Any]:
     """Arguments of `SyncFlowPipeline`; the dual DiT in float32, the encoders as they encoded the dataset.
 
     Args:
         folder: a stage's hand-over, .../joint/checkpoint.
-        trained: what its manifest says.
         video_vae: where the video VAE lies now; empty: where it was when the dataset was made.
         audio_vae: likewise for the audio VAE.
         text_encoder: likewise for the text encoder.
@@ -46,26 +44,23 @@ def checkpoint_parts(
     Raises:
         UserError: a part is not there, or is another one than the model was trained with.
     """
-    encode = trained.dataset_config["encode"]
-    dual_dit = DualDiT.from_pretrained(
-        folder,
-        dtype=torch.float32,
-        use_safetensors=True,
-        local_files_only=True,
-        low_cpu_mem_usage=False,
-    )
-    trained.check("model", folder, tensors_sha256(dual_dit.state_dict()))
+    dual_dit, trained = load_checkpoint(folder)
+    encode = trained.dataset_config.get("encode")
+    if encode is None:
+        raise UserError(
+            f"{folder / MANIFEST}: does not say what encoded its dataset; precompute and train again"
+        )
     dtype = getattr(torch, encode["dtype"])
-    video = load_video_vae(video_vae or trained.video_vae["location"], dtype=dtype, setting="video_vae")
-    trained.check("video_vae", folder, tensors_sha256(video.state_dict()))
+    video = load_video_vae(video_vae or trained.video_vae.location, dtype=dtype, setting="video_vae")
+    trained.check_encoder("video_vae", folder, tensors_sha256(video.state_dict()))
     trained.check_spans(folder, video.frame_spans(trained.spec.num_frames))
-    audio = load_vae(AudioVAE, Path(audio_vae or trained.audio_vae["location"]), dtype=dtype)
-    trained.check("audio_vae", folder, tensors_sha256(audio.state_dict()))
+    audio = load_vae(AudioVAE, Path(audio_vae or trained.audio_vae.location), dtype=dtype)
+    trained.check_encoder("audio_vae", folder, tensors_sha256(audio.state_dict()))
     text_config = validate(TextConfig, encode["text"], source=f"checkpoint {folder}")
     text = TextEncoder(
         text_config.model_copy(update={"location": text_encoder}) if text_encoder else text_config
     )
-    trained.check("text_encoder", folder, text.sha256)
+    trained.check_encoder("text_encoder", folder, text.sha256)
     return {
         "dual_dit": dual_dit.eval(),
         "video_vae": video,

@@ -13,6 +13,7 @@ from transformers import PreTrainedTokenizerBase, T5EncoderModel
 
 from syncflow.autoencoders.audio_vae import AudioVAE
 from syncflow.autoencoders.video_vae import VideoVAE
+from syncflow.checkpoint import CheckpointManifest
 from syncflow.errors import UserError
 from syncflow.model.dual_dit import DualDiT
 from syncflow.records import AVLatents, ClipSpec
@@ -28,7 +29,6 @@ from syncflow.sampling.output import (
     decode_video,
 )
 from syncflow.sampling.pictures import frames_to_video
-from syncflow.sampling.trained_on import TrainedOn
 from syncflow.shipped import shipped_folder
 
 LOG = logging.getLogger(__name__)
@@ -116,10 +116,10 @@ class SyncFlowParts(DiffusionPipeline):
                 f"checkpoint {folder}: {', '.join(sorted(unknown))}: a checkpoint takes dtype and the "
                 f"folders {', '.join(PLACES)}; save it with save_pretrained for all that diffusers takes"
             )
-        trained = TrainedOn.read(folder)
+        trained = CheckpointManifest.read(folder)
         if trained.stage == "video":
             LOG.warning("checkpoint %s: of stage video, its audio tower is not trained", folder)
-        return cls(**checkpoint_parts(folder, trained, **places))
+        return cls(**checkpoint_parts(folder, **places))
 
     @property
     def strides(self) -> tuple[int, int]:

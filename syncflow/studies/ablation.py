@@ -18,6 +18,7 @@ from typing import Any
 
 import torch
 
+from syncflow.checkpoint import CheckpointManifest, load_checkpoint
 from syncflow.config import dump_config, load_config
 from syncflow.data.batches import LatentDataset
 from syncflow.errors import UserError
@@ -29,7 +30,6 @@ from syncflow.studies.ablation_config import AblationConfig
 from syncflow.studies.ablation_report import Result, write_ablation
 from syncflow.studies.sound_for_clips import Picture, make_sound, read_pictures, score_sounds
 from syncflow.training.distributed import device
-from syncflow.training.stage.checkpoint import CheckpointManifest, load_checkpoint
 from syncflow.training.stage.config import TrainConfig
 from syncflow.training.stage.identity import is_finished
 from syncflow.training.stage.objective import FlowObjective

@@ -16,7 +16,6 @@ import torch
 from syncflow.autoencoders.audio_vae import AudioVAE
 from syncflow.autoencoders.loading import load_vae, load_video_vae
 from syncflow.data.batches import LatentDataset
-from syncflow.data.parquet import Weights
 from syncflow.errors import UserError
 from syncflow.evaluation.suite import summarise
 from syncflow.evaluation.sync import TOLERANCE_S
@@ -24,7 +23,7 @@ from syncflow.flow.config import GuidanceConfig, SolverConfig
 from syncflow.generation.outputs import write_files
 from syncflow.hashing import tensors_sha256
 from syncflow.media.errors import MediaError
-from syncflow.records import AVLatents, LatentBatch
+from syncflow.records import AVLatents, LatentBatch, Weights
 from syncflow.sampling.given import Given
 from syncflow.sampling.options import SampleOptions
 from syncflow.sampling.output import decode_audio, decode_video

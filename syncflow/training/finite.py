@@ -96,19 +96,5 @@ def gathered(texts: list[str]) -> list[str]:
     return [text for part in every for text in part or ()]
 
 
-def first_not_finite(tensors: Iterable[tuple[str, Tensor]]) -> str:
-    """Name of the first tensor that holds NaN or Inf; empty where none does. One wait for the device."""
-    names, ends = [], []
-    for name, tensor in tensors:
-        if tensor.is_floating_point() and tensor.numel():
-            low, high = torch.aminmax(tensor.detach())  # NaN if any is NaN
-            names.append(name)
-            ends.append(torch.stack([low, high]).float())
-    if not ends:
-        return ""
-    fine = torch.stack([pair.to(ends[0].device) for pair in ends]).isfinite().all(1).tolist()
-    return next((name for name, good in zip(names, fine, strict=True) if not good), "")
-
-
 def _is_finite(value: float) -> bool:
     return value - value == 0.0

@@ -16,9 +16,9 @@ from safetensors import safe_open
 from torch import Tensor
 
 from syncflow.errors import UserError
-from syncflow.hashing import file_sha256, settings_sha256
+from syncflow.hashing import file_sha256, first_not_finite, settings_sha256
 from syncflow.training.distributed import all_sum, device, rank, world_size
-from syncflow.training.finite import first_not_finite, gathered
+from syncflow.training.finite import gathered
 
 MANIFEST = "manifest.json"
 REQUIRED = {"step", "workers", "settings", "files"}  # in it

@@ -21,9 +21,9 @@ from torch import Tensor
 
 from syncflow.data.parquet.lock import check_lock
 from syncflow.errors import UserError
-from syncflow.hashing import file_sha256, settings_sha256
+from syncflow.hashing import file_sha256, first_not_finite, settings_sha256
 from syncflow.training.distributed import all_sum, barrier, device, owner, rank, world_size
-from syncflow.training.finite import NotFiniteError, first_not_finite, gathered
+from syncflow.training.finite import NotFiniteError, gathered
 from syncflow.training.loop import Callback
 from syncflow.training.resume import MANIFEST, SavedState, Stateful, find_fault, run_of, saved_steps
 

@@ -11,14 +11,13 @@ does not exist. Plain Parquet: pyarrow, pandas and duckdb read it without this p
 """
 
 from syncflow.data.parquet.ledger import LedgerRow, read_ledger, write_ledger
-from syncflow.data.parquet.manifest import MANIFEST, DatasetManifest, Weights
+from syncflow.data.parquet.manifest import MANIFEST, DatasetManifest
 from syncflow.data.parquet.shards import read_rows, read_texts, shard_name, write_shard, write_texts
 
 __all__ = [
     "MANIFEST",
     "DatasetManifest",
     "LedgerRow",
-    "Weights",
     "read_ledger",
     "read_rows",
     "read_texts",

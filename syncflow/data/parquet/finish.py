@@ -25,7 +25,7 @@ from syncflow.data.parquet.ledger import (
     tally,
     write_ledger,
 )
-from syncflow.data.parquet.manifest import DatasetManifest, Weights
+from syncflow.data.parquet.manifest import DatasetManifest
 from syncflow.data.parquet.schema import SCHEMA_VERSION, TEXT_SCHEMA
 from syncflow.data.parquet.shards import (
     MAX_ROWS,
@@ -41,7 +41,7 @@ from syncflow.data.parquet.shards import (
 from syncflow.errors import UserError
 from syncflow.files import cannot_write
 from syncflow.hashing import file_sha256, settings_sha256
-from syncflow.records import ClipSpec, TextEmbedding
+from syncflow.records import ClipSpec, TextEmbedding, Weights
 from syncflow.version import __version__
 
 Embed = Callable[[str], TextEmbedding]

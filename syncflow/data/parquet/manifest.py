@@ -13,21 +13,12 @@ from syncflow.data.parquet.schema import SCHEMA_VERSION
 from syncflow.errors import UserError
 from syncflow.files import whole_file
 from syncflow.hashing import settings_sha256
-from syncflow.records import ClipSpec, FrameTimes
+from syncflow.records import ClipSpec, FrameTimes, Weights
 from syncflow.version import __version__
 
 MANIFEST = "dataset.json"
 SELF = "sha256"  # of all the other keys
 UPGRADED = ("frame_spans", "index_sha256")  # that older versions did not write
-
-
-class Weights(Config):
-    """A model that made the dataset: the content hash of its weights, and where they lay."""
-
-    sha256: str
-    """Content hash of the weights, names and shapes included."""
-    location: str
-    """Folder or hub name; empty for an encoder that is built from a seed."""
 
 
 class DatasetManifest(Config):

@@ -16,7 +16,7 @@ from syncflow.config import dump_config, settings_of
 from syncflow.data.windows.decode import decoded_windows
 from syncflow.data.windows.store import MANIFEST, WindowStore
 from syncflow.errors import UserError
-from syncflow.hashing import file_sha256, tensors_sha256
+from syncflow.hashing import file_sha256, first_not_finite, tensors_sha256
 from syncflow.noise import keyed_generator
 from syncflow.training.autoencoder.adversarial import adversarial_engine
 from syncflow.training.autoencoder.config import AutoencoderTrainConfig
@@ -34,7 +34,7 @@ from syncflow.training.autoencoder.segments import (
 from syncflow.training.distributed import barrier, device, rank, world_size
 from syncflow.training.ema import MovingAverage
 from syncflow.training.engine import Engine, TorchEngine
-from syncflow.training.finite import UpdateGuard, first_not_finite
+from syncflow.training.finite import UpdateGuard
 from syncflow.training.loop import Callback, train
 from syncflow.training.prefetch import prefetch
 from syncflow.training.progress import Progress

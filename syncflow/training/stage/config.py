@@ -5,14 +5,13 @@ from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
 
+from syncflow.checkpoint import StageName
 from syncflow.config import Config, Role
 from syncflow.data.config import DataFilters
 from syncflow.flow.config import FlowConfig
 from syncflow.model.config import DualDiTConfig
 from syncflow.places import Place, StoreUri, store_of
 from syncflow.training.engine_config import EngineConfig, OptimizerConfig
-
-StageName = Literal["video", "audio", "joint"]
 
 
 class MachineConfig(Config):

@@ -10,13 +10,14 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
+from syncflow.checkpoint import CheckpointManifest
 from syncflow.config import load_config
 from syncflow.data.batches import LatentDataset
 from syncflow.errors import UserError
 from syncflow.hashing import tensors_sha256
 from syncflow.model.dual_dit import DualDiT
 from syncflow.training.resume import SavedState, find_fault, saved_steps
-from syncflow.training.stage.checkpoint import CheckpointManifest, write_checkpoint
+from syncflow.training.stage.checkpoint import write_checkpoint
 from syncflow.training.stage.config import TrainConfig
 from syncflow.training.stage.export_config import ExportConfig
 from syncflow.training.stage.stages import STAGES

@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Any
 
+from syncflow.checkpoint import MANIFEST, CheckpointManifest
 from syncflow.config import load_config, settings_of
 from syncflow.data.batches import LatentDataset
 from syncflow.training.resume import check_settings
-from syncflow.training.stage.checkpoint import MANIFEST, CheckpointManifest
 from syncflow.training.stage.config import TrainConfig
 from syncflow.training.stage.start import first_weights_sha256
 

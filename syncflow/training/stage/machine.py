@@ -6,11 +6,12 @@ from dataclasses import dataclass
 import psutil
 import torch
 
+from syncflow.checkpoint import StageName
 from syncflow.data.batches import LatentDataset
 from syncflow.model.config import DualDiTConfig, SampleShape
 from syncflow.model.cost import deep_stage_cost
 from syncflow.training.distributed import device, rank, world_size
-from syncflow.training.stage.config import StageName, TrainConfig
+from syncflow.training.stage.config import TrainConfig
 from syncflow.training.stage.stages import STAGES, Stage
 
 GIB = 1 << 30

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from torch import Tensor
 
+from syncflow.checkpoint import CheckpointManifest
 from syncflow.errors import UserError
 from syncflow.training.engine import OPTIMIZER_KEYS
 from syncflow.training.resume import SavedState, latest_state, saved_steps
-from syncflow.training.stage.checkpoint import CheckpointManifest
 
 
 def check_moments(start: str) -> None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
+from syncflow.checkpoint import part_hashes
 from syncflow.training.distributed import barrier, rank
 from syncflow.training.ema import on_average
 from syncflow.training.loop import Callback, train
@@ -9,7 +10,7 @@ from syncflow.training.progress import Progress
 from syncflow.training.saver import Saver
 from syncflow.training.shares import passes_of
 from syncflow.training.stage.batches import noised_batches, validation_of
-from syncflow.training.stage.checkpoint import part_hashes, write_checkpoint
+from syncflow.training.stage.checkpoint import write_checkpoint
 from syncflow.training.stage.config import TrainConfig
 from syncflow.training.stage.machine import throughput_of
 from syncflow.training.stage.objective import FlowObjective

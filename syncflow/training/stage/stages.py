@@ -6,12 +6,11 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from syncflow.checkpoint import StageName
 from syncflow.errors import UserError
-from syncflow.training.stage.config import StageName
+from syncflow.model.config import PARTS, Part
 
-Part = Literal["video_tower", "adaptors", "audio_tower"]
 Modality = Literal["video", "audio"]
-PARTS: tuple[Part, ...] = ("video_tower", "adaptors", "audio_tower")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from syncflow.checkpoint import CheckpointManifest, load_checkpoint
 from syncflow.config import Config
 from syncflow.data.batches import LatentDataset
 from syncflow.errors import UserError
@@ -21,7 +22,6 @@ from syncflow.model.open_sora import (
     read_open_sora_tensors,
 )
 from syncflow.noise import keyed_generator
-from syncflow.training.stage.checkpoint import CheckpointManifest, load_checkpoint
 from syncflow.training.stage.config import TrainConfig
 from syncflow.training.stage.moments import check_moments
 from syncflow.training.stage.stages import STAGES, check_order

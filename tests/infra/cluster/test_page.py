@@ -14,9 +14,9 @@ import pytest
 
 from infra.cluster.config import ClusterConfig
 from infra.cluster.steps import steps
+from syncflow.checkpoint import CheckpointManifest
 from syncflow.config import load_config
 from syncflow.data.parquet import DatasetManifest
-from syncflow.training.stage.checkpoint import CheckpointManifest
 from tests.infra.cluster.small_cluster import write_values
 from tests.infra.ray_head import ray_head
 

@@ -7,9 +7,9 @@ import pytest
 
 from infra.launch.stage import train_stage
 from infra.tracking.runs import client
+from syncflow.checkpoint import CheckpointManifest
 from syncflow.config import validate
 from syncflow.data.random_dataset import write_dataset
-from syncflow.training.stage.checkpoint import CheckpointManifest
 from syncflow.training.stage.config import TrainConfig
 from tests.syncflow.training.small import SMALL
 

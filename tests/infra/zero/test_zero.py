@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from syncflow.training.stage.checkpoint import CheckpointManifest
+from syncflow.checkpoint import CheckpointManifest
 from syncflow.training.stage.config import TrainConfig
 from syncflow.training.stage.stages import STAGES
 from tests.infra.zero_case import Launcher, losses

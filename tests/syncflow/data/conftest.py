@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from syncflow.data.parquet import DatasetManifest, Weights
+from syncflow.data.parquet import DatasetManifest
 from syncflow.data.parquet.finish import finish_dataset
 from syncflow.data.parquet.schema import fingerprint
 from syncflow.data.parquet.writer import DatasetWriter
-from syncflow.records import ClipRef, ClipSpec, EncodedClip, LatentRow, Split, TextEmbedding
+from syncflow.records import ClipRef, ClipSpec, EncodedClip, LatentRow, Split, TextEmbedding, Weights
 from syncflow.text import caption_key
 
 CAPTIONS = ("a stick hits wood", "a stick scratches metal", "")

@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 
 from syncflow.data.index import WindowIndex
-from syncflow.data.parquet.manifest import Weights
 from syncflow.data.random_dataset import write_dataset
 from syncflow.foleygen.table import SHARDS, CodeRow, CodesManifest, write_codes
+from syncflow.records import Weights
 
 CODEBOOKS, CODES, FRAMES, WIDTH, SIZE = 2, 20, 8, 4, 6
 

@@ -3,14 +3,17 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from syncflow.checkpoint import CheckpointManifest, model_config_sha256, part_hashes
 from syncflow.errors import UserError
 from syncflow.flow.config import GuidanceConfig, SolverConfig
 from syncflow.generation.config import SpeedConfig
 from syncflow.generation.loading import load_pipeline
 from syncflow.hashing import tensors_sha256
+from syncflow.records import Weights
 from syncflow.sampling.pipeline import SyncFlowPipeline
 from syncflow.text import TextEncoder
 from syncflow.text_config import TextConfig
@@ -24,21 +27,28 @@ def handed_over(pipeline: SyncFlowPipeline, text_config: TextConfig, folder: Pat
     pipeline.audio_vae.save_pretrained(folder / "audio_vae")
     pipeline.dual_dit.save_pretrained(folder / "checkpoint")
 
-    def weights(name: str) -> dict[str, str]:
+    def weights(name: str) -> Weights:
         sha256 = tensors_sha256(getattr(pipeline, name).state_dict())
-        return {"sha256": sha256, "location": str(folder / name)}
+        return Weights(sha256=sha256, location=str(folder / name))
 
-    manifest = {
-        "stage": stage,
-        "model_sha256": weights("dual_dit")["sha256"],
-        "spec": SPEC.model_dump(),
-        "frame_spans": pipeline.video_vae.frame_spans(SPEC.num_frames),
-        "video_vae": weights("video_vae"),
-        "audio_vae": weights("audio_vae"),
-        "text_encoder": {"sha256": text.sha256, "location": ""},
-        "dataset_config": {"encode": {"dtype": "float32", "text": text_config.model_dump()}},
-    }
-    (folder / "checkpoint" / "manifest.json").write_text(json.dumps(manifest))
+    CheckpointManifest(
+        stage=stage,  # type: ignore[arg-type]
+        step=1,
+        weights="ema",
+        averaged=1,
+        parts=part_hashes(pipeline.dual_dit.state_dict()),
+        model_sha256=weights("dual_dit").sha256,
+        model_config_sha256=model_config_sha256(pipeline.dual_dit.settings),
+        spec=SPEC,
+        frame_spans=tuple(pipeline.video_vae.frame_spans(SPEC.num_frames)),
+        dataset=folder / "latents",
+        dataset_fingerprint="",
+        video_vae=weights("video_vae"),
+        audio_vae=weights("audio_vae"),
+        text_encoder=Weights(sha256=text.sha256, location=""),
+        dataset_config={"encode": {"dtype": "float32", "text": text_config.model_dump()}},
+        initialised_from="",
+    ).write(folder / "checkpoint")
     return folder / "checkpoint"
 
 
@@ -80,11 +90,13 @@ def test_sampling_unlike_the_training_is_said_once(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     checkpoint = handed_over(pipeline, text_config, tmp_path, stage="audio")
+    settings_of_training: dict[str, Any] = {"clean_video": 1.0, "prompt_dropout": 0.0}
+    path = checkpoint / "manifest.json"
+    values = {n: v for n, v in json.loads(path.read_text()).items() if n not in settings_of_training}
     if said_by == "manifest.json":
-        path = checkpoint / said_by
-        told = json.loads(path.read_text()) | {"clean_video": 1.0, "prompt_dropout": 0.0}
-        path.write_text(json.dumps(told))
+        path.write_text(json.dumps(values | settings_of_training))
     else:  # of an older checkpoint
+        path.write_text(json.dumps(values))
         (checkpoint / said_by).write_text("flow: {time: {clean_video: 1.0}}\nprompt_dropout: 0.0\n")
     one = {"prompt": PROMPTS[:1], "solver": SolverConfig(steps=1)}
     make(settings(checkpoint, tmp_path / "unlike", **one | {"batch_size": 1, "per_prompt": 2}))

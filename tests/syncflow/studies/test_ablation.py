@@ -9,6 +9,7 @@ import yaml
 
 from infra.launch.stage import train_as_set
 from infra.tracking.stage import log_figures
+from syncflow.checkpoint import CheckpointManifest
 from syncflow.data.random_dataset import write_dataset
 from syncflow.errors import UserError
 from syncflow.records import ClipSpec, LatentBatch
@@ -17,7 +18,6 @@ from syncflow.studies.ablation_config import AblationConfig
 from syncflow.studies.ablation_report import Result, ablation_markdown
 from syncflow.studies.sound_for_clips import read_pictures
 from syncflow.training.finite import Metrics
-from syncflow.training.stage.checkpoint import CheckpointManifest
 from syncflow.training.stage.objective import FlowObjective
 from tests.autoencoder_case import SIZE, write_clips
 from tests.syncflow.training.small import SMALL

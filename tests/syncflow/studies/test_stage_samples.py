@@ -9,6 +9,7 @@ import pytest
 
 from infra.launch.stage import StageJob, train_worker
 from preprocessing.job import precompute
+from syncflow.checkpoint import CheckpointManifest
 from syncflow.config import validate
 from syncflow.data.batches import LatentDataset
 from syncflow.errors import UserError
@@ -18,7 +19,6 @@ from syncflow.sampling.pictures import video_to_frames
 from syncflow.studies import stage_samples
 from syncflow.studies.stage_samples import StageSamples
 from syncflow.training.loop import Callback
-from syncflow.training.stage.checkpoint import CheckpointManifest
 from syncflow.training.stage.config import TrainConfig
 from syncflow.training.stage.objective import FlowObjective
 from syncflow.training.stage.stages import STAGES

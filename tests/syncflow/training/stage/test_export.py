@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 import torch
 
+from syncflow.checkpoint import load_checkpoint
 from syncflow.config import dump_config, validate
 from syncflow.data.random_dataset import write_dataset
 from syncflow.errors import UserError
 from syncflow.training.resume import SavedState
-from syncflow.training.stage.checkpoint import load_checkpoint
 from syncflow.training.stage.config import TrainConfig
 from syncflow.training.stage.export import export_checkpoints
 from syncflow.training.stage.export_config import ExportConfig

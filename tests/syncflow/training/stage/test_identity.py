@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from syncflow.checkpoint import CheckpointManifest
 from syncflow.errors import UserError
-from syncflow.training.stage.checkpoint import CheckpointManifest
 from syncflow.training.stage.identity import is_finished, set_aside
 from syncflow.training.stage.run import run_stage
 

@@ -9,6 +9,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from syncflow.checkpoint import CheckpointManifest, load_checkpoint
 from syncflow.data.batches import LatentDataset
 from syncflow.errors import UserError
 from syncflow.hashing import tensors_sha256
@@ -16,7 +17,6 @@ from syncflow.model.dual_dit import DualDiT
 from syncflow.training.loop import Callback
 from syncflow.training.resume import saved_steps
 from syncflow.training.shares import held_out_batches
-from syncflow.training.stage.checkpoint import CheckpointManifest, load_checkpoint
 from syncflow.training.stage.objective import FlowObjective
 from syncflow.training.stage.run import run_stage
 from syncflow.training.stage.stages import STAGES

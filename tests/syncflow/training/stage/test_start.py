@@ -6,12 +6,12 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from syncflow.checkpoint import load_checkpoint
 from syncflow.errors import UserError
 from syncflow.hashing import tensors_sha256
 from syncflow.model.config import VideoTowerConfig
 from syncflow.model.open_sora import export_video_tower, open_sora_tensors
 from syncflow.model.video_tower import VideoTower
-from syncflow.training.stage.checkpoint import load_checkpoint
 from syncflow.training.stage.run import run_stage
 from syncflow.training.stage.stages import STAGES
 from syncflow.training.stage.start import check_start, starting_model
