@@ -71,7 +71,11 @@ def head_group(config: ClusterConfig) -> dict[str, Any]:
 
 
 def worker_group(group: str, config: ClusterConfig, *, least: int, most: int) -> dict[str, Any]:
-    """Pods of one kind, `cpu` or `gpu`."""
+    """Pods of one kind, `cpu` or `gpu`.
+
+    Args:
+        group: name of the kind.
+    """
     if group == "gpu":
         resources = {"cpu": str(config.gpu_node_cpus), "memory": config.gpu_node_memory}
         resources["nvidia.com/gpu"] = str(config.gpus_per_node)

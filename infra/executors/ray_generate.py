@@ -28,7 +28,11 @@ class RayGeneration:
         self.config = config
 
     def __call__(self, make_worker: MakeWorker, batches: Sequence[Batch], report: Report) -> Iterator[Done]:
-        """What became of each batch, as it comes."""
+        """What became of each batch, as it comes.
+
+        Args:
+            report: called with the share of a batch that is done.
+        """
         with cluster():
             yield from self._run(make_worker, batches)
 

@@ -58,7 +58,12 @@ class RemoteMaker:
         self._replicas = replicas
 
     def __call__(self, orders: Sequence[Order], *, tell: Tell, cancelled: Cancelled) -> list[Outcome]:
-        """Raises MakerLostError when the replica went away."""
+        """Raises MakerLostError when the replica went away.
+
+        Args:
+            tell: called with an order's share that is done, and its preview.
+            cancelled: whether an order is no longer wanted.
+        """
         try:
             handle = self._replicas.options(stream=True)
             events = cast(DeploymentResponseGenerator, handle.make.remote(list(orders)))

@@ -27,6 +27,7 @@ class ZeroEngine:
     """An `Engine` over DeepSpeed. Weights stay float32; `bf16` is autocast, as in the plain engine.
 
     Args:
+        schedule: learning rate by step.
         objective: a module whose `forward(batch)` returns scalars, among them `loss`; it must hold no
             frozen parameters.
         optimizer: a torch AdamW over all of its parameters.

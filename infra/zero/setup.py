@@ -34,6 +34,9 @@ def deepspeed_config(
 
     Autocast is asked for here: on a GPU the engine turns off one that it finds around itself. With no module
     named as safe in lower precision, gradients still travel in float32.
+
+    Args:
+        micro_batch: samples of one pass.
     """
     return {
         "torch_autocast": {"enabled": bf16, "dtype": "bfloat16", "lower_precision_safe_modules": []},

@@ -12,6 +12,9 @@ def times_sentence(root: Location, video: str, *, start_s: float, duration_s: fl
 
     Empty when the file is missing or tells nothing. Its lines: time material action reaction.
 
+    Args:
+        duration_s: length of the stretch, seconds; None: to the end.
+
     Raises:
         UserError: (with the line's number) another form of line.
     """

@@ -88,6 +88,9 @@ def is_absent(value: Any) -> bool:
 def cell_text(value: Any, where: str, column: str) -> str:
     """A cell's text to the letter; a whole number's digits; empty where there is nothing.
 
+    Args:
+        column: its name, for the message.
+
     Raises:
         UserError: (with `where`) a value of another type.
     """

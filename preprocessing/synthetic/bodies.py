@@ -13,7 +13,13 @@ Point = tuple[float, float]
 
 @dataclass(frozen=True, kw_only=True)
 class Canvas:
-    """A drawing surface of `pixels` rows and columns, addressed in frames (0 to 1)."""
+    """A drawing surface of `pixels` rows and columns, addressed in frames (0 to 1).
+
+    Args:
+        y: centre, with `x`, in shares of the frame.
+        reach_x: half the width.
+        reach_y: half the height.
+    """
 
     ink: ImageDraw.ImageDraw
     pixels: int
@@ -44,7 +50,11 @@ class Body:
 
 
 def draw_body(canvas: Canvas, body: Body, shape: Shape) -> None:
-    """Draw an object whose upper surface is at the contact."""
+    """Draw an object whose upper surface is at the contact.
+
+    Args:
+        shape: what draws the object.
+    """
     SHAPES[shape](canvas, body)
 
 

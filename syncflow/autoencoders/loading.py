@@ -68,6 +68,9 @@ def load_video_vae(
 def download(name: str, *, setting: str, patterns: Sequence[str] = ("*.json", "*.safetensors")) -> Path:
     """The files of `name` on the Hugging Face hub, weights as safetensors only; from the cache if there.
 
+    Args:
+        patterns: file names to take, as globs.
+
     Raises:
         UserError: the hub does not give it; `setting` is what the message tells to change.
     """

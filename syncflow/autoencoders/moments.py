@@ -54,6 +54,10 @@ def split_moments(both: Tensor, *, dim: int) -> Moments:
 def check_statistics(name: str, *, mean: Tensor, std: Tensor, width: int) -> None:
     """Refuse what normalising cannot use.
 
+    Args:
+        mean: of each latent channel, `d`.
+        std: deviation of each latent channel, `d`.
+
     Raises:
         UserError: not one number a channel, a NaN, or a deviation that is not above zero.
     """

@@ -16,7 +16,11 @@ TimePadding = Literal["zeros", "first"]
 
 
 def pad_start(x: Tensor, frames: int, *, padding: TimePadding) -> Tensor:
-    """`b c f h w` with `frames` more before the first one: zeros, or the first one again."""
+    """`b c f h w` with `frames` more before the first one: zeros, or the first one again.
+
+    Args:
+        padding: what stands before the first frame.
+    """
     if not frames:
         return x
     if padding == "first":
@@ -28,6 +32,10 @@ class CausalConv3d(nn.Module):
     """Convolution over `b c f h w`, padded at the start in time, and with zeros all round in space.
 
     `time_padding` is what stands before the first frame; `TemporalVAE` sets it on all of its layers.
+
+    Args:
+        time_stride: frames that become one.
+        bias: whether the convolution has one.
     """
 
     time_padding: TimePadding = "zeros"
@@ -99,7 +107,12 @@ class Level(nn.Module):
 
 
 class TemporalEncoder(nn.Module):
-    """Frame latents `b c f h w` to features `b c t h w`."""
+    """Frame latents `b c f h w` to features `b c t h w`.
+
+    Args:
+        halves: for each level, whether it halves the number of frames.
+        res_blocks: residual blocks of a level.
+    """
 
     def __init__(
         self,
@@ -129,7 +142,12 @@ class TemporalEncoder(nn.Module):
 
 
 class TemporalDecoder(nn.Module):
-    """Latents `b c t h w` to frame latents `b c f h w`; `levels[i]` mirrors the encoder's level i."""
+    """Latents `b c t h w` to frame latents `b c f h w`; `levels[i]` mirrors the encoder's level i.
+
+    Args:
+        doubles: for each level, whether it doubles the number of frames.
+        res_blocks: residual blocks of a level.
+    """
 
     def __init__(
         self,
@@ -159,7 +177,13 @@ class TemporalDecoder(nn.Module):
 
 
 class TemporalVAE(nn.Module):
-    """One chunk at a time: `encode` gives means and log-variances along the channels, `decode` frames."""
+    """One chunk at a time: `encode` gives means and log-variances along the channels, `decode` frames.
+
+    Args:
+        multipliers: width of each level, in multiples of `filters`.
+        downsample: for each level, whether it halves the number of frames.
+        res_blocks: residual blocks of a level.
+    """
 
     def __init__(
         self,

@@ -174,6 +174,9 @@ def _convert_files(files: Sequence[Path], target: Path, config: ConvertConfig) -
 def unpickle(files: Sequence[Path], target: Path, config: ConvertConfig) -> list[Converted]:
     """Convert files, one after the other, in one child process with limits on memory and time.
 
+    Args:
+        target: folder of the safetensors.
+
     Raises:
         UserError: the child refused one: it holds more than tensors, or too much.
     """

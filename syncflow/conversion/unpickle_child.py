@@ -36,7 +36,11 @@ def main() -> int:
 
 
 def convert(path: str, target: str, *, entry: str) -> dict[str, Any]:
-    """One file; what it held."""
+    """One file; what it held.
+
+    Args:
+        target: path of the safetensors file.
+    """
     loaded = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     entry, found = choose(loaded, entry)
     tensors, left_out = plain_tensors(found)

@@ -97,7 +97,11 @@ def flow_magnitude(frames: np.ndarray) -> np.ndarray:
 
 
 def flow_peaks(magnitude: np.ndarray, fps: float, *, variant: Variant) -> np.ndarray:
-    """Times of strict local maxima of the flow, seconds; the original asks for at least 0.1 pixel."""
+    """Times of strict local maxima of the flow, seconds; the original asks for at least 0.1 pixel.
+
+    Args:
+        magnitude: mean length of the optical flow of each frame, pixels.
+    """
     inner = magnitude[1:-1]
     peak = (inner > magnitude[:-2]) & (inner > magnitude[2:])
     if variant == "tempotokens":

@@ -87,7 +87,11 @@ def read_lines(folder: Path, card: ProtocolCard) -> list[Line]:
 
 
 def as_markdown(lines: Sequence[Line], notes: Sequence[str], card: ProtocolCard) -> str:
-    """A row a metric, a column a system."""
+    """A row a metric, a column a system.
+
+    Args:
+        notes: lines below the table.
+    """
     head, body = _grid(lines)
     text = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     text += ["| " + " | ".join(cell.replace("|", "/") for cell in row) + " |" for row in body]
@@ -96,7 +100,11 @@ def as_markdown(lines: Sequence[Line], notes: Sequence[str], card: ProtocolCard)
 
 
 def as_html(lines: Sequence[Line], notes: Sequence[str], card: ProtocolCard) -> str:
-    """The same table as a page of its own."""
+    """The same table as a page of its own.
+
+    Args:
+        notes: lines below the table.
+    """
     head, body = _grid(lines)
 
     def row(cells: Sequence[str], tag: str) -> str:

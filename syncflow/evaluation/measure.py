@@ -186,7 +186,11 @@ def set_distance(metric: SetDistance, reference: np.ndarray, generated: np.ndarr
 
 
 def floor_of(metric: Metric, reference: Mapping[str, np.ndarray], *, clips: int) -> Floor:
-    """A set distance between `clips` reference clips and the others (at most half), over several draws."""
+    """A set distance between `clips` reference clips and the others (at most half), over several draws.
+
+    Args:
+        metric: a distance of two sets.
+    """
     every = [np.atleast_2d(features) for features in reference.values()]
     size = min(clips, len(every) // 2)
     if not isinstance(metric, SetDistance) or size < 2:

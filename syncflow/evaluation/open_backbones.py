@@ -110,6 +110,9 @@ def target_name(backbone: OpenBackbone) -> str:
 def convert(backbone: OpenBackbone, member: Path, target: Path) -> None:
     """The member of an archive as the file that is kept.
 
+    Args:
+        target: the file to write.
+
     Raises:
         UserError: it is not the known file, or holds more than tensors.
     """

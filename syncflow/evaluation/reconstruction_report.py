@@ -46,7 +46,11 @@ def write_rows(path: Path, rows: Sequence[WindowScore]) -> None:
 def summary_markdown(
     rows: Sequence[WindowScore], *, left_out: Mapping[str, Mapping[str, int]], title: str
 ) -> str:
-    """One line a folder; files that gave no window are counted below, by reason."""
+    """One line a folder; files that gave no window are counted below, by reason.
+
+    Args:
+        left_out: of each folder, files by the reason for which they gave no window.
+    """
     folders = list(dict.fromkeys(row.folder for row in rows))
     is_audio = bool(rows) and isinstance(rows[0].score, AudioScore)
     headings = AUDIO if is_audio else VIDEO

@@ -24,7 +24,11 @@ class Assignment:
 
 
 def assign(distance: Tensor, *, config: CouplingConfig, conditions: Tensor | None = None) -> Assignment:
-    """The cheapest one-to-one assignment under `distance` (b b, noise i to data j, on the CPU)."""
+    """The cheapest one-to-one assignment under `distance` (b b, noise i to data j, on the CPU).
+
+    Args:
+        conditions: embedded prompts, for `c2ot`.
+    """
     cost = distance
     if config.method == "c2ot":
         assert conditions is not None, "c2ot needs the conditions of the batch"
@@ -94,6 +98,10 @@ def condition_weight(distance: Tensor, apart: Tensor, *, target_ratio: float) ->
     w_ij = (distance_jj - distance_ij) / apart_ij, so the weight is a quantile of these. Noise is
     thought of as drawn with the condition of the data it came with; so transport within a condition
     stays free, and across conditions it is rare, which is what keeps the prior unbiased.
+
+    Args:
+        distance: squared distances of noise and data, `b b`.
+        apart: distances of the prompts, `b b`.
     """
     unlike = apart > 0
     if not bool(unlike.any()):

@@ -18,7 +18,12 @@ TextVelocity = Callable[[AVLatents, Tensor, Any], AVLatents]
 
 
 def guide(unconditional: Tensor, conditional: Tensor, scale: float) -> Tensor:
-    """u + w (u_s - u): exactly u at w = 0 and exactly u_s at w = 1."""
+    """u + w (u_s - u): exactly u at w = 0 and exactly u_s at w = 1.
+
+    Args:
+        unconditional: velocity u without the prompt.
+        conditional: velocity u_s with the prompt.
+    """
     return conditional if scale == 1 else unconditional + scale * (conditional - unconditional)
 
 

@@ -72,6 +72,10 @@ def bucket_means(losses: Tensor, t: Tensor, *, buckets: int, counted: Tensor | N
     """Losses `b` gathered by their times `t` (b) into equal parts of [0, 1].
 
     `counted` (bool b) leaves out the others. Nothing here waits for a GPU: no number is looked at.
+
+    Args:
+        losses: of each sample, `b`.
+        buckets: number of equal parts.
     """
     index = (t.detach().double() * buckets).long().clamp(0, buckets - 1)
     each = losses.detach().double()

@@ -29,7 +29,11 @@ def keyed_normal(shape: Sequence[int], *, stream: str, seed: int, step: int = 0,
 
 
 def keyed_uniform(*, stream: str, seed: int, step: int = 0, index: Indices) -> Tensor:
-    """Uniform draws in [0, 1), one a sample of `index`: `b` (float32)."""
+    """Uniform draws in [0, 1), one a sample of `index`: `b` (float32).
+
+    Args:
+        stream: what the draws are for; each stream has draws of its own.
+    """
     return torch.stack([torch.rand((), generator=keyed_generator(stream, seed, step, int(i))) for i in index])
 
 

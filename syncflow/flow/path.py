@@ -31,7 +31,11 @@ def interpolate(x_0: AVLatents, x_1: AVLatents, t: Tensor, video_t: Tensor | Non
 
 
 def sample_path(x_1: AVLatents, x_0: AVLatents, t: Tensor, video_t: Tensor | None = None) -> PathSample:
-    """The point at times `t` (b) on the paths from noise `x_0` to data `x_1`, and its velocity x_1 - x_0."""
+    """The point at times `t` (b) on the paths from noise `x_0` to data `x_1`, and its velocity x_1 - x_0.
+
+    Args:
+        video_t: flow times of the video where they are not `t`.
+    """
     return PathSample(
         x_t=interpolate(x_0, x_1, t, video_t),
         velocity=map_latents(lambda data, noise: rows_like(data, noise) - noise, x_1, x_0),

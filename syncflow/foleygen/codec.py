@@ -160,6 +160,9 @@ def _moved(entries: Tensor, points: Tensor, draw: torch.Generator) -> Tensor:
 def load_codec(folder: str, *, num_codebooks: int, setting: str = "codec.location") -> Codec:
     """A codec from a folder: an EnCodec of transformers (or its hub id), or what `LatentCodec.save` wrote.
 
+    Args:
+        setting: the setting that names the folder, for messages.
+
     Raises:
         UserError: neither is there, or it does not fit.
     """
@@ -187,7 +190,11 @@ def load_codec(folder: str, *, num_codebooks: int, setting: str = "codec.locatio
 
 
 def resampled(audio: np.ndarray, rate: int, new_rate: int) -> np.ndarray:
-    """Float32 `... m` at another rate, by a polyphase filter."""
+    """Float32 `... m` at another rate, by a polyphase filter.
+
+    Args:
+        new_rate: Hz.
+    """
     if rate == new_rate:
         return audio
     common = math.gcd(rate, new_rate)

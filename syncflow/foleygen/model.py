@@ -24,6 +24,9 @@ class FoleyGen(ModelMixin, ConfigMixin):
 
     Both versions share all but how frames come in. Positions are sinusoids of time, so a frame and the audio
     token of its moment have the same one.
+
+    Args:
+        feature_dim: width of the visual features.
     """
 
     @register_to_config
@@ -132,7 +135,11 @@ class FoleyGen(ModelMixin, ConfigMixin):
         return cache, frames
 
     def next_logits(self, step_codes: Tensor, *, step: int, cache: Cache, frames: Tensor) -> Tensor:
-        """Logits `b k v` of step `step + 1` of the sequence, from the codes `b k` of step `step`."""
+        """Logits `b k v` of step `step + 1` of the sequence, from the codes `b k` of step `step`.
+
+        Args:
+            step_codes: codes of one step, `b k`.
+        """
         tokens = self._code_tokens(step_codes.unsqueeze(2), start=step)
         seen = audio_to_frames(step + 1, frames.shape[1], self.settings)[-1:]
         before = torch.ones(1, step + 1, dtype=torch.bool)

@@ -57,6 +57,9 @@ def run_foleygen(
     Called by every worker. A file `stop` in the folder ends training after the running step, with a state to
     go on from and no checkpoint. `lock` is the id of the owner of the folder's lock, if it is locked.
 
+    Args:
+        make_engine: the engine of an objective; `torch_engine` or DeepSpeed's.
+
     Raises:
         UserError: data or settings do not fit; a loss that is not finite.
     """

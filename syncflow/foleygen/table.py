@@ -139,7 +139,11 @@ def write_codes(path: Path, rows: Sequence[CodeRow], *, recipe: str, source: str
 
 
 def reasons_of(path: Path, schema: pa.Schema, *, recipe: str, source: str) -> list[tuple[Key, str]] | None:
-    """Windows of a shard and why they have no codes; None where it is absent, damaged or made otherwise."""
+    """Windows of a shard and why they have no codes; None where it is absent, damaged or made otherwise.
+
+    Args:
+        schema: columns and their types.
+    """
     if not path.is_file():
         return None
     try:

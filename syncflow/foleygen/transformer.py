@@ -55,7 +55,12 @@ class Attention(nn.Module):
         return self._heads(keys), self._heads(values)
 
     def forward(self, tokens: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:
-        """Tokens `b q e` that attend where `mask` (bool `q s`) says."""
+        """Tokens `b q e` that attend where `mask` (bool `q s`) says.
+
+        Args:
+            keys: cached keys, `b h s e`.
+            values: cached values, `b h s e`.
+        """
         found = F.scaled_dot_product_attention(
             self._heads(self.query(tokens)), keys, values, attn_mask=mask.to(tokens.device)
         )
@@ -66,7 +71,11 @@ class Attention(nn.Module):
 
 
 class Layer(nn.Module):
-    """Self-attention, cross-attention where the layer reads frames, and a feed-forward part."""
+    """Self-attention, cross-attention where the layer reads frames, and a feed-forward part.
+
+    Args:
+        reads_frames: whether the layer has cross-attention to visual features.
+    """
 
     def __init__(
         self, *, hidden_size: int, num_heads: int, mlp_ratio: int, dropout: float, reads_frames: bool

@@ -17,7 +17,11 @@ with the number of clips done of the batch under way, parts of a clip included, 
 
 
 def run_in_loop(make_worker: MakeWorker, batches: Sequence[Batch], report: Report) -> Iterator[Done]:
-    """The executor without Ray: one worker, in this process."""
+    """The executor without Ray: one worker, in this process.
+
+    Args:
+        report: called with the share of the batch that is done.
+    """
     worker = make_worker()
     for batch in batches:
         clips = len(batch.wanted)

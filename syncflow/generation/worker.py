@@ -92,7 +92,11 @@ class ClipWorker:
         candidates: Sequence[int] | None = None,
         report: Report = lambda share: None,
     ) -> list[Sidecar]:
-        """Make `clips` together and write the `wanted` ones, the best of the candidates of each."""
+        """Make `clips` together and write the `wanted` ones, the best of the candidates of each.
+
+        Args:
+            report: called with the share that is done, 0 to 1.
+        """
         best = self.best(clips, inputs, wanted, candidates=candidates, report=report)
         return [self.write(best[place], clips, place, folder=self.config.output) for place in wanted]
 
@@ -109,6 +113,9 @@ class ClipWorker:
         """Make `clips` together: by place in the batch, the best candidate of each of the `wanted` ones.
 
         An error that `report` or `watch` raises ends it.
+
+        Args:
+            candidates: numbers of the candidates to make; None: all of `best_of`.
         """
         numbers = range(self.config.best_of) if candidates is None else candidates
         best: dict[int, Made] = {}
@@ -208,7 +215,11 @@ class ClipWorker:
         )
 
     def write(self, made: Made, clips: Sequence[Clip], place: int, *, folder: Path) -> Sidecar:
-        """Write the clip, its strip, and last its sidecar, which says that they are whole, into `folder`."""
+        """Write the clip, its strip, and last its sidecar, which says that they are whole, into `folder`.
+
+        Args:
+            place: of the clip in its batch.
+        """
         config, clip = self.config, clips[place]
         named = {"video": made.latents.video, "audio": made.latents.audio}
         sidecar = Sidecar(

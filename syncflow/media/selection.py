@@ -31,6 +31,9 @@ def keep_expression(frame_times_s: Sequence[float], *, span: Span, fps: float) -
 
     A frame is shown unless the next one comes within the same step of the grid. It is kept when a frame
     would come `step_s` later that does not; those before a longer pause are named one by one.
+
+    Args:
+        frame_times_s: times of the video's frames, seconds.
     """
     times = np.asarray(frame_times_s) - span.start_s
     edges = [(_first_shown(times, first, fps), (last + 0.5) / fps) for first, last in span.runs]
@@ -122,6 +125,7 @@ def decoded_share(packets_s: np.ndarray, decoded_s: np.ndarray, *, start_s: floa
     """The share of a stretch of audio that was decoded: packets from which a frame came out.
 
     Args:
+        end_s: end of the stretch, seconds.
         packets_s: float64 p 2: start and length of each packet, by start.
         decoded_s: starts of the frames that were decoded. All times are in the file.
     """

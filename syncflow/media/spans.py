@@ -55,6 +55,9 @@ def plan_spans(starts_s: Sequence[float], *, info: MediaInfo, spec: ClipSpec) ->
 
     A window joins the stretch before it when it would be decoded from a keyframe inside that stretch
     anyway, shares its grid of frames, and the whole is not over a minute.
+
+    Args:
+        starts_s: starts of the windows, seconds.
     """
     groups: list[list[int]] = []
     for place in sorted(range(len(starts_s)), key=lambda k: starts_s[k]):

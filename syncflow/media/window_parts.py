@@ -21,7 +21,11 @@ MIN_DECODED = (
 def require_within(
     path: Path, info: MediaInfo, *, start_s: float, spec: ClipSpec, kinds: tuple[Kind, ...]
 ) -> None:
-    """Refuse a window that reaches past what the file holds, by a frame or more."""
+    """Refuse a window that reaches past what the file holds, by a frame or more.
+
+    Args:
+        kinds: which streams must reach that far.
+    """
     if not info.has_video:
         raise MediaError("no_video", f"{path}: no picture stream")
     end_s, frame_s = start_s + spec.seconds, 1 / spec.fps
@@ -78,7 +82,11 @@ def _gather(frames: np.ndarray, places: np.ndarray) -> np.ndarray:
 
 
 def samples_of_window(path: Path, raw: RawAudio, *, first: int, spec: ClipSpec) -> np.ndarray:
-    """A window's samples, `c m`: what is missing at the end is silence."""
+    """A window's samples, `c m`: what is missing at the end is silence.
+
+    Args:
+        first: number of the window's first sample in `raw`.
+    """
     samples = raw.samples[:, first : first + spec.num_samples]
     if not np.isfinite(samples).all():
         raise MediaError("not_finite", f"{path}: NaN or Inf among the samples")

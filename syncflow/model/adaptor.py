@@ -59,6 +59,9 @@ class AttentionAdaptor(nn.Module):
     The self-attention is residual and starts at zero, so that a new adaptor is a linear map of the
     normed features. Rotary positions are those of the features in time. The linear map makes `tokens` of a
     feature, one for each equal part of the time that it stands for.
+
+    Args:
+        out: width of the context that the audio tower reads.
     """
 
     def __init__(

@@ -23,7 +23,11 @@ class Rotation(NamedTuple):
 def rotary_frequencies(
     head_dim: int, *, theta: float = 10_000.0, device: torch.device | None = None
 ) -> Tensor:
-    """`theta^(-2i/d)`, radians a unit of position; float32 `d/2`."""
+    """`theta^(-2i/d)`, radians a unit of position; float32 `d/2`.
+
+    Args:
+        head_dim: width d of an attention head.
+    """
     return theta ** (-torch.arange(0, head_dim, 2, dtype=torch.float32, device=device) / head_dim)
 
 
@@ -123,7 +127,11 @@ class CrossAttention(nn.Module):
 
 
 class FeedForward(nn.Module):
-    """Two linear maps with a tanh GELU between."""
+    """Two linear maps with a tanh GELU between.
+
+    Args:
+        out: width of the result; None: `width`.
+    """
 
     def __init__(self, width: int, *, hidden: int, out: int | None = None) -> None:
         super().__init__()

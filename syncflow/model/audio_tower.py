@@ -52,7 +52,11 @@ JOINS = {"output": NormOfOutput, "residual": NormOfResidual}
 
 
 class AudioBlock(nn.Module):
-    """Self-attention, cross-attention, feed-forward, a layer norm after each."""
+    """Self-attention, cross-attention, feed-forward, a layer norm after each.
+
+    Args:
+        join: how a part's output joins the tokens: `NormOfOutput` or `NormOfResidual`.
+    """
 
     def __init__(self, width: int, *, num_heads: int, hidden: int, join: type[nn.Module]) -> None:
         super().__init__()

@@ -101,7 +101,11 @@ def deep_stage_cost(
     scores: tuple[Modality, ...],
     audio_draws: int = 1,
 ) -> StageCost:
-    """As `stage_cost`, in seconds for a deep model: layers are alike, so one and two are counted."""
+    """As `stage_cost`, in seconds for a deep model: layers are alike, so one and two are counted.
+
+    Args:
+        trains: the parts that are trained.
+    """
 
     def shallow(depth: int) -> StageCost:
         parts = {
@@ -155,6 +159,8 @@ def state_bytes(
     weights too (the frozen ones are not the engine's and stay whole).
 
     Args:
+        trained: parameters that are trained.
+        zero: ZeRO stage; 0 keeps all of the state at each worker.
         in_bf16: how many of the frozen parameters are held in bfloat16.
         average: whether there is a moving average; each worker holds its share of it.
     """

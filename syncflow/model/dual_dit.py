@@ -123,7 +123,11 @@ class DualDiT(ModelMixin, ConfigMixin):
     def video(
         self, z_v: Tensor, t: Tensor, text: TextBatch | DualText, *, fps: float, height: int, width: int
     ) -> VideoOutput:
-        """The video tower alone: velocity `b c t h w` and the features of every layer."""
+        """The video tower alone: velocity `b c t h w` and the features of every layer.
+
+        Args:
+            z_v: noisy video latents, `b c t h w`.
+        """
         prompts = self.prepare_text(text).video
         return self.video_tower(z_v, t, prompts, fps=fps, height=height, width=width)
 

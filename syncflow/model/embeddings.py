@@ -103,7 +103,11 @@ def patchify(latents: Tensor, patch_size: tuple[int, int, int]) -> Tensor:
 
 
 def unpatchify(patches: Tensor, patch_size: tuple[int, int, int], size: tuple[int, int, int]) -> Tensor:
-    """`b t' h' w' (pt ph pw c)` -> `b c t h w`, cut to `size`. (Not `patchify`'s order of channels.)"""
+    """`b t' h' w' (pt ph pw c)` -> `b c t h w`, cut to `size`. (Not `patchify`'s order of channels.)
+
+    Args:
+        patches: one row a token.
+    """
     b, t, h, w = patches.shape[:4]
     split = patches.unflatten(-1, (*patch_size, -1)).permute(0, 7, 1, 4, 2, 5, 3, 6)
     whole = split.reshape(b, -1, t * patch_size[0], h * patch_size[1], w * patch_size[2])

@@ -89,7 +89,11 @@ def check_count(name: str, value: Any, *, least: int = 1) -> int:
 
 
 def check_choice(name: str, value: Any, choices: Collection[str], *, hint: str = "") -> None:
-    """Raises UserError unless `value` is one of `choices`."""
+    """Raises UserError unless `value` is one of `choices`.
+
+    Args:
+        hint: added to the message.
+    """
     if not isinstance(value, str) or value not in choices:
         raise UserError(f"{name}: got {value!r}; expected {' or '.join(map(repr, choices))}{hint}")
 

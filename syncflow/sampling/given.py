@@ -166,7 +166,11 @@ def are_latents(video: Frames) -> TypeGuard[Tensor]:
 
 
 def check_keeps(given: Given, *, makes: Collection[str], strength: float) -> None:
-    """Raises UserError where nothing is left to make, or where there is too little to edit."""
+    """Raises UserError where nothing is left to make, or where there is too little to edit.
+
+    Args:
+        makes: the modalities that are asked for.
+    """
     held = {"video": given.holds_video, "audio": given.holds_audio}
     if all(held[name] for name in makes):
         named = " and ".join(sorted(makes, reverse=True))

@@ -35,6 +35,10 @@ class SampleOptions:
     ) -> Self:
         """The options that the arguments of a pipeline's call ask for; `SyncFlowPipeline` explains each.
 
+        Args:
+            guidance_interval: flow times from and to which guidance acts.
+            num_inference_steps: solver steps, when no `solver` is given.
+
         Raises:
             UserError: a number of another type or range; one line, with the remedy.
         """

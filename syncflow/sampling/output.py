@@ -38,7 +38,11 @@ def decode_audio(vae: AudioVAE, latents: Tensor, spec: ClipSpec) -> Tensor:
 
 
 def as_output(video: Tensor | None, audio: Tensor | None, output_type: OutputType) -> SyncFlowOutput:
-    """Decoded tensors as they are (`pt`), or as numpy arrays (`np`)."""
+    """Decoded tensors as they are (`pt`), or as numpy arrays (`np`).
+
+    Args:
+        output_type: see `SyncFlowOutput`.
+    """
     if output_type == "pt":
         return SyncFlowOutput(frames=video, audio=audio)
     return SyncFlowOutput(

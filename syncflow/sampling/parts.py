@@ -65,6 +65,9 @@ class SyncFlowParts(DiffusionPipeline):
         `trained_clean_video` and `trained_prompt_dropout` are settings of the training (None: unknown); a
         request that differs from them is done with a warning. `trained_text_tokens` is the mean length of its
         prompts, and the length of the null prompt where a request has no prompt.
+
+        Args:
+            tokenizer: of the text encoder.
         """
         super().__init__()
         self.register_modules(
@@ -168,7 +171,11 @@ class SyncFlowParts(DiffusionPipeline):
 
     @torch.no_grad()
     def decode(self, x_1: AVLatents, spec: ClipSpec, *, output_type: OutputType = "np") -> SyncFlowOutput:
-        """Latents as frames and sound, clip by clip (see `SyncFlowOutput`)."""
+        """Latents as frames and sound, clip by clip (see `SyncFlowOutput`).
+
+        Args:
+            output_type: see `SyncFlowOutput`.
+        """
         if output_type == "latent":
             return as_latents(x_1)
         video = audio = None

@@ -74,6 +74,9 @@ class PromptEncoder:
     def prompts(self, prompt: Lines, negative: Lines, *, given: int | None, per_prompt: int) -> Prompts:
         """Text of every clip: each prompt `per_prompt` times, one prompt spread over all `given` clips.
 
+        Args:
+            negative: takes the null prompt's place in equation (3).
+
         Raises:
             UserError: no prompt and nothing given, an empty or endless one, or numbers that do not fit.
         """

@@ -59,6 +59,10 @@ class ClipMaker:
         """Make the clips of one batch; one outcome per order, whatever happens to the others.
 
         A batch for which there is too little memory is made anew, clip by clip.
+
+        Args:
+            tell: called with an order's share that is done, and its preview.
+            cancelled: whether an order is no longer wanted.
         """
         try:
             return self._made(orders, tell=tell, cancelled=cancelled)

@@ -50,6 +50,10 @@ LogFigures = Callable[[TrainConfig, Mapping[str, float]], None]
 def ablate(config: AblationConfig, *, train: Train, log_figures: LogFigures) -> int:
     """Train what is not trained, measure what is not measured, and write the tables.
 
+    Args:
+        train: trains a list of stages.
+        log_figures: keeps the figures of a run, as MLflow does.
+
     Raises:
         UserError: a preset of another stage, or data and presets that do not fit.
     """
@@ -177,6 +181,9 @@ def held_out_loss(checkpoint: Path, data: Path, *, passes: int) -> dict[str, flo
     """Losses of a checkpoint over the test split, on a GPU where there is one.
 
     The noise is the same for every checkpoint.
+
+    Args:
+        passes: times that the split is gone through, each with other noise.
     """
     model, manifest = load_checkpoint(checkpoint)
     model.to(device())  # type: ignore[arg-type]

@@ -79,7 +79,11 @@ def metric_table(groups: Sequence[RunGroup]) -> Table:
 
 
 def draw_losses(groups: Sequence[RunGroup], folder: Path, *, prefix: str) -> list[Path]:
-    """A PNG for each loss that a run has more than one point of."""
+    """A PNG for each loss that a run has more than one point of.
+
+    Args:
+        prefix: of the losses' names.
+    """
     pictures = []
     for name in LOSSES:
         curves = {

@@ -38,7 +38,11 @@ def write_pages(folder: Path, sections: Sequence[Section]) -> Path:
 
 
 def draw_curve(path: Path, bands: Mapping[str, Band], *, name: str) -> Path:
-    """The groups' means over the steps; a band of one deviation where a group has several runs."""
+    """The groups' means over the steps; a band of one deviation where a group has several runs.
+
+    Args:
+        bands: of each group.
+    """
     import matplotlib
 
     matplotlib.use("Agg")

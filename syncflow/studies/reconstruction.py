@@ -123,6 +123,7 @@ def reconstruct(
     """`(original, reconstruction)`: frames uint8 `f h w c`, or sound float32 `m`.
 
     Args:
+        window: frames uint8 `f h w c`, or audio float32 `m`.
         generator: draws the latents; without one they are the posterior's mode.
     """
     where = next(vae.parameters()).device

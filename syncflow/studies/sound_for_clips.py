@@ -91,7 +91,11 @@ def make_sound(
 def score_sounds(
     pictures: Sequence[Picture], sounds: np.ndarray, *, fps: float, sample_rate: int, tolerance_s: float
 ) -> list[ClipScore]:
-    """The frames of each clip with the sound made for it and, for chance, with those of all others."""
+    """The frames of each clip with the sound made for it and, for chance, with those of all others.
+
+    Args:
+        sounds: the generated audio of each clip, float32 `b m`.
+    """
     events = [
         ClipEvents.of(picture.frames, sound, fps=fps, sample_rate=sample_rate)
         for picture, sound in zip(pictures, sounds, strict=True)

@@ -87,6 +87,9 @@ def load_audioldm(
 ) -> AudioLdmSystem:
     """From a folder or the hub, safetensors only.
 
+    Args:
+        place: folder or hub name.
+
     Raises:
         UserError: there is none, or its length is below the clip's.
     """

@@ -165,7 +165,12 @@ class TorchEngine(Generic[B]):
 
 
 def check_shape(name: str, found: Tensor, expected: Tensor) -> None:
-    """Raises ValueError unless the shapes are the same."""
+    """Raises ValueError unless the shapes are the same.
+
+    Args:
+        found: the tensor that came.
+        expected: one of the right shape.
+    """
     if found.shape != expected.shape:
         raise ValueError(f"{name}: saved shape {list(found.shape)}, expected {list(expected.shape)}")
 

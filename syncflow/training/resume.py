@@ -128,6 +128,7 @@ def check_settings(
     """Refuse to go on with other settings than those of the beginning.
 
     Args:
+        current: settings of this run, by dotted name.
         allowed: names that may differ.
         source: what was begun with `saved`.
         anew: a flag that begins again.

@@ -20,6 +20,9 @@ def learning_rate(
 
     Parameters that begin to train at a step of `fresh` get a warm-up of their own, up to a share of the rate:
     Adam's first updates are as large as the rate, whatever the gradient, and would undo good first weights.
+
+    Args:
+        later_share: what of the rate those warm-ups lead to.
     """
 
     def rate(step: int) -> float:

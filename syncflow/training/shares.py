@@ -17,7 +17,12 @@ B = TypeVar("B")
 
 
 class Samples(Protocol[B_co]):
-    """A dataset by global sample index (`LatentDataset`); its batches are dataclasses with a `weight`."""
+    """A dataset by global sample index (`LatentDataset`); its batches are dataclasses with a `weight`.
+
+    Args:
+        mine: numbers of the samples of this worker's pass.
+        among: numbers of all samples of the update.
+    """
 
     def __len__(self) -> int: ...
 

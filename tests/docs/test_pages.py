@@ -8,6 +8,7 @@ TREES = ("syncflow", "preprocessing", "infra", "pipelines")
 PATH = re.compile(
     r"`((?:syncflow|preprocessing|infra|pipelines|benchmarks|examples|tests)/[\w./-]+\.(?:py|yaml|md|txt|ipynb))`"
 )
+PLACE = re.compile(r"`((?:syncflow|preprocessing|infra|pipelines)/[\w./-]+)`")
 MESSAGE = re.compile(r"`(.+)`")
 
 
@@ -27,6 +28,14 @@ def test_every_file_that_a_page_names_exists(repository: Path) -> None:
         if not (repository / name).is_file()
     ]
     assert not missing
+
+
+def test_where_to_add_what_names_twelve_places_that_are_there(repository: Path) -> None:
+    text = (repository / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    table = text[text.index("## Where would I add") :].split("\n\n")[1].splitlines()[2:]
+    places = [PLACE.findall(row.split("|")[2]) for row in table]
+    assert len(places) == 12 and all(places)
+    assert not [name for row in places for name in row if not (repository / name).exists()]
 
 
 def messages(repository: Path) -> list[str]:

@@ -80,7 +80,11 @@ def write_index(
 def build_index(
     folder: Path, *, clips: Mapping[str, Collection[tuple[str, str]]], texts: Sequence[str]
 ) -> tuple[pa.Table, dict[str, Any]]:
-    """The rows of the index and its footer, read from the shards; arguments and errors as `write_index`."""
+    """The rows of the index and its footer, read from the shards; arguments and errors as `write_index`.
+
+    Args:
+        texts: names of the text shards.
+    """
     parts, shapes = [], {}
     for shard in sorted(clips):
         part, shape = _windows_of(folder / "latents" / shard, set(clips[shard]))

@@ -45,7 +45,12 @@ TEXT_SCHEMA = pa.schema(
 
 
 def latent_schema(video_shape: Sequence[int], audio_shape: Sequence[int], scores: Sequence[str]) -> pa.Schema:
-    """Columns of the latents table; moments are float16 tensors of a fixed shape."""
+    """Columns of the latents table; moments are float16 tensors of a fixed shape.
+
+    Args:
+        video_shape: of the video's mean, `c t h w`.
+        audio_shape: of the audio's mean, `n d`.
+    """
     video = pa.fixed_shape_tensor(pa.float16(), list(video_shape))
     audio = pa.fixed_shape_tensor(pa.float16(), list(audio_shape))
     kinds: dict[str, pa.DataType] = dict(_PLAIN)

@@ -34,6 +34,9 @@ def write_table(
 ) -> None:
     """Write a table under a temporary name, flush it to the disk and rename it.
 
+    Args:
+        rows_per_group: rows that are read together.
+
     Raises:
         UserError: the disk is full, or the folder cannot be written; the temporary file is gone.
     """
@@ -109,6 +112,10 @@ def read_table(
 ) -> pa.Table:
     """Columns (all) and row groups (all) of a shard, verified.
 
+    Args:
+        expected: columns and their types.
+        columns: names to read; None: all.
+
     Raises:
         UserError: as `open_table`, for a row group too large, or a page that does not match its checksum.
     """
@@ -125,6 +132,9 @@ def read_table(
 
 def check_sizes(file: pq.ParquetFile, groups: Iterable[int], *, where: str) -> None:
     """Refuse row groups of more bytes than their columns can need: a small file may unpack to many GB.
+
+    Args:
+        where: the file, for the message.
 
     Raises:
         UserError: more rows in a group than the file may have, or a column of more bytes than its rows need.

@@ -48,7 +48,11 @@ def window_bytes(kind: Kind, spec: ClipSpec) -> int:
 
 
 def shard_rows(store: Path, name: str, *, size: int) -> list[FileRow] | None:
-    """The rows of a shard that is written whole; None where it is not."""
+    """The rows of a shard that is written whole; None where it is not.
+
+    Args:
+        store: folder of the decoded windows.
+    """
     try:
         values = json.loads((store / f"{name}.json").read_text(encoding="utf-8"))
         rows = [FileRow(**row) for row in values]

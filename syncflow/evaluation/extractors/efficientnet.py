@@ -39,7 +39,11 @@ FRAME_STEP = 2  # every second frame: 8 a second of a clip at 16
 
 
 class InvertedBlock(nn.Module):
-    """Expand, filter each channel, project; added to its input where shapes allow."""
+    """Expand, filter each channel, project; added to its input where shapes allow.
+
+    Args:
+        expansion: how many times wider the middle of the block is.
+    """
 
     def __init__(self, width: int, channels: int, kernel: int, stride: int, expansion: int) -> None:
         super().__init__()

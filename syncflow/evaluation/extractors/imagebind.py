@@ -67,7 +67,12 @@ class Block(nn.Module):
 
 
 class Trunk(nn.Module):
-    """The blocks of one modality; vision has a norm before them."""
+    """The blocks of one modality; vision has a norm before them.
+
+    Args:
+        extra_key: whether attention has a learned extra key and value.
+        first_norm: whether tokens are normalised before the first layer.
+    """
 
     def __init__(self, size: Tower, *, extra_key: bool = False, first_norm: bool = False) -> None:
         super().__init__()

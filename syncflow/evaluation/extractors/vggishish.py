@@ -69,7 +69,13 @@ def mel_spectrogram(audio: np.ndarray) -> np.ndarray:
 
 
 def standardised(mel: np.ndarray, means: np.ndarray, stds: np.ndarray) -> np.ndarray:
-    """Each band by its mean and deviation; the middle 848 frames."""
+    """Each band by its mean and deviation; the middle 848 frames.
+
+    Args:
+        mel: mel spectrogram, `band frame`.
+        means: of each band.
+        stds: deviation of each band.
+    """
     start = (FRAMES - CROPPED) // 2
     return ((mel - means[:, None]) / stds[:, None])[:, start : start + CROPPED]
 

@@ -60,7 +60,11 @@ def resampled_distance(
     seed: int,
     draws: int,
 ) -> np.ndarray:
-    """`distance` of both sets drawn anew with replacement, `draws` times."""
+    """`distance` of both sets drawn anew with replacement, `draws` times.
+
+    Args:
+        generated: features of the generated clips, `n d`.
+    """
     generator = np.random.default_rng(seed)
     return np.array(
         [

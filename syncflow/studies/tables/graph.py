@@ -52,6 +52,11 @@ class Jobs:
     """The jobs of a size, each added once something needs it.
 
     Args:
+        edge: rows and columns of a frame, pixels.
+        table: evaluation set or list of prompts.
+        flags: of the command.
+        leaves: file that is there when the job is done.
+        pipeline: file name of the command.
         presets: folder of the presets.
     """
 
@@ -171,7 +176,12 @@ class Jobs:
     def clips(
         self, system: str, pipeline: str, preset: Sequence[str], flags: Sequence[str], needs: Sequence[str]
     ) -> Made:
-        """Folders and jobs; `{seed}` in the flags is the seed."""
+        """Folders and jobs; `{seed}` in the flags is the seed.
+
+        Args:
+            pipeline: file name of the command.
+            flags: of the command.
+        """
         folders, names = [], []
         for seed in self.config.seeds:
             folder = self.root / "systems" / system / f"seed{seed}"

@@ -48,7 +48,11 @@ def identity(job: Job, jobs: Mapping[str, Job]) -> str:
 
 
 def is_done(job: Job, jobs: Mapping[str, Job], records: Path) -> bool:
-    """Whether its file is there, made by this very command after these very jobs."""
+    """Whether its file is there, made by this very command after these very jobs.
+
+    Args:
+        records: folder of what was done.
+    """
     try:
         record = json.loads((records / f"{job.name}.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -77,6 +81,10 @@ def run_jobs(
     """Run them in order, up to `at_once` together; name and reason of each that failed.
 
     What needs one that failed is passed by. A SIGTERM or Ctrl-C goes on to the running jobs.
+
+    Args:
+        pipelines: folder of the commands.
+        records: folder of what was done.
 
     Raises:
         KeyboardInterrupt: there was a signal, of us or of a job; the running jobs have ended.

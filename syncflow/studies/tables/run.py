@@ -71,7 +71,11 @@ def jobs_of(tables: Tables) -> list[Job]:
 
 
 def plan_lines(tables: Tables, todo: Sequence[Job], records: Path) -> list[str]:
-    """What would be run, and what cannot be made."""
+    """What would be run, and what cannot be made.
+
+    Args:
+        records: folder of what was done.
+    """
     lines = []
     for job in todo:
         done = is_done(job, tables.jobs.jobs, records)

@@ -24,7 +24,11 @@ class Judgement:
 
 
 class STFTDiscriminator(nn.Module):
-    """2-D convolutions over frame and frequency; dilated in time, strided in frequency."""
+    """2-D convolutions over frame and frequency; dilated in time, strided in frequency.
+
+    Args:
+        dilations: of each layer, along time.
+    """
 
     window: Tensor
 

@@ -48,6 +48,10 @@ class MultiScaleMelLoss(nn.Module):
     Short windows hold attacks in place, long ones pitch. `floor` is the magnitude under which differences
     hardly count (3e-3 is about -50 dB of full scale): lower, and room noise, which nothing can predict,
     outweighs the sounds. `linear_weight` is that of the magnitudes against their logarithms.
+
+    Args:
+        bins_per_mel: least number of frequency bins of a mel band.
+        max_mels: most bands of a spectrogram.
     """
 
     def __init__(

@@ -73,7 +73,12 @@ def validation_of(
     fault: Fault,
     compiled: bool = False,
 ) -> list[Callback]:
-    """Validation on the test split, where it is asked for and there is one."""
+    """Validation on the test split, where it is asked for and there is one.
+
+    Args:
+        fault: names the samples of a loss that is not finite.
+        compiled: whether the model's blocks run compiled.
+    """
     if not config.validate_every:
         return []
     try:

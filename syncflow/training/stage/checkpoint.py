@@ -23,7 +23,11 @@ from syncflow.training.stage.config import TrainConfig
 def handed_weights(
     states: Sequence[SavedState], *, weights: Literal["ema", "raw"], prefix: str = "trained."
 ) -> dict[str, Tensor]:
-    """Trained tensors by their name in the model: the mean over `states`, summed in float64."""
+    """Trained tensors by their name in the model: the mean over `states`, summed in float64.
+
+    Args:
+        prefix: of the trained tensors' names in a state.
+    """
     kind = "ema/" if weights == "ema" else "weight/"
     names = [name for name in states[0] if name.startswith(kind + prefix)]
     assert names, f"{states[0].folder} holds no {kind}{prefix}*"

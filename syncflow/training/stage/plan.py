@@ -100,7 +100,11 @@ def make_plan(config: TrainConfig) -> Plan:
 
 
 def states_in_memory(cost: StageCost, config: TrainConfig, *, zero: Zero) -> float:
-    """Bytes a worker holds besides activations; under bf16 the frozen video tower of stage audio is half."""
+    """Bytes a worker holds besides activations; under bf16 the frozen video tower of stage audio is half.
+
+    Args:
+        zero: ZeRO stage.
+    """
     return state_bytes(
         trained=cost.trained,
         frozen=cost.frozen,
@@ -122,7 +126,11 @@ def activations(cost: StageCost, config: TrainConfig, sample: SampleShape) -> fl
 
 
 def show(plan: Plan, config: TrainConfig, console: Console) -> None:
-    """Print it."""
+    """Print it.
+
+    Args:
+        console: where to print.
+    """
     engine, machine, cost = config.engine, config.machine, plan.cost
     t, h, w = plan.sample.video_latents
     where = f"{config.data}" if plan.has_data else f"{config.data} (not there yet: the paper's sizes)"

@@ -61,6 +61,9 @@ def hold_in_bf16(part: nn.Module, name: str) -> dict[str, Tensor]:
 def check_order(stage: Stage, *, found: str, source: str) -> None:
     """Refuse a checkpoint of another stage than the one before `stage`, or `stage` itself (fine-tuning).
 
+    Args:
+        found: the stage of the checkpoint.
+
     Raises:
         UserError: it names both stages and the remedy.
     """
