@@ -31,7 +31,7 @@ from syncflow.flow.config import SolverConfig
 from syncflow.generation.config import GenerateConfig
 from syncflow.generation.loading import load_pipeline
 from syncflow.onsets import TOLERANCE_S
-from syncflow.sampling.pictures import frames_to_video, video_to_frames
+from syncflow.pixels import frames_to_video, video_to_frames
 from syncflow.sampling.pipeline import SyncFlowPipeline
 
 MOST_TRIED = 100  # scenes that are planned for each that is found

@@ -16,8 +16,8 @@ from preprocessing.synthetic.sound import render_audio
 from preprocessing.synthetic_config import SyntheticClipsConfig
 from syncflow import SyncFlowPipeline
 from syncflow.flow.config import FlowConfig
+from syncflow.pixels import frames_to_video
 from syncflow.records import AVLatents, ClipSpec, LatentBatch
-from syncflow.sampling.pictures import frames_to_video
 from syncflow.sampling.prompts import PromptEncoder
 from syncflow.training.engine import TorchEngine
 from syncflow.training.stage.objective import FlowObjective

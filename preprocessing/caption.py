@@ -2,16 +2,21 @@
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
+from huggingface_hub import snapshot_download
 
-from preprocessing.captioner_files import captioner_sha256
 from preprocessing.config import CaptionConfig
 from preprocessing.keys import caption_of
 from syncflow.errors import UserError
+from syncflow.hashing import file_sha256, settings_sha256
 from syncflow.records import CaptionedClip, ClipRef, DecodedClip, Dropped
 from syncflow.weight_files import conversion_command, refuse_pickled
+
+PATTERNS = ("*.safetensors", "*.json", "*.txt", "*.jinja", "*.model")  # weights, settings, tokenizer
+NO_FOLDERS = ("*/*",)
 
 CaptionStep = Callable[[list[DecodedClip]], list[CaptionedClip | Dropped]]
 Captioner = Callable[[list[np.ndarray]], list[str]]  # a few frames `f h w c` each -> a caption each
@@ -135,3 +140,21 @@ def no_caption(
 ) -> Dropped:
     """A clip that is rejected, for nothing gives it a caption."""
     return Dropped(ref=ref, kind="rejected", reason=NO_CAPTION, detail=detail, source_sha256=source_sha256)
+
+
+def captioner_sha256(config: CaptionConfig) -> str:
+    """One hash of the names and bytes of the model's files; the model is not loaded.
+
+    Raises:
+        OSError, ValueError: there is no such folder or model.
+    """
+    folder = Path(config.location)
+    if not folder.is_dir():
+        found = snapshot_download(
+            config.location, allow_patterns=list(PATTERNS), ignore_patterns=list(NO_FOLDERS)
+        )
+        folder = Path(found)
+    files = sorted({path for pattern in PATTERNS for path in folder.glob(pattern) if path.is_file()})
+    if not any(path.suffix == ".safetensors" for path in files):
+        raise ValueError(f"{folder}: no safetensors")
+    return settings_sha256({path.name: file_sha256(path) for path in files})

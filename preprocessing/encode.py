@@ -12,6 +12,7 @@ from syncflow.autoencoders.audio_vae import AudioVAE
 from syncflow.autoencoders.moments import Moments
 from syncflow.autoencoders.video_vae import VideoVAE
 from syncflow.data.parquet.schema import fingerprint
+from syncflow.pixels import scaled
 from syncflow.records import CaptionedClip, ClipSpec, Dropped, EncodedClip, LatentRow, TextEmbedding
 from syncflow.text import TextEncoder, caption_key
 
@@ -129,8 +130,7 @@ class EncodeStep:
     @torch.inference_mode()
     def _encode_video(self, frames: Tensor) -> Moments:
         """Moments `b c t h w` of uint8 frames `b f h w c`."""
-        pixels = frames.to(self.encoders.device).permute(0, 4, 1, 2, 3).float() / 127.5 - 1.0  # b c f h w
-        return self.encoders.video_vae.encode(pixels)
+        return self.encoders.video_vae.encode(scaled(frames.to(self.encoders.device)))  # b c f h w
 
     @torch.inference_mode()
     def _encode_audio(self, audio: Tensor) -> Moments:

@@ -22,6 +22,7 @@ PLAIN = (
     "records",
     "hashing",
     "noise",
+    "pixels",
     "storage",
     "printable",
     "text_config",
@@ -31,7 +32,7 @@ PLAIN = (
 
 LAUNCHERS = {  # of infra: what asks processes and machines, not Ray, DeepSpeed or MLflow
     "infra.executors.supervisor",
-    "infra.tracking.machine_load",
+    "infra.tracking.points",
     "infra.cluster.config",
     "infra.cluster.steps",
 }

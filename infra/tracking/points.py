@@ -14,10 +14,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import psutil
+import torch
+
 from infra.tracking import runs as tracking
-from infra.tracking.machine_load import machine_load
 from infra.tracking.runs import TrackedRun, short
 from syncflow.training.loop import Callback
+
+MIB = 1 << 20
 
 BATCH = 500  # points in a request; MLflow allows 1000
 Point = tuple[str, float, int, int]  # name, value, milliseconds since 1970, step
@@ -147,3 +151,25 @@ class MlflowCallback(Callback):
                 told = f"{self.spill}: cannot be written ({error.strerror or error})"
                 print(f"{told}; points for MLflow wait in memory", flush=True)
             self._is_written = False
+
+
+def machine_load() -> dict[str, float]:
+    """Processor and memory of this machine and process, and of each GPU that this process uses.
+
+    The processor's share is that since the last call.
+    """
+    process, memory = psutil.Process(), psutil.virtual_memory()
+    load = {
+        "system/cpu_utilization_percentage": psutil.cpu_percent(),
+        "system/system_memory_usage_megabytes": memory.used / MIB,
+        "system/system_memory_usage_percentage": memory.percent,
+        "system/process_memory_megabytes": process.memory_info().rss / MIB,
+    }
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        free, total = torch.cuda.mem_get_info()
+        load |= {
+            "system/gpu_memory_usage_megabytes": (total - free) / MIB,
+            "system/gpu_memory_usage_percentage": 100 * (total - free) / total,
+            "system/gpu_memory_peak_megabytes": torch.cuda.max_memory_allocated() / MIB,
+        }
+    return load

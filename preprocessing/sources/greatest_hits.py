@@ -6,7 +6,6 @@ from collections.abc import Iterator
 
 from preprocessing.sources.captions import Captions
 from preprocessing.sources.config import SourceConfig
-from preprocessing.sources.hit_times import times_sentence
 from preprocessing.sources.media_files import media_files, one_per_clip
 from preprocessing.sources.passed_over import PassedOver
 from preprocessing.sources.text_files import read_lines, read_table
@@ -14,6 +13,8 @@ from preprocessing.sources.video_lengths import video_lengths
 from syncflow.errors import UserError
 from syncflow.records import ClipRef, Split
 from syncflow.storage import Location
+
+VERBS = {"hit": "hits", "scratch": "scratches"}
 
 DATASET = "greatest_hits"
 VIDEO_ID = re.compile(r"\d{4}(-\d{2}){5}(-\d+)?")  # YYYY-MM-DD-HH-MM-SS[-n]
@@ -145,3 +146,30 @@ def _segments(
         return
     for k, start_s in enumerate(segment_starts(length_s, segment_seconds=segment_seconds)):
         yield f"{video}_s{k:03d}", start_s, segment_seconds
+
+
+def times_sentence(root: Location, video: str, *, start_s: float, duration_s: float | None) -> str:
+    """As `A drumstick hits metal and scratches wood.`
+
+    Empty when the file is missing or tells nothing. Its lines: time material action reaction.
+
+    Args:
+        duration_s: length of the stretch, seconds; None: to the end.
+
+    Raises:
+        UserError: (with the line's number) another form of line.
+    """
+    path = root / f"{video}_times.txt"
+    if not path.is_file():
+        return ""
+    end_s = float("inf") if duration_s is None else start_s + duration_s
+    told: dict[str, None] = {}
+    for line, text in read_lines(path):
+        fields = text.split()
+        try:
+            time_s, material, action = float(fields[0]), fields[1], fields[2]
+        except (ValueError, IndexError):
+            raise UserError(f"{path}, line {line}: {text[:60]!r}; expected time material action") from None
+        if start_s <= time_s < end_s and material != "None":
+            told[f"{VERBS.get(action, 'touches')} {material.replace('-', ' ')}"] = None
+    return f"A drumstick {' and '.join(told)}." if told else ""

@@ -12,11 +12,10 @@ from preprocessing.sources.captions import Captions, read_captions
 from preprocessing.sources.config import SourceConfig, SourceKind
 from preprocessing.sources.folder import read_folder
 from preprocessing.sources.greatest_hits import read_greatest_hits
-from preprocessing.sources.known_bad import read_known_bad
 from preprocessing.sources.manifest import read_manifest
 from preprocessing.sources.media_files import require_folder
 from preprocessing.sources.passed_over import PassedOver
-from preprocessing.sources.vggsound import read_vggsound
+from preprocessing.sources.vggsound import read_known_bad, read_vggsound
 from syncflow.errors import UserError
 from syncflow.printable import printable
 from syncflow.records import ClipRef

@@ -8,9 +8,10 @@ from preprocessing.sources.captions import Captions
 from preprocessing.sources.config import SourceConfig
 from preprocessing.sources.media_files import media_files, one_per_clip
 from preprocessing.sources.passed_over import PassedOver
-from preprocessing.sources.text_files import read_csv_rows
+from preprocessing.sources.text_files import cell_text, read_csv_rows, read_table
 from syncflow.errors import UserError
 from syncflow.media.suffixes import has_video_suffix
+from syncflow.printable import printable
 from syncflow.records import ClipRef, Split
 from syncflow.storage import Location
 
@@ -104,3 +105,22 @@ def parse_name(name: str) -> tuple[str, int] | None:
 def label_sentence(label: str) -> str:
     """A class label as a caption: `people clapping` is `The sound of people clapping.`"""
     return f"The sound of {label.strip()}." if label.strip() else ""
+
+
+def read_known_bad(path: Path | None) -> dict[str, str]:
+    """Clip id to reason; the first of a clip counts. VGGSound's clips may have any of the three namings.
+
+    Raises:
+        UserError: (with the line's number) a line without clip and reason.
+    """
+    found: dict[str, str] = {}
+    for number, row in read_table(path, columns=("clip", "reason")) if path else ():
+        clip, reason = (
+            cell_text(row.get(name), f"{path}, line {number}", name) for name in ("clip", "reason")
+        )
+        if not clip or not reason:
+            raise UserError(f"{path}, line {number}: expected clip and reason; got {sorted(row)}")
+        key = parse_name(f"{clip}.mp4")
+        name = re.sub(r"[^a-z0-9]+", "_", reason.lower()).strip("_")
+        found.setdefault(clip_name(*key) if key else printable(clip), name)
+    return found

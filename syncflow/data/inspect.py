@@ -2,6 +2,7 @@
 
 import hashlib
 
+import numpy as np
 import torch
 
 from syncflow.autoencoders.audio_vae import AudioVAE
@@ -9,6 +10,7 @@ from syncflow.autoencoders.video_vae import VideoVAE
 from syncflow.data.index import WindowEntry, WindowIndex
 from syncflow.data.store import MomentReader
 from syncflow.noise import keyed_generator
+from syncflow.pixels import video_to_frames
 from syncflow.records import ClipSpec, GeneratedClip
 
 
@@ -29,14 +31,13 @@ def decode_entry(
     def mean(name: str) -> torch.Tensor:
         return stored[name][at : at + 1].float()
 
-    video = video_vae.decode(mean("video_mean"), num_frames=spec.num_frames)[0]  # c f h w
+    video = video_vae.decode(mean("video_mean"), num_frames=spec.num_frames)  # b c f h w
     audio = audio_vae.decode(mean("audio_mean"), num_samples=spec.num_samples)[0]  # m
-    frames = ((video.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8).permute(1, 2, 3, 0)  # f h w c
     return GeneratedClip(
         prompt=entry.caption,
         seed=0,
         spec=spec,
-        frames=frames.contiguous().numpy(),
+        frames=np.ascontiguousarray(video_to_frames(video)[0]),
         audio=audio.clamp(-1, 1).numpy(),
     )
 

@@ -15,6 +15,7 @@ from syncflow.evaluation.extractors.efficientnet import FILE, EfficientNetLite0,
 from syncflow.evaluation.extractors.weight_files import load
 from syncflow.foleygen.config import VisualConfig
 from syncflow.hashing import tensors_sha256
+from syncflow.pixels import scaled
 
 DEFAULT_CLIP = "openai/clip-vit-base-patch32"
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -110,7 +111,7 @@ def clip_pixels(frames: np.ndarray, *, size: int) -> Tensor:
 
 def _signed(frames: np.ndarray) -> Tensor:
     """uint8 `f h w 3` to `f 3 h w` in [-1, 1]."""
-    return torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2).float() / 127.5 - 1.0
+    return scaled(torch.from_numpy(np.ascontiguousarray(frames)))
 
 
 def _frame_latents(vae: nn.Module, frames: Tensor) -> Tensor:

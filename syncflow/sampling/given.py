@@ -13,9 +13,9 @@ from syncflow.autoencoders.audio_vae import AudioVAE
 from syncflow.autoencoders.video_vae import VideoVAE
 from syncflow.errors import UserError
 from syncflow.flow.latents import present
+from syncflow.pixels import frames_to_video
 from syncflow.records import AVLatents, ClipSpec
 from syncflow.sampling.checks import check_latents
-from syncflow.sampling.pictures import frames_to_video
 from syncflow.sampling.spans import Keep, kept
 
 Frames = np.ndarray | Tensor | Sequence[np.ndarray]

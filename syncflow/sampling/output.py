@@ -10,8 +10,8 @@ from torch import Tensor
 
 from syncflow.autoencoders.audio_vae import AudioVAE
 from syncflow.autoencoders.video_vae import VideoVAE
+from syncflow.pixels import video_to_frames
 from syncflow.records import AVLatents, ClipSpec
-from syncflow.sampling.pictures import video_to_frames
 
 OutputType = Literal["np", "pt", "latent"]
 OUTPUT_TYPES: tuple[str, ...] = get_args(OutputType)

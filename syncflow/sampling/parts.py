@@ -16,6 +16,7 @@ from syncflow.autoencoders.video_vae import VideoVAE
 from syncflow.checkpoint import CheckpointManifest
 from syncflow.errors import UserError
 from syncflow.model.dual_dit import DualDiT
+from syncflow.pixels import frames_to_video
 from syncflow.records import AVLatents, ClipSpec
 from syncflow.sampling.checks import check_count, check_size
 from syncflow.sampling.from_checkpoint import checkpoint_parts, is_checkpoint
@@ -28,7 +29,6 @@ from syncflow.sampling.output import (
     decode_audio,
     decode_video,
 )
-from syncflow.sampling.pictures import frames_to_video
 from syncflow.shipped import shipped_folder
 
 LOG = logging.getLogger(__name__)

@@ -21,6 +21,7 @@ from syncflow.evaluation.reconstruction_picture import write_frames_picture, wri
 from syncflow.evaluation.reconstruction_report import WindowScore, summary_markdown, write_rows
 from syncflow.media.clip_folder import distinct_names
 from syncflow.noise import keyed_generator
+from syncflow.pixels import video_to_frames
 from syncflow.studies.reconstruction_config import ReconstructionConfig
 from syncflow.training.autoencoder.segments import to_video
 
@@ -132,5 +133,4 @@ def reconstruct(
         made, _ = vae(torch.from_numpy(sound)[None].to(where), generator)
         return sound, made[0].cpu().numpy()
     made, _ = vae(to_video(window[None]).to(where), generator)
-    levels = ((made[0].clamp(-1, 1) + 1.0) * 127.5).round().byte()
-    return np.array(window), levels.permute(1, 2, 3, 0).cpu().numpy()
+    return np.array(window), video_to_frames(made)[0]

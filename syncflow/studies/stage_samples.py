@@ -23,11 +23,11 @@ from syncflow.flow.config import GuidanceConfig, SolverConfig
 from syncflow.generation.outputs import write_files
 from syncflow.hashing import tensors_sha256
 from syncflow.media.errors import MediaError
+from syncflow.pixels import video_to_frames
 from syncflow.records import AVLatents, LatentBatch, Weights
 from syncflow.sampling.given import Given
 from syncflow.sampling.options import SampleOptions
 from syncflow.sampling.output import decode_audio, decode_video
-from syncflow.sampling.pictures import video_to_frames
 from syncflow.sampling.prompts import Prompts
 from syncflow.sampling.sample import sample, starting_noise
 from syncflow.sampling.velocity import ClipVelocity

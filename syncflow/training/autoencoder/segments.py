@@ -11,6 +11,7 @@ import torch
 from syncflow.data.windows.decode import Windows
 from syncflow.data.windows.store import WindowStore
 from syncflow.noise import keyed_generator
+from syncflow.pixels import scaled
 from syncflow.training.autoencoder.augmentation import vary
 from syncflow.training.autoencoder.config import (
     AudioObjectiveConfig,
@@ -36,7 +37,7 @@ def training_windows(config: AutoencoderTrainConfig, *, held_out: bool = False) 
 
 def to_video(frames: np.ndarray) -> torch.Tensor:
     """Video `b c f h w` in [-1, 1] from frames `b f h w c` uint8."""
-    return torch.from_numpy(np.array(frames)).permute(0, 4, 1, 2, 3).float() / 127.5 - 1.0
+    return scaled(torch.from_numpy(np.array(frames)))
 
 
 def part_of_step(step: int, config: AutoencoderTrainConfig) -> Part:

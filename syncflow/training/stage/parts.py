@@ -18,9 +18,9 @@ from syncflow.training.finite import UpdateGuard
 from syncflow.training.resume import SavedState, Stateful, check_settings, latest_state
 from syncflow.training.schedule import learning_rate
 from syncflow.training.stage.batches import whitening_batches
-from syncflow.training.stage.compile import compile_where_asked
 from syncflow.training.stage.config import TrainConfig
 from syncflow.training.stage.identity import compared_settings
+from syncflow.training.stage.machine import compile_where_asked
 from syncflow.training.stage.moments import carried_moments, with_moments
 from syncflow.training.stage.objective import FlowObjective, stage_adamw
 from syncflow.training.stage.stages import STAGES, Stage, hold_in_bf16

@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 
 from preprocessing.sources import read_source
 from preprocessing.sources.config import SourceConfig
-from preprocessing.sources.known_bad import read_known_bad
-from preprocessing.sources.vggsound import parse_name
+from preprocessing.sources.vggsound import parse_name, read_known_bad
 from syncflow.errors import UserError
 
 YOUTUBE = st.text("ABCabc019_-", min_size=11, max_size=11)

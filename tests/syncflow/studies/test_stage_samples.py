@@ -14,8 +14,8 @@ from syncflow.config import validate
 from syncflow.data.batches import LatentDataset
 from syncflow.errors import UserError
 from syncflow.media import decode_window
+from syncflow.pixels import video_to_frames
 from syncflow.sampling.output import decode_video
-from syncflow.sampling.pictures import video_to_frames
 from syncflow.studies import stage_samples
 from syncflow.studies.stage_samples import StageSamples
 from syncflow.training.loop import Callback

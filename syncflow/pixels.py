@@ -1,4 +1,4 @@
-"""Frames as people hold them (uint8 `f h w c`) and as the video VAE does (float32 `b c f h w` in [-1, 1])."""
+"""Frames as images (uint8 `f h w c`), and as the video VAE has them (float32 `b c f h w` in [-1, 1])."""
 
 from collections.abc import Sequence
 
@@ -24,7 +24,12 @@ def frames_to_video(frames: np.ndarray | Tensor | Sequence[np.ndarray]) -> Tenso
     if not array.size:
         raise UserError(f"video {list(array.shape)}: has no frames; give at least one")
     batch = torch.from_numpy(np.ascontiguousarray(array)).reshape(-1, *array.shape[-4:])
-    return batch.movedim(-1, 1).float() / 127.5 - 1
+    return scaled(batch)
+
+
+def scaled(frames: Tensor) -> Tensor:
+    """uint8 `b f h w c` or `f h w c` as float32 `b c f h w` or `f c h w` in [-1, 1], on its device."""
+    return frames.movedim(-1, 1).float() / 127.5 - 1.0
 
 
 def video_to_frames(video: Tensor) -> np.ndarray:
