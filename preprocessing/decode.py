@@ -13,7 +13,7 @@ from preprocessing.windows import window_starts
 from syncflow.media import Limits, MediaError, MediaInfo, decode_frames_at, decode_windows
 from syncflow.records import ClipRef, ClipSpec, DecodedClip, DecodedWindow, Dropped
 
-# what is true of a sound file, and no fault: such clips are rejected, and do not count as failures
+# what is true of an audio file, and no fault: such clips are rejected, and do not count as failures
 REJECTED = frozenset(("no_video", "no_audio", "too_short", "hdr", "edit_list"))
 MISSING = frozenset(("not_a_file", "unreadable"))  # a file that cannot be read now, and may be one day
 
@@ -83,9 +83,9 @@ class DecodeStep:
     def _decode_all(self, ref: ClipRef, source: OpenedSource) -> DecodedClip:
         config, spec, path, info = self.config, self.spec, source.path, source.info
         if not info.has_video:
-            raise MediaError("no_video", f"{path}: no picture stream")
+            raise MediaError("no_video", f"{path}: no video stream")
         if not info.has_audio:
-            raise MediaError("no_audio", f"{path}: no sound stream")
+            raise MediaError("no_audio", f"{path}: no audio stream")
         first, last = info.common_span_s
         starts = window_starts(ref, span_s=(first, last), spec=spec, config=self.windows)
         if not starts:

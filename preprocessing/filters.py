@@ -23,7 +23,7 @@ SCORE_NAMES = (
     "phase_cancellation",
     "clip_seconds",
 )
-_ROWS = 128  # a picture is looked at in every so many-th pixel, so that about this many rows are left
+_ROWS = 128  # a frame is looked at in every so many-th pixel, so that about this many rows are left
 _STATIC_DIFFERENCE = 0.5  # of 255: below this mean difference, two frames are all but equal
 _SILENT_DBFS = -60.0
 _PIECE_S = 0.02

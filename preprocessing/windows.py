@@ -20,7 +20,7 @@ def window_starts(
     """Starts of the windows of `ref`, seconds in the file, in order of k.
 
     Args:
-        span_s: first and last moment, in the file, with both picture and sound.
+        span_s: first and last moment, in the file, with both video and audio.
 
     Returns:
         `config.count` starts, no two alike, or as many as there are in a short clip; or all non-overlapping

@@ -29,7 +29,7 @@ FrameTimes = tuple[tuple[float, float], ...]  # start and end of each video late
 
 
 class ClipSpec(Config):
-    """What a window of sound and picture is (Section 4, Setup Details). Every length derives from it."""
+    """What a window of audio and video is (Section 4, Setup Details). Every length derives from it."""
 
     seconds: float = 2.0
     """Length of a window, seconds."""
@@ -116,7 +116,7 @@ class Dropped(_Record):
 
 @dataclass(frozen=True, kw_only=True, repr=False)
 class DecodedWindow(_Record):
-    """Sound and picture of one window, on the grid of its `ClipSpec`."""
+    """Audio and video of one window, on the grid of its `ClipSpec`."""
 
     index: int  # k of the clip's K windows
     start_s: float  # in the file
@@ -225,7 +225,7 @@ class PathSample(_Record):
     x_t: AVLatents
     velocity: AVLatents  # target, x_1 - x_0
     t: Tensor  # b
-    video_t: Tensor  # b: of the picture; as `t` but where training shows it finished
+    video_t: Tensor  # b: of the video; as `t` but where training shows it finished
 
 
 # --- sampling and evaluation: AVLatents -> GeneratedClip (mp4) -> Scores

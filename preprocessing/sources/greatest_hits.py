@@ -77,7 +77,7 @@ def read_greatest_hits(
 
 
 def _video_of(name: str) -> str | None:
-    """The video whose file has this name; `_mic.mp4`, the sound before denoising, is none of its own."""
+    """The video whose file has this name; `_mic.mp4`, the audio before denoising, is none of its own."""
     video = name.removesuffix(MEDIA_SUFFIX)
     return video if name.endswith(MEDIA_SUFFIX) and VIDEO_ID.fullmatch(video) else None
 

@@ -1,7 +1,7 @@
 """The audio VAE: EnCodec's SEANet, and a normalised Gaussian latent instead of a quantiser.
 
 Section 4, Setup Details: 48 kHz, 960 samples a latent (50 Hz). One latent is the Gaussian of `d`
-numbers; 2 s of sound (96,000 samples) are exactly 100 of them.
+numbers; 2 s of audio (96,000 samples) are exactly 100 of them.
 """
 
 import math
@@ -81,7 +81,7 @@ class AudioVAE(ModelMixin, ConfigMixin):
     def _initialise(self) -> None:
         """Every convolution keeps the variance of its input, without a bias; the posterior starts narrow.
 
-        Torch's own weights shrink what depends on the sound at each of some twenty layers, until only biases
+        Torch's own weights shrink what depends on the audio at each of some twenty layers, until only biases
         are left: the decoder then learns to do without the latent, and never finds it again.
         """
         last = len(self.decoder.layers) - 1
@@ -108,7 +108,7 @@ class AudioVAE(ModelMixin, ConfigMixin):
         return math.ceil(spec.num_samples / self.hop), self.latent_dim
 
     def encode(self, audio: Tensor, *, sample_rate: int | None = None) -> Moments:
-        """Moments `b n d` of the normalised latents of sound `b m`; differentiable.
+        """Moments `b n d` of the normalised latents of audio `b m`; differentiable.
 
         Raises:
             UserError: not `b m`, no samples, NaN or infinity, or a `sample_rate` that is not this VAE's.
@@ -172,7 +172,7 @@ def _check_audio(audio: Tensor) -> None:
     if audio.ndim != 2 or audio.shape[1] == 0:
         raise UserError(
             f"audio {list(audio.shape)}: expected mono [batch, samples] with one sample or more; "
-            "average the channels of stereo sound first"
+            "average the channels of stereo audio first"
         )
     if not audio.isfinite().all():
         raise UserError(f"audio {list(audio.shape)}: has NaN or infinite samples; drop or repair the clip")

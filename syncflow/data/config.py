@@ -36,7 +36,7 @@ class InspectConfig(Config):
     """For `upgrade`: folder or hub name of the video VAE that made the dataset; empty: where it was when the
     dataset was made."""
     card: bool = True
-    """Write a dataset card, README.md, and a picture of the scores, scores.png, into the dataset."""
+    """Write a dataset card, README.md, and a figure of the scores, scores.png, into the dataset."""
     sample: int = Field(default=0, ge=0, le=100)
     """Number of windows to decode back to mp4 with the dataset's own autoencoders."""
     output: Path = Path("out/inspect")

@@ -43,13 +43,13 @@ def dataset_card(folder: Path) -> str:
         f"SyncFlow {manifest.version}, schema version {manifest.schema_version}, recipe `{manifest.recipe}`; "
         "all settings are in `resolved.yaml`.",
         "## Licence",
-        "Latents can be decoded to pictures and sound: the terms of the source clips hold for them too.",
+        "Latents can be decoded to frames and audio: the terms of the source clips hold for them too.",
     ]
     return "\n\n".join(parts) + "\n"
 
 
 def write_card(folder: Path, card: str) -> None:
-    """The card with its head, as `README.md`, and its picture, into the dataset."""
+    """The card with its head, as `README.md`, and its figure, into the dataset."""
     from syncflow.data.score_picture import draw_scores
 
     with contextlib.suppress(OSError):  # a read-only mount: the card was printed

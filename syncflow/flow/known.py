@@ -1,4 +1,4 @@
-"""Latents that are given: video to sound, in-painting, continuation (Section 5, latent inversion)."""
+"""Latents that are given: video to audio, in-painting, continuation (Section 5, latent inversion)."""
 
 from __future__ import annotations
 

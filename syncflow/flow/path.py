@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def interpolate(x_0: AVLatents, x_1: AVLatents, t: Tensor, video_t: Tensor | None = None) -> AVLatents:
     """x_t = (1 - t) x_0 + t x_1, with one time `t` (b) for both modalities of a sample.
 
-    With `video_t` the picture has a time of its own.
+    With `video_t` the video has a time of its own.
 
     Exactly `x_0` at t = 0 and exactly `x_1` at t = 1. `x_0` may hold several draws of noise for a sample,
     its rows together; data and time then serve each of them.

@@ -43,7 +43,7 @@ def sample_times(uniform: Tensor, *, config: TimeConfig, ratio: float = 1.0) -> 
 
 
 def video_times(t: Tensor, uniform: Tensor, *, clean: float) -> Tensor:
-    """Flow times `b` of the pictures of samples at `t`: 1 for a share `clean` of them, else t.
+    """Flow times `b` of the frames of samples at `t`: 1 for a share `clean` of them, else t.
 
     `uniform` draws `b` in [0, 1) say which these are.
     """

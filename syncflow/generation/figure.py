@@ -1,4 +1,4 @@
-"""A clip as one picture: every fourth frame over the waveform (the paper's Figure 3)."""
+"""A clip as one image: every fourth frame over the waveform (the paper's Figure 3)."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ def write_strip(
 ) -> None:
     """Write a PNG of `frames` (uint8 `f h w c`) over `audio` (float32 `m`), on one time axis in seconds.
 
-    Each shown frame stands over the span of sound that it and the frames up to the next one cover.
+    Each shown frame stands over the span of audio that it and the frames up to the next one cover.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

@@ -1,4 +1,4 @@
-"""What of a given media file a clip needs: its picture, its sound, or both."""
+"""What of a given media file a clip needs: its video, its audio, or both."""
 
 import math
 from dataclasses import dataclass

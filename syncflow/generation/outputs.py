@@ -36,12 +36,12 @@ def write_files(
 ) -> None:
     """Write a clip's file, and its strip and its wav beside it.
 
-    `frames` uint8 `f h w c`, `audio` float32 `m`: without sound the mp4 is silent, without picture
+    `frames` uint8 `f h w c`, `audio` float32 `m`: without audio the mp4 is silent, without video
     the file is a 16-bit wav.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     if frames is None:
-        assert audio is not None, "a clip has sound or picture"
+        assert audio is not None, "a clip has audio or video"
         _write_wav(path, audio, sample_rate=spec.sample_rate)
         return
     sound = np.zeros(spec.num_samples, dtype=np.float32) if audio is None else np.clip(audio, -1, 1)

@@ -24,7 +24,7 @@ class Clip(Config):
     prompt: str
     """Prompt; empty is the learned null prompt."""
     video: Annotated[str, Role.WORK]
-    """Path of the video that sound was made for; empty for none."""
+    """Path of the video that audio was made for; empty for none."""
     video_sha256: str
     """Hash of that file's bytes."""
     start_s: float = 0.0

@@ -21,7 +21,7 @@ from syncflow.sampling.pipeline import SyncFlowPipeline
 from syncflow.sampling.spans import parse_keep
 
 Score = Callable[[np.ndarray, np.ndarray, ClipSpec], float]
-"""How good frames (uint8 `f h w c`) and sound (float32 `m`) are together; more is better."""
+"""How good frames (uint8 `f h w c`) and audio (float32 `m`) are together; more is better."""
 Report = Callable[[float], None]
 """Called with the share of a batch that is done, 0 to 1."""
 Watch = Callable[[float, AVLatents], None]
@@ -202,7 +202,7 @@ class ClipWorker:
         """The better of two candidates, the earlier one where they are as good."""
         if self.config.best_of == 1 or self.score is None:
             return made
-        assert made.frames is not None and made.audio is not None, "best_of needs picture and sound"
+        assert made.frames is not None and made.audio is not None, "best_of needs video and audio"
         score = self.score(made.frames, made.audio, self.spec)
         scores = (*(best.scores if best else ()), score)
         chosen = best if best is not None and score <= max(best.scores) else made

@@ -1,4 +1,4 @@
-"""Decode one stream alone, by timestamps: frames of a file that need not have sound, and the reverse."""
+"""Decode one stream alone, by timestamps: frames of a file that need not have audio, and the reverse."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,7 +22,7 @@ def decode_picture(
     limits: Limits | None = None,
     info: MediaInfo | None = None,
 ) -> np.ndarray:
-    """The frames that `decode_window` gives, of a file that need not have sound.
+    """The frames that `decode_window` gives, of a file that need not have audio.
 
     Returns:
         frames uint8 `f h w c`, RGB.
@@ -50,7 +50,7 @@ def decode_frames_at(
     limits: Limits | None = None,
     info: MediaInfo | None = None,
 ) -> np.ndarray:
-    """The frame on show at each of the times; the file need not have sound.
+    """The frame on show at each of the times; the file need not have audio.
 
     Args:
         times_s: seconds from the container's start, in any order.
@@ -86,11 +86,11 @@ def decode_audio(
     timeout_s: float = 120.0,
     limits: Limits | None = None,
 ) -> np.ndarray:
-    """The first sound stream as float32 `m`, mono (average of the channels), at `sample_rate`.
+    """The first audio stream as float32 `m`, mono (average of the channels), at `sample_rate`.
 
     Args:
         start_s: seconds from the container's start; what a late stream leaves open is silence.
-        seconds: length; None is to the end of the sound.
+        seconds: length; None is to the end of the audio.
 
     Raises:
         MediaError: any reason of `probe`; no_audio, too_short, not_finite.
@@ -99,7 +99,7 @@ def decode_audio(
     real = checked_path(path)
     info = probe(real, timeout_s=timeout_s, limits=limits)
     if not info.has_audio:
-        raise MediaError("no_audio", f"{path}: no sound stream")
+        raise MediaError("no_audio", f"{path}: no audio stream")
     length = info.audio_end_s - start_s if seconds is None else seconds
     if length <= 0 or start_s + length > info.audio_end_s + 0.1:
         raise MediaError("too_short", f"{path}: sound ends at {info.audio_end_s:.3f} s")

@@ -25,9 +25,9 @@ def write_clip(
     crf: int = 18,
     timeout_s: float = 300.0,
 ) -> None:
-    """Write sound and picture to `path` (mp4), whole or not at all.
+    """Write audio and video to `path` (mp4), whole or not at all.
 
-    The sound is cut, or filled up with silence, to the length of the picture, which may differ from
+    The audio is cut, or filled up with silence, to the length of the video, which may differ from
     it by less than one frame. Odd sizes gain one repeated row or column (H.264 4:2:0 needs even ones).
 
     Args:
@@ -69,7 +69,7 @@ def write_clip(
 
 
 def _checked_audio(frames: np.ndarray, audio: np.ndarray, *, fps: float, sample_rate: int) -> np.ndarray:
-    """`audio` at exactly the picture's length and in [-1, 1]."""
+    """`audio` at exactly the video's length and in [-1, 1]."""
     if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3 or not frames.size:
         raise UserError(f"frames: got {frames.dtype}{list(frames.shape)}; expected uint8 f h w 3, not empty")
     if audio.dtype != np.float32 or audio.ndim != 1:
@@ -80,7 +80,7 @@ def _checked_audio(frames: np.ndarray, audio: np.ndarray, *, fps: float, sample_
     if abs(len(audio) - wanted) >= sample_rate / fps:
         raise UserError(
             f"audio: {len(audio)} samples at {sample_rate} Hz beside {len(frames)} frames at {fps:g} fps; "
-            f"expected {wanted} samples, give or take a frame; cut or fill the sound first"
+            f"expected {wanted} samples, give or take a frame; cut or fill the audio first"
         )
     cut = np.clip(audio[:wanted], -1.0, 1.0)
     return np.pad(cut, (0, wanted - len(cut)))

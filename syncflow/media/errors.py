@@ -7,10 +7,10 @@ Reason = Literal[
     "unreadable",  # no permission, an input/output error
     "empty",  # zero bytes
     "unknown_format",  # not one of the containers that we open
-    "undecodable",  # a known container, and no pictures or sound come out of it
+    "undecodable",  # a known container, and no frames or audio come out of it
     "no_video",
     "no_audio",
-    "too_short",  # the window reaches past the end of the picture or the sound
+    "too_short",  # the window reaches past the end of the video or the audio
     "too_large",  # more pixels, seconds or bytes than the caps allow
     "hdr",  # high dynamic range: PQ, HLG
     "edit_list",  # an edit list that joins several parts of the media

@@ -1,6 +1,6 @@
 """What a file holds, from its packets: exact starts and ends, whatever its header claims.
 
-ffprobe is not shipped with imageio-ffmpeg, so ffmpeg copies the first picture stream and the first
+ffprobe is not shipped with imageio-ffmpeg, so ffmpeg copies the first video stream and the first
 sound stream, undecoded, to its `framecrc` writer, which prints one line of times a packet.
 """
 
@@ -45,7 +45,7 @@ class Limits:
 
 @dataclass(frozen=True, kw_only=True)
 class MediaInfo:
-    """A file's first picture and first sound stream. Times in seconds from the container's start."""
+    """A file's first video and first audio stream. Times in seconds from the container's start."""
 
     container: str
     duration_s: float  # to the later end
@@ -74,7 +74,7 @@ class MediaInfo:
 
     @property
     def common_span_s(self) -> tuple[float, float]:
-        """First and last moment at which there are both picture and sound."""
+        """First and last moment at which there are both video and audio."""
         return max(0.0, self.video_start_s, self.audio_start_s), min(self.video_end_s, self.audio_end_s)
 
 
@@ -151,7 +151,7 @@ def probe(path: Path, *, timeout_s: float = 30.0, limits: Limits | None = None) 
     lines = done.outputs[0].decode("ascii", errors="replace").split("\n")
     if done.returncode != 0 and not any(_PACKET.match(line) for line in lines):
         if "does not contain any stream" in done.messages:
-            raise MediaError("no_video", f"{path}: neither picture nor sound")
+            raise MediaError("no_video", f"{path}: neither video nor audio")
         raise refusal(path, done)
     info = _read(path, lines, done.messages, limits)
     if info.container.startswith("mov") and (parts := edit_parts(real)) > 1:
@@ -177,11 +177,11 @@ def _read(path: Path, lines: list[str], messages: str, limits: Limits) -> MediaI
         elif header.get("media_type") == "audio":
             audio = _Packets(packets.get(index, []), header)
     if not video.spans and not audio.spans:
-        raise MediaError("undecodable", f"{path}: no packets of picture or sound")
+        raise MediaError("undecodable", f"{path}: no packets of video or audio")
     width, height = (int(n) for n in video.header.get("dimensions", "0x0").split("x"))
     if video.spans and not width * height:  # the decoder was kept from opening
         bomb = "pixel count" in messages
-        told = f"a picture of over {limits.max_pixels} pixels" if bomb else "a picture of unknown size"
+        told = f"a video of over {limits.max_pixels} pixels" if bomb else "a video of unknown size"
         raise MediaError("too_large" if bomb else "undecodable", f"{path}: {told}")
     if video.spans and text.hdr:
         raise MediaError("hdr", f"{path}: high dynamic range ({text.hdr}); convert it to BT.709 first")

@@ -13,7 +13,7 @@ from syncflow.media.probe import MediaInfo
 from syncflow.records import ClipSpec
 
 PREROLL_S = 1.0  # decoded before a window and thrown away: codecs need a run-up
-CELL_S = 60.0  # where sound is entered: the start of the file, and every minute
+CELL_S = 60.0  # where audio is entered: the start of the file, and every minute
 SEEKABLE = ("mov", "matroska")  # containers that are entered exactly; the others are decoded from the start
 _SAME_GRID = 1e-4  # frames
 

@@ -27,12 +27,12 @@ def require_within(
         kinds: which streams must reach that far.
     """
     if not info.has_video:
-        raise MediaError("no_video", f"{path}: no picture stream")
+        raise MediaError("no_video", f"{path}: no video stream")
     end_s, frame_s = start_s + spec.seconds, 1 / spec.fps
     first, last, sound_start_s = info.video_start_s, info.video_end_s, 0.0
     if "audio" in kinds:
         if not info.has_audio:
-            raise MediaError("no_audio", f"{path}: no sound stream")
+            raise MediaError("no_audio", f"{path}: no audio stream")
         last, sound_start_s = min(last, info.audio_end_s), info.audio_start_s
     if start_s < max(0.0, first - frame_s) - 1e-6 or end_s > last + frame_s or end_s <= sound_start_s:
         raise MediaError(

@@ -79,7 +79,7 @@ class AudioTower(ModelMixin, ConfigMixin):
 
     Positions are rotary and in time: one unit is one audio latent (20 ms at 50 Hz), and a video
     feature stands at the middle of the pixel frames it covers. Queries and keys turn by their own
-    times, so attention sees how long before or after the sound a picture is, whatever the clip's
+    times, so attention sees how long before or after the audio a frame is, whatever the clip's
     length. The flow time and the text have no time of their own and stay unturned; half of the
     frequencies turn by less than a radian in 2 s, and through those they are read from anywhere.
     """

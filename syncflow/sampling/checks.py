@@ -60,7 +60,7 @@ def check_given(
     `solved` are the modalities that the solver follows: what is made, and what that depends on.
     """
     if audio and modalities == "video":
-        raise UserError("modalities video with a sound given: leave the sound out, or ask for both")
+        raise UserError("modalities video with audio given: leave the audio out, or ask for both")
     if isinstance(strength, bool) or not 0 < strength <= 1:
         raise UserError(
             f"strength: got {strength!r}; expected more than 0 and at most 1 (1 starts from noise)"

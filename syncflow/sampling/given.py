@@ -1,4 +1,4 @@
-"""Picture or sound that a caller gives, as latents, and which of them are kept (Section 5)."""
+"""Video or audio that a caller gives, as latents, and which of them are kept (Section 5)."""
 
 import itertools
 from collections.abc import Callable, Collection, Sequence
@@ -37,16 +37,16 @@ class Given:
 
     @property
     def holds_video(self) -> bool:
-        """Whether all of the picture is kept: video to sound."""
+        """Whether all of the video is kept: video to audio."""
         return self.keep.video is not None and bool(self.keep.video.all())
 
     @property
     def holds_audio(self) -> bool:
-        """Whether all of the sound is kept."""
+        """Whether all of the audio is kept."""
         return self.keep.audio is not None and bool(self.keep.audio.all())
 
     def with_video(self, video: Tensor) -> "Given":
-        """The same with the whole picture `video` (`b c t h w`), which is kept."""
+        """The same with the whole video `video` (`b c t h w`), which is kept."""
         keep = torch.ones(1, 1, video.shape[2], 1, 1, dtype=torch.bool, device=video.device)
         return replace(
             self,
@@ -161,7 +161,7 @@ class GivenEncoder:
 
 
 def are_latents(video: Frames) -> TypeGuard[Tensor]:
-    """Whether a given picture is latents: frames are whole numbers."""
+    """Whether a given video is latents: frames are whole numbers."""
     return isinstance(video, Tensor) and video.is_floating_point()
 
 

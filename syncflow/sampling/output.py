@@ -1,4 +1,4 @@
-"""Latents -> frames and sound, in the form that a caller wants."""
+"""Latents -> frames and audio, in the form that a caller wants."""
 
 from dataclasses import dataclass
 from typing import Literal, get_args

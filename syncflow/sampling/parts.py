@@ -171,7 +171,7 @@ class SyncFlowParts(DiffusionPipeline):
 
     @torch.no_grad()
     def decode(self, x_1: AVLatents, spec: ClipSpec, *, output_type: OutputType = "np") -> SyncFlowOutput:
-        """Latents as frames and sound, clip by clip (see `SyncFlowOutput`).
+        """Latents as frames and audio, clip by clip (see `SyncFlowOutput`).
 
         Args:
             output_type: see `SyncFlowOutput`.

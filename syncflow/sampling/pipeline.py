@@ -1,4 +1,4 @@
-"""SyncFlow as a diffusers pipeline: text to clip, video to sound, text to picture, text to sound."""
+"""SyncFlow as a diffusers pipeline: text to clip, video to audio, text to video, text to audio."""
 
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -84,12 +84,12 @@ class SyncFlowPipeline(SyncFlowParts):
         """Make one clip for each prompt (or given clip), `num_videos_per_prompt` times.
 
         Args:
-            prompt: what is to be seen and heard; None with something given is the learned null prompt.
+            prompt: what the clip shows and sounds like; None with something given is the learned null prompt.
             negative_prompt: takes the null prompt's place in equation (3).
-            video: a given picture: uint8 frames `f h w c` or `b f h w c`, or float latents `b c t h w`.
-                Kept whole, which is the default, it gets new sound (Section 5, zero-shot), and the frames
+            video: given video: uint8 frames `f h w c` or `b f h w c`, or float latents `b c t h w`.
+                Kept whole, which is the default, it gets new audio (Section 5, zero-shot), and the frames
                 that come back are its reconstruction.
-            audio: a given sound: float samples `m` or `b m` in [-1, 1], or latents `b n d`.
+            audio: given audio: float samples `m` or `b m` in [-1, 1], or latents `b n d`.
             keep_video: what is kept of the given video: "all", "none", or spans [(start, end), ...] in
                 seconds; the rest is made new (in-painting). A video that is shorter than the clip is
                 continued.
@@ -104,7 +104,7 @@ class SyncFlowPipeline(SyncFlowParts):
             guidance_interval: flow times from and to which guidance acts.
             guidance: all settings of guidance as one value, in place of the three above.
             solver: steps, method and spacing; Euler with equal steps by default.
-            modalities: `video` alone is text to picture. `audio` alone hands out the sound: the picture is
+            modalities: `video` alone is text to video. `audio` alone hands out the audio: the video is
                 solved for too, unless the audio tower reads text alone.
             generator: draws the seed, on whatever device it is; or a list of them, one a clip, each of which
                 draws its clip's seed. Or give `seed` (or a list of them, one per clip), and `index`, a number
@@ -113,17 +113,17 @@ class SyncFlowPipeline(SyncFlowParts):
             latents: video noise `b c t h w` to start from, in place of drawn noise.
             audio_latents: audio noise `b n d` to start from, in place of drawn noise.
             video_steps_per_batch: with a video that is kept whole, flow times whose video features are
-                computed in one forward; the same sound up to rounding.
+                computed in one forward; the same audio up to rounding.
             video_every: run the video tower at every so many evaluations only, and reuse its velocity and
                 its features in between; faster and less exact. Not with a video that is kept whole.
             clean_video: the audio tower sees the finished picture from the first step on, not one noised to
-                the sound's flow time; its features are then computed once. A picture that is not given is
-                made first, with all steps, and then the sound. For checkpoints whose stage audio had
+                the audio's flow time; its features are then computed once. A video that is not given is
+                made first, with all steps, and then the audio. For checkpoints whose stage audio had
                 `flow.time.clean_video`.
             output_type: see `SyncFlowOutput`.
             callback_on_step_end: called with (pipeline, step, flow time, {"latents", "audio_latents"})
                 after each step; latents in a mapping that it returns replace the state. Sound is None while
-                `clean_video` makes the picture.
+                `clean_video` makes the video.
             return_dict: False gives (frames, audio).
 
         Raises:
@@ -147,7 +147,7 @@ class SyncFlowPipeline(SyncFlowParts):
             "output_type", output_type, OUTPUT_TYPES, hint="; PIL.Image.fromarray takes a frame of 'np'"
         )
         makes = MAKES[modalities]
-        # a sound that is made from the picture needs one
+        # audio that is made from the video needs one
         solved = makes | {"video"} if self.dual_dit.audio_tower.reads_video else makes
         check_given(
             modalities, video=video is not None, audio=audio is not None, strength=strength, solved=solved

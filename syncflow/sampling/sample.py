@@ -100,7 +100,7 @@ def _joined(clips: Sequence[AVLatents]) -> AVLatents:
 
 
 def picture_first(given: Given, noise: AVLatents, *, clean_video: bool) -> bool:
-    """Whether the picture is made before the sound: then both have all of the solver's steps."""
+    """Whether the video is made before the audio: then both have all of the solver's steps."""
     both = noise.video is not None and noise.audio is not None
     return clean_video and both and not given.holds_video and not given.holds_audio
 
@@ -118,8 +118,8 @@ def sample(
     """Latents at t = 1 of every clip, the given ones in their places.
 
     What is kept of either modality is held on its noised path. A video that is kept whole leaves the
-    sound alone to be solved for, and a sound that is kept whole the picture, which never depends on it.
-    With `clean_video` the picture is solved for first and alone; then it is kept.
+    audio alone to be solved for, and audio that is kept whole the video, which never depends on it.
+    With `clean_video` the video is solved for first and alone; then it is kept.
 
     Args:
         clip: the towers, for clips of one shape.

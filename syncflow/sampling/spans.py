@@ -1,4 +1,4 @@
-"""Which part of a given picture or sound is kept: time spans, in seconds."""
+"""Which part of a given video or audio is kept: time spans, in seconds."""
 
 from collections.abc import Sequence
 from typing import Literal

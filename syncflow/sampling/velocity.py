@@ -1,4 +1,4 @@
-"""The dual DiT as guidance calls it, for one clip's size: both towers, or the sound under a given video."""
+"""The dual DiT as guidance calls it, for one clip's size: both towers, or the audio under a given video."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from syncflow.records import AVLatents, ClipSpec, FrameTimes
 
 @dataclass(frozen=True, kw_only=True)
 class ClipVelocity:
-    """Velocities of picture and sound of clips of one size (a `TextVelocity`)."""
+    """Velocities of video and audio of clips of one size (a `TextVelocity`)."""
 
     model: DualDiT
     spec: ClipSpec
@@ -60,14 +60,14 @@ class ReusedVideo:
 
 @dataclass(frozen=True, kw_only=True)
 class GivenVideo:
-    """A whole given video on its noised path (Section 5), or as it is whatever the sound's flow time."""
+    """A whole given video on its noised path (Section 5), or as it is whatever the audio's flow time."""
 
     x_0: Tensor  # noise, b c t h w
     x_1: Tensor  # its latents
     clean: bool = False
 
     def time(self, t: float) -> float:
-        """Its own flow time when the sound is at `t`."""
+        """Its own flow time when the audio is at `t`."""
         return 1.0 if self.clean else t
 
     def at(self, t: Tensor) -> Tensor:
@@ -77,9 +77,9 @@ class GivenVideo:
 
 
 class SoundVelocity:
-    """Velocity of the sound alone, under the features of a given video (a `TextVelocity`).
+    """Velocity of the audio alone, under the features of a given video (a `TextVelocity`).
 
-    The features and what the adaptors make of them do not depend on the sound, so those of several coming
+    The features and what the adaptors make of them do not depend on the audio, so those of several coming
     flow times are computed in one forward of the video tower and of each adaptor, and those of a time that
     is asked for twice only once.
     """
@@ -101,7 +101,7 @@ class SoundVelocity:
         self.text: DualText | None = None  # whose features `known` holds
 
     def __call__(self, x_t: AVLatents, t: Tensor, text: DualText) -> AVLatents:
-        assert x_t.audio is not None, "the sound is what is made"
+        assert x_t.audio is not None, "the audio is what is made"
         tower, there = self.clip.model.audio_tower, send(t, x_t.audio.device)
         if not tower.reads_video:
             audio = self.clip.model.audio(x_t.audio, there, text, None, frame_times=self.clip.frame_times)
@@ -112,7 +112,7 @@ class SoundVelocity:
         return AVLatents(video=None, audio=audio)
 
     def _adapted(self, t: float, text: DualText, *, copies: int) -> AdaptedFeatures:
-        """What the audio layers read of the video when the sound is at time `t`."""
+        """What the audio layers read of the video when the audio is at time `t`."""
         if text is not self.text:
             self.text, self.known = text, {}
         own = self.video.time(t)

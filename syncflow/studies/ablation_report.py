@@ -12,7 +12,7 @@ from syncflow.evaluation.report import number
 
 COLUMNS = (  # heading, field, digits
     ("held-out audio loss", "loss_audio", 4),
-    ("the same, another clip's picture", "loss_audio_mismatched", 4),
+    ("the same, another clip's video", "loss_audio_mismatched", 4),
     ("sync F1", "f1", 3),
     ("by chance", "chance_f1", 3),
     ("onsets per clip", "onsets_per_clip", 2),
@@ -28,7 +28,7 @@ class Result:
     seed: int
     steps: int
     loss_audio: float
-    loss_audio_mismatched: float  # with another clip's picture; NaN where the sound reads no picture
+    loss_audio_mismatched: float  # with another clip's video; NaN where the audio reads no video
     f1: float
     chance_f1: float
     offset_ms: float

@@ -27,7 +27,7 @@ from syncflow.training.autoencoder.segments import to_video
 
 
 def report(config: ReconstructionConfig) -> None:
-    """Write `<kind>.csv`, `summary.md` and pictures of each autoencoder that is given, and print the tables.
+    """Write `<kind>.csv`, `summary.md` and sample images of each given autoencoder, and print the tables.
 
     Raises:
         UserError: weights or folders that are missing, or no file that gives a window.
@@ -65,7 +65,7 @@ def write_sample(
     made: np.ndarray,
     score: AudioScore | VideoScore,
 ) -> None:
-    """`<name>.png`, original above reconstruction; of sound also `<name>_{original,made}.wav`."""
+    """`<name>.png`, original above reconstruction; of audio also `<name>_{original,made}.wav`."""
     if isinstance(score, VideoScore):
         kept = f"{score.kept} of {score.peaks} motion peaks kept"
         title = f"{name}: PSNR {score.psnr_db:.1f} dB, SSIM {score.ssim:.2f}, {kept}"
@@ -121,7 +121,7 @@ def score_window(
 def reconstruct(
     vae: AudioVAE | VideoVAE, window: np.ndarray, *, generator: torch.Generator | None = None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """`(original, reconstruction)`: frames uint8 `f h w c`, or sound float32 `m`.
+    """`(original, reconstruction)`: frames uint8 `f h w c`, or audio float32 `m`.
 
     Args:
         window: frames uint8 `f h w c`, or audio float32 `m`.

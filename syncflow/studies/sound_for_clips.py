@@ -22,7 +22,7 @@ BATCH = 8  # clips at once
 
 @dataclass(frozen=True, kw_only=True)
 class Picture:
-    """A held-out clip without its sound."""
+    """A held-out clip without its audio."""
 
     name: str
     prompt: str  # empty: the learned null prompt
@@ -64,7 +64,7 @@ def make_sound(
     guidance: float,
     clean_video: bool = False,
 ) -> np.ndarray:
-    """Zero-shot video to sound (Section 5): float32 `b m`, one sound a picture, noise keyed by its place."""
+    """Zero-shot video to audio (Section 5): float32 `b m`, one waveform per video, noise keyed by place."""
     made = []
     for start in range(0, len(pictures), BATCH):
         part = pictures[start : start + BATCH]
@@ -91,7 +91,7 @@ def make_sound(
 def score_sounds(
     pictures: Sequence[Picture], sounds: np.ndarray, *, fps: float, sample_rate: int, tolerance_s: float
 ) -> list[ClipScore]:
-    """The frames of each clip with the sound made for it and, for chance, with those of all others.
+    """The frames of each clip with the audio made for it and, for chance, with those of all others.
 
     Args:
         sounds: the generated audio of each clip, float32 `b m`.

@@ -3,7 +3,7 @@
     <output>/<stage>/samples/step_00000500/0.mp4, 0.png, 1.mp4 ...
 
 The first windows of the test split, with the same noise every time: stage `video` makes their prompts'
-pictures, stage `audio` sounds for their pictures, stage `joint` both. Worker 0 makes them on its own device
+videos, stage `audio` the audio for given ones, stage `joint` both. Worker 0 makes them on its own device
 with the weights that are handed over (the moving average, or the step's own), and the others wait.
 """
 
@@ -127,7 +127,7 @@ class StageSamples(Callback):
                 ),
             )
         model.train(trains)
-        assert made.video is not None, "a stage is given a picture or makes one"
+        assert made.video is not None, "a stage is given a video or makes one"
         picture = decode_video(self.video_vae.to(where), made.video.float(), self.spec)  # type: ignore[arg-type]
         self.video_vae.to("cpu")  # type: ignore[arg-type]
         if made.audio is None:

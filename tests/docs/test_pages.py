@@ -8,7 +8,7 @@ TREES = ("syncflow", "preprocessing", "infra", "pipelines")
 PATH = re.compile(
     r"`((?:syncflow|preprocessing|infra|pipelines|benchmarks|examples|tests)/[\w./-]+\.(?:py|yaml|md|txt|ipynb))`"
 )
-PLACE = re.compile(r"`((?:syncflow|preprocessing|infra|pipelines)/[\w./-]+)`")
+PLACE = re.compile(r"`((?:syncflow|preprocessing|infra|pipelines)/[\w./-]*)`")
 MESSAGE = re.compile(r"`(.+)`")
 
 

@@ -36,9 +36,9 @@ class DatasetManifest(Config):
     """First and last pixel frame of the window that each video latent frame stands for, as the video VAE cuts
     them: they place the video against the audio in time."""
     video_vae: Weights
-    """What encoded the picture."""
+    """What encoded the video."""
     audio_vae: Weights
-    """What encoded the sound."""
+    """What encoded the audio."""
     text_encoder: Weights
     """What encoded the captions."""
     inputs: int

@@ -178,13 +178,13 @@ def _decode(path: Path, windows: Windows) -> Iterator[np.ndarray]:
     spec, info = windows.spec, probe(path)
     if windows.kind == "audio":
         if not info.has_audio:
-            raise MediaError("no_audio", f"{path}: no sound stream")
+            raise MediaError("no_audio", f"{path}: no audio stream")
         count = _count(path, info.audio_end_s, windows)
         sound = decode_audio(path, sample_rate=spec.sample_rate, seconds=count * spec.seconds)
         yield from sound[: count * spec.num_samples].reshape(count, spec.num_samples)
         return
     if not info.has_video:
-        raise MediaError("no_video", f"{path}: no picture stream")
+        raise MediaError("no_video", f"{path}: no video stream")
     first = max(0.0, info.video_start_s)
     for number in range(_count(path, info.video_end_s - first, windows)):
         yield decode_picture(path, start_s=first + number * spec.seconds, spec=spec, info=info)

@@ -1,7 +1,7 @@
 """Decoded windows of a folder of files, on disk in shards, read through memory maps.
 
     <store>/store.json        what is in it, written last: kind, shape of a window, shards in their order
-            <shard>.bin       windows one after another: frames uint8 `f h w c`, or sound float16 `m`
+            <shard>.bin       windows one after another: frames uint8 `f h w c`, or audio float16 `m`
             <shard>.json      its files: how many windows each gave, or the reason why none
 
 Window i is always the same one: shards are in the order of the folder's sorted file names.
@@ -98,7 +98,7 @@ class WindowStore:
         return int(self._ends[-1]) if len(self._ends) else 0
 
     def __getitem__(self, row: int) -> np.ndarray:
-        """Frames uint8 `f h w c`, or sound float16 `m`; not a copy."""
+        """Frames uint8 `f h w c`, or audio float16 `m`; not a copy."""
         if not 0 <= row < len(self):
             raise IndexError(f"window {row} of {len(self)}")
         shard = int(np.searchsorted(self._ends, row, side="right"))

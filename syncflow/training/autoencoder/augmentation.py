@@ -29,7 +29,7 @@ def vary(frames: np.ndarray, generator: torch.Generator) -> np.ndarray:
 
 
 def _zoomed(video: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
-    """A random part of the picture, as large as the whole was."""
+    """A random part of the video, as large as the whole was."""
     height, width = video.shape[2:]
     share = float(ZOOM[0] + (ZOOM[1] - ZOOM[0]) * torch.rand((), generator=generator))
     rows, columns = max(1, round(share * height)), max(1, round(share * width))

@@ -75,7 +75,7 @@ class VideoObjectiveConfig(Config):
 
 
 class AutoencoderTrainConfig(Config):
-    """One autoencoder, trained on the sound or the pictures of a folder of clips."""
+    """One autoencoder, trained on the audio or the frames of a folder of clips."""
 
     kind: Literal["audio", "video"]
     """Which autoencoder is trained: `audio` or `video`."""
@@ -151,7 +151,7 @@ class AutoencoderTrainConfig(Config):
     @model_validator(mode="after")
     def _check(self) -> Self:
         if self.adversarial.enabled and self.kind == "video":
-            raise ValueError("adversarial.enabled: there are discriminators of sound only; set it to false")
+            raise ValueError("adversarial.enabled: there are discriminators of audio only; set it to false")
         if self.video_objective.decoder_only and not self.initialise_from:
             raise ValueError(
                 "video_objective.decoder_only: new weights have no encoder to keep; set initialise_from"

@@ -1,4 +1,4 @@
-"""Discriminators of sound: each looks at the complex spectrogram of one window length.
+"""Discriminators of audio: each looks at the complex spectrogram of one window length.
 
 The multi-scale STFT discriminator of EnCodec (arXiv:2210.13438, Section 3.4), with the hinge loss; features
 of all layers but the last are matched.
@@ -17,7 +17,7 @@ SLOPE = 0.2  # of the leaky ReLU
 
 @dataclass(frozen=True, kw_only=True)
 class Judgement:
-    """What one discriminator says of a batch of sounds: above 0 is real."""
+    """What one discriminator says of a batch of audio: above 0 is real."""
 
     logits: Tensor  # b 1 frame band
     features: list[Tensor]  # b c frame band of each layer

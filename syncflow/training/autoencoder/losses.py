@@ -1,4 +1,4 @@
-"""Reconstruction losses of the autoencoders: multi-scale log-mel for sound, L1 and MSE for both.
+"""Reconstruction losses of the autoencoders: multi-scale log-mel for audio, L1 and MSE for both.
 
 Scales and weights after EnCodec's recipe; the mel filters are built here, because torchaudio has no build
 that matches every torch.
@@ -35,7 +35,7 @@ class MelScale(nn.Module):
         self.register_buffer("filters", filters, persistent=False)
 
     def forward(self, audio: Tensor) -> Tensor:
-        """`b mel frame` of sound `b m`."""
+        """`b mel frame` of audio `b m`."""
         spectrum = torch.stft(
             audio, self.n_fft, hop_length=self.n_fft // 4, window=self.window, return_complex=True
         )
@@ -47,7 +47,7 @@ class MultiScaleMelLoss(nn.Module):
 
     Short windows hold attacks in place, long ones pitch. `floor` is the magnitude under which differences
     hardly count (3e-3 is about -50 dB of full scale): lower, and room noise, which nothing can predict,
-    outweighs the sounds. `linear_weight` is that of the magnitudes against their logarithms.
+    outweighs the audio. `linear_weight` is that of the magnitudes against their logarithms.
 
     Args:
         bins_per_mel: least number of frequency bins of a mel band.

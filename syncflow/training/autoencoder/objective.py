@@ -17,7 +17,7 @@ Part = Literal["frames", "temporal", "all"]
 
 @dataclass(frozen=True, kw_only=True)
 class Segments:
-    """A batch of sound `b m` in [-1, 1] or video `b c f h w` in [-1, 1]."""
+    """A batch of audio `b m` in [-1, 1] or video `b c f h w` in [-1, 1]."""
 
     data: Tensor
     generator: torch.Generator  # of the posterior draw
@@ -44,7 +44,7 @@ class AudioObjective(nn.Module):
 
 
 class VideoObjective(nn.Module):
-    """Distances of pictures and KL, of the part that the batch names: Open-Sora trained in this order."""
+    """Distances of frames and KL, of the part that the batch names: Open-Sora trained in this order."""
 
     def __init__(self, vae: VideoVAE, config: VideoObjectiveConfig) -> None:
         super().__init__()
@@ -93,7 +93,7 @@ class VideoObjective(nn.Module):
         return made.unflatten(0, (b, f)).transpose(1, 2), kl
 
     def _temporal(self, batch: Segments) -> dict[str, Tensor]:
-        """The temporal part alone, in the 2-D part's latents: no picture is decoded, so steps are cheap."""
+        """The temporal part alone, in the 2-D part's latents: no video is decoded, so steps are cheap."""
         with torch.no_grad():
             target = self.vae.encode_frames(batch.data)
         posterior = self.vae.posterior_of_frames(target)

@@ -1,4 +1,4 @@
-"""Distance of two pictures in the features of a network that was trained on pictures."""
+"""Distance of two images in the features of a network that was trained on images."""
 
 from pathlib import Path
 
@@ -51,7 +51,7 @@ class PerceptualDistance(nn.Module):
         return super().train(False)
 
     def forward(self, made: Tensor, real: Tensor) -> Tensor:
-        """A scalar, float32, of pictures `n 3 h w` in [-1, 1]; the gradient is that of `made`."""
+        """A scalar, float32, of frames `n 3 h w` in [-1, 1]; the gradient is that of `made`."""
         with torch.no_grad():
             of_real = self._features(real)
         terms = [(a - b).square().sum(1).mean() for a, b in zip(self._features(made), of_real, strict=True)]

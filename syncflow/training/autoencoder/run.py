@@ -201,7 +201,7 @@ def build_engine(vae: AudioVAE | VideoVAE, config: AutoencoderTrainConfig) -> En
         later_share=config.video_objective.later_rate,
     )
     if config.adversarial.enabled:
-        assert isinstance(vae, AudioVAE), "the settings refuse discriminators of pictures"
+        assert isinstance(vae, AudioVAE), "the settings refuse discriminators of frames"
         return adversarial_engine(
             vae, config=config.adversarial, optimizer=config.optimizer, schedule=schedule, bf16=config.bf16
         )

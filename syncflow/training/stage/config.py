@@ -166,7 +166,7 @@ class TrainConfig(Config):
             )
         if self.stage == "joint" and self.flow.time.clean_video == 1:
             raise ValueError(
-                "flow.time.clean_video 1.0: no picture is left for stage joint to learn from; set it below 1"
+                "flow.time.clean_video 1.0: no video is left for stage joint to learn from; set it below 1"
             )
         if coupling.method != "none" and coupling.score not in ("both", *parts):
             raise ValueError(

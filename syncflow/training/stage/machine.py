@@ -53,7 +53,7 @@ def sample_shape(dataset: LatentDataset) -> SampleShape:
 
 
 def tokens_of(model: DualDiTConfig, sample: SampleShape, *, stage: Stage, audio_draws: int) -> int:
-    """Tokens of a sample that go through the towers: patches of the picture, latents of the sound."""
+    """Tokens of a sample that go through the towers: patches of the video, latents of the audio."""
     t, h, w = (-(-n // p) for n, p in zip(sample.video_latents, model.video.patch_size, strict=True))
     hears = "audio" in stage.scores
     sees = "video" in stage.scores or model.audio.context != "text"

@@ -28,7 +28,7 @@ from syncflow.training.stage.transfer import move
 class FlowObjective(nn.Module):
     """Scalars of a batch: `loss`, `loss_video`, `loss_audio`, those by time, and the coupling's gain.
 
-    Evaluation also gives `loss_audio_mismatched`, where the sound is predicted from another sample's
+    Evaluation also gives `loss_audio_mismatched`, where the audio is predicted from another sample's
     picture: as long as it equals `loss_audio`, the audio tower does not listen to the video tower.
 
     Only the trained parts are its submodules. The frozen ones are called, and never saved, sharded or
@@ -164,7 +164,7 @@ class FlowObjective(nn.Module):
         return AVLatents(video=velocity, audio=heard)
 
     def features(self, batch: LatentBatch) -> tuple[Tensor, ...]:
-        """What the adaptors are given for the pictures of a batch, noised: one `b t p e` a layer."""
+        """What the adaptors are given for the frames of a batch, noised: one `b t p e` a layer."""
         batch = move(batch, self.device)
         path = self.draw(batch)
         assert path.x_t.video is not None
@@ -182,9 +182,9 @@ class FlowObjective(nn.Module):
         return self._see(x_1, torch.ones(len(x_1), device=x_1.device), text).features
 
     def _mismatched(self, path: PathSample, batch: LatentBatch) -> Metrics:
-        """The audio loss with the next sample's picture (and the prompt of it), noised to the same time.
+        """The audio loss with the next sample's video (and the prompt of it), noised to the same time.
 
-        A worker with one sample has no other picture: it reports NaN, but calls the towers as the others
+        A worker with one sample has no other video: it reports NaN, but calls the towers as the others
         do, for under ZeRO-3 each call gathers weights from all workers.
         """
         latents = batch.latents.video

@@ -131,7 +131,7 @@ def _new_model(config: TrainConfig) -> DualDiT:
 
 
 def _check_encoders(dataset: LatentDataset, manifest: CheckpointManifest) -> None:
-    """Refuse latents of other encoders than those that the weights know; stage `video` has heard no sound."""
+    """Refuse latents of other encoders than those that the weights know; stage `video` knows no audio."""
     audio_vae = dataset.manifest.audio_vae if manifest.stage == "video" else manifest.audio_vae
     dataset.check_autoencoders(
         video_vae=manifest.video_vae.sha256,
@@ -184,7 +184,7 @@ def _check_shapes(dataset: LatentDataset, model: DualDiTConfig) -> None:
         raise UserError(
             f"data {dataset.folder}: {latents} audio latents in {dataset.spec.seconds:g} s, "
             f"model.audio.latent_rate {model.audio.latent_rate:g} makes {audio_latents}; set it to the audio "
-            "VAE's latents a second, by which sound is placed in time"
+            "VAE's latents a second, by which audio is placed in time"
         )
     for name, found, expected in (
         ("model.video.in_channels", channels, model.video.in_channels),

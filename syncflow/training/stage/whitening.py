@@ -55,7 +55,7 @@ def load_whitening(model: DualDiT, folder: Path) -> None:
 
 @torch.no_grad()
 def measure(objective: FlowObjective, batches: Iterable[LatentBatch]) -> dict[str, Tensor]:
-    """State of each adaptor's whitening, `<layer>.<name>`, from pictures noised as in training."""
+    """State of each adaptor's whitening, `<layer>.<name>`, from frames noised as in training."""
     count, sums, products = 0, [], []
     for batch in batches:
         layers = [layer.flatten(0, 2).double() for layer in objective.features(batch)]  # n e

@@ -25,7 +25,7 @@ CASES = [
     (("--prompt", "wood", "--solver.steps", "0"), "greater than or equal to 1"),
     (("--prompt", "wood", "--clip.seconds", "0"), "num_frames: got 0"),
     (("--prompt", "wood", "--best-of", "0"), "greater than or equal to 1"),
-    (("--prompt", "wood", "--best-of", "2", "--modalities", "video"), "needs picture and sound"),
+    (("--prompt", "wood", "--best-of", "2", "--modalities", "video"), "needs video and audio"),
     (("--prompt", "wood", "--offload"), "offload: is for a GPU"),
     (("--prompt", "wood", "--checkpoint", "no/where/at/all"), "no such folder"),
     (("--prompt", "wood", "--checkpoint", "nobody/nothing"), "the hub does not give it"),

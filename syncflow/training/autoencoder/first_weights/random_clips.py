@@ -9,7 +9,7 @@ PICTURE_DEVIATION = 0.45
 COLOUR_SHARE = 0.45  # deviation of each colour channel's own part, that of the common part being 1
 CLIPS, FRAMES = 48, 8
 MOST_SPEED = 4.0  # pixels a frame, along each axis
-FLASH = 0.5  # deviation of a change of light, that of the picture being 1
+FLASH = 0.5  # deviation of a change of light, that of the frames being 1
 FLASH_FRAMES = 2.0  # in which it falls to 1/e
 
 

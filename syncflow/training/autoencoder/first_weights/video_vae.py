@@ -1,6 +1,6 @@
 """First weights of a video VAE that is to be trained from nothing: a linear transform codec.
 
-torch's own weights shrink what depends on the picture at each layer, and random ones of the right size mix
+torch's own weights shrink what depends on the video at each layer, and random ones of the right size mix
 it up in 30 of them; both need thousands of steps to learn what a linear transform gives at once. So the
 residual branches begin at zero, and what is left, a chain of strided and up-sampling convolutions, is made a
 principal-component codec of random pictures that have the spectrum of natural ones, and of pairs of frames
@@ -28,12 +28,12 @@ from syncflow.training.autoencoder.first_weights.temporal import FIRST_LOGVAR, i
 
 BRANCH_GAIN = 1.4  # of the first convolution of a residual branch, behind a SiLU
 MOST_SIGNALS = 48  # channels of a level that the linear codec uses
-PATCHES = 30_000  # of pictures, to which a decoder's layer is fitted
+PATCHES = 30_000  # of frames, to which a decoder's layer is fitted
 
 
 @torch.no_grad()
 def initialise_video_vae(vae: VideoVAE, generator: torch.Generator) -> None:
-    """Make both parts linear codecs: of pictures, and of the frames of a clip.
+    """Make both parts linear codecs: of frames, and of the frames of a clip.
 
     Raises:
         UserError: more signals than a group norm has room for (too many groups or too narrow a level).

@@ -146,7 +146,7 @@ def test_finished_pictures_are_not_predicted_and_the_others_count_for_them(setti
 
 
 def test_a_joint_stage_without_pictures_to_predict_is_refused(settings) -> None:
-    with pytest.raises(UserError, match=r"flow\.time\.clean_video 1\.0: no picture is left"):
+    with pytest.raises(UserError, match=r"flow\.time\.clean_video 1\.0: no video is left"):
         settings("joint", flow={"time": {"clean_video": 1.0}})
 
 
