@@ -23,7 +23,7 @@ from syncflow.generation.config import GenerateConfig
 from syncflow.generation.loading import load_pipeline
 from syncflow.records import ClipSpec
 from syncflow.sampling.pipeline import SyncFlowPipeline
-from syncflow.studies.sound_for_clips import Picture, read_pictures, score_sounds
+from syncflow.studies.audio_for_clips import HeldOutVideo, read_videos, score_audio
 
 FIRST: dict[str, Any] = {"solver": SolverConfig(steps=50), "guidance_scale": 2.0, "clean_video": True}
 WAYS: dict[str, dict[str, Any]] = {
@@ -62,7 +62,7 @@ def main() -> None:
     pipeline = load_pipeline(GenerateConfig(checkpoint=config.checkpoint, output=Path("unused"))).pipeline
     saved = pipeline.config
     spec = ClipSpec(height=saved["height"], width=saved["width"], fps=saved["fps"])
-    pictures = read_pictures(config.clips, spec=spec, limit=config.limit)
+    pictures = read_videos(config.clips, spec=spec, limit=config.limit)
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {config}")
     print("video to sound")
     compare(pipeline, pictures, WAYS, given=True)
@@ -72,7 +72,7 @@ def main() -> None:
 
 
 def compare(
-    pipeline: SyncFlowPipeline, pictures: list[Picture], ways: dict[str, dict[str, Any]], *, given: bool
+    pipeline: SyncFlowPipeline, pictures: list[HeldOutVideo], ways: dict[str, dict[str, Any]], *, given: bool
 ) -> None:
     first = None
     for name, way in ways.items():
@@ -82,10 +82,11 @@ def compare(
         first = first or (frames, sounds)
         rate = pipeline.audio_vae.config.sample_rate
         seen = [
-            Picture(name=p.name, prompt=p.prompt, frames=own) for p, own in zip(pictures, frames, strict=True)
+            HeldOutVideo(name=p.name, prompt=p.prompt, frames=own)
+            for p, own in zip(pictures, frames, strict=True)
         ]
         found = summarise(
-            name, score_sounds(seen, sounds, fps=pipeline.config["fps"], sample_rate=rate, tolerance_s=0.1)
+            name, score_audio(seen, sounds, fps=pipeline.config["fps"], sample_rate=rate, tolerance_s=0.1)
         )
         apart = np.mean(
             [mel_distance_db(a, b, sample_rate=rate) for a, b in zip(first[1], sounds, strict=True)]
@@ -100,7 +101,7 @@ def compare(
 
 
 def make(
-    pipeline: SyncFlowPipeline, pictures: list[Picture], way: dict[str, Any], *, given: bool
+    pipeline: SyncFlowPipeline, pictures: list[HeldOutVideo], way: dict[str, Any], *, given: bool
 ) -> tuple[np.ndarray, np.ndarray]:
     """Frames `b f h w c` and sounds `b m`, eight clips at once."""
     frames, sounds = [], []

@@ -75,7 +75,7 @@ class DecodeStep:
         if not (info.has_video and info.has_audio) or apart_s <= self.config.max_length_difference_s:
             return None
         detail = (
-            f"picture of {picture_s:.3f} s, sound of {sound_s:.3f} s; decode.max_length_difference_s is "
+            f"video of {picture_s:.3f} s, audio of {sound_s:.3f} s; decode.max_length_difference_s is "
             f"{self.config.max_length_difference_s:g}"
         )
         return Dropped(ref=ref, kind="rejected", reason="lengths_differ", detail=detail)

@@ -21,15 +21,15 @@ from syncflow.errors import UserError
 from syncflow.records import ClipSpec
 
 INITIAL_LOGVAR = -6.0
-INPUT_GAIN = 8.0  # of the first layer, undone by the last: sound is soft, and layers like unit variance
+INPUT_GAIN = 8.0  # of the first layer, undone by the last: audio is soft, and layers like unit variance
 RESIDUAL_GAIN = 0.5
 
 
 class AudioVAE(ModelMixin, ConfigMixin):
-    """Mono sound to normalised latents and back; build it with `AudioVAE(**AudioVAEConfig().model_dump())`.
+    """Mono audio to normalised latents and back; build it with `AudioVAE(**AudioVAEConfig().model_dump())`.
 
-    Sound `b m` is any length from one sample up, in [-1, 1], at `config.sample_rate`; latents are `b n d`
-    with `n = ceil(m / 960)`. Weights may be of any dtype; moments and decoded sound are float32.
+    Audio `b m` is any length from one sample up, in [-1, 1], at `config.sample_rate`; latents are `b n d`
+    with `n = ceil(m / 960)`. Weights may be of any dtype; moments and decoded audio are float32.
     """
 
     @register_to_config
@@ -127,7 +127,7 @@ class AudioVAE(ModelMixin, ConfigMixin):
         return split_moments(self.to_moments(hidden).transpose(1, 2), dim=2)  # b n 2d
 
     def decode(self, latents: Tensor, *, num_samples: int) -> Tensor:
-        """Sound `b m` with exactly `num_samples` samples from normalised latents `b n d`; differentiable.
+        """Audio `b m` with exactly `num_samples` samples from normalised latents `b n d`; differentiable.
 
         Raises:
             UserError: the latents are not `b n d`, or not the number that `num_samples` needs.

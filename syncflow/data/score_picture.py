@@ -1,4 +1,4 @@
-"""A picture of the scores of a dataset's windows: where a threshold would cut."""
+"""A figure of the scores of a dataset's windows: where a threshold would cut."""
 
 from pathlib import Path
 
@@ -17,7 +17,7 @@ def draw_scores(windows: WindowIndex, path: Path) -> None:
 
     Args:
         windows: of a dataset.
-        path: the picture; its suffix says which kind.
+        path: the figure; its suffix says which kind.
     """
     names = sorted(windows.file.scores)
     rows = -(-len(names) // COLUMNS)

@@ -136,6 +136,6 @@ class GenerateConfig(Config):
         if self.best_of > 1 and self.modalities != "both":
             raise ValueError(
                 f"best_of {self.best_of} with modalities {self.modalities}: the sync score needs video and "
-                "sound; set best_of to 1"
+                "audio; set best_of to 1"
             )
         return self

@@ -17,13 +17,13 @@ from syncflow.sampling.spans import Keep, end_of, parse_keep
 
 @dataclass(frozen=True, kw_only=True)
 class Inputs:
-    picture: np.ndarray | None  # uint8 f h w c: from `start_s` on, as much as is kept or edited
-    sound: np.ndarray | None  # float32 m, likewise
+    frames: np.ndarray | None  # uint8 f h w c: from `start_s` on, as much as is kept or edited
+    audio: np.ndarray | None  # float32 m, likewise
     failure: str = ""  # why the file could not be read
     note: str = ""  # what of the file is not used, where that is not what was asked for
 
 
-NOTHING = Inputs(picture=None, sound=None)
+NOTHING = Inputs(frames=None, audio=None)
 
 
 def read_inputs(clip: Clip, config: GenerateConfig, spec: ClipSpec) -> Inputs:
@@ -35,34 +35,34 @@ def read_inputs(clip: Clip, config: GenerateConfig, spec: ClipSpec) -> Inputs:
     if not clip.video:
         return NOTHING
     if config.strength < 1:  # all of it is edited, or kept beside what is
-        picture_s = sound_s = spec.seconds
+        video_s = audio_s = spec.seconds
     else:
-        picture_s, sound_s = (_seconds(parse_keep(k), spec) for k in (config.keep_video, config.keep_audio))
+        video_s, audio_s = (_seconds(parse_keep(k), spec) for k in (config.keep_video, config.keep_audio))
     if config.modalities == "video":
-        sound_s = 0.0
-    if not picture_s and not sound_s:
+        audio_s = 0.0
+    if not video_s and not audio_s:
         raise UserError("keep: none of the given video is kept or edited; set --keep-video or --strength")
-    picture = sound = info = None
+    frames = audio = info = None
     try:
         path = checked_path(Path(clip.video).resolve())
         info = probe(path)
-        if picture_s:
-            part = spec.model_copy(update={"seconds": picture_s})
-            picture = decode_picture(path, start_s=clip.start_s, spec=part, info=info)
-        if sound_s:
-            sound = decode_audio(path, sample_rate=spec.sample_rate, start_s=clip.start_s, seconds=sound_s)
+        if video_s:
+            part = spec.model_copy(update={"seconds": video_s})
+            frames = decode_picture(path, start_s=clip.start_s, spec=part, info=info)
+        if audio_s:
+            audio = decode_audio(path, sample_rate=spec.sample_rate, start_s=clip.start_s, seconds=audio_s)
     except MediaError as error:
-        remedy = _shorter(info, spec, sound=sound_s > 0) if error.reason == "too_short" else ""
-        return Inputs(picture=None, sound=None, failure=f"{error}{remedy}")
-    whole = spec.seconds in (picture_s, sound_s) and not clip.evaluation_id  # which names its window
-    return Inputs(picture=picture, sound=sound, note=_unused(info, spec) if whole else "")
+        remedy = _shorter(info, spec, with_audio=audio_s > 0) if error.reason == "too_short" else ""
+        return Inputs(frames=None, audio=None, failure=f"{error}{remedy}")
+    whole = spec.seconds in (video_s, audio_s) and not clip.evaluation_id  # which names its window
+    return Inputs(frames=frames, audio=audio, note=_unused(info, spec) if whole else "")
 
 
-def _shorter(info: MediaInfo | None, spec: ClipSpec, *, sound: bool) -> str:
+def _shorter(info: MediaInfo | None, spec: ClipSpec, *, with_audio: bool) -> str:
     """The longest clip that a file is enough for, as a remedy."""
     if info is None:
         return ""
-    end_s = min(info.video_end_s, info.audio_end_s) if sound and info.has_audio else info.video_end_s
+    end_s = min(info.video_end_s, info.audio_end_s) if with_audio and info.has_audio else info.video_end_s
     frames = math.floor(end_s * spec.fps + 1e-6)
     return f"; give --clip.seconds {frames / spec.fps:g} or less" if frames > 0 else ""
 

@@ -44,14 +44,14 @@ def write_files(
         assert audio is not None, "a clip has audio or video"
         _write_wav(path, audio, sample_rate=spec.sample_rate)
         return
-    sound = np.zeros(spec.num_samples, dtype=np.float32) if audio is None else np.clip(audio, -1, 1)
+    track = np.zeros(spec.num_samples, dtype=np.float32) if audio is None else np.clip(audio, -1, 1)
     if wav and audio is not None:
         _write_wav(path.with_suffix(".wav"), audio, sample_rate=spec.sample_rate)
-    write_clip(path, frames=frames, audio=sound, fps=spec.fps, sample_rate=spec.sample_rate)
+    write_clip(path, frames=frames, audio=track, fps=spec.fps, sample_rate=spec.sample_rate)
     if strip:
         target = path.with_suffix(".png")
         write_strip(
-            target, frames=frames, audio=sound, fps=spec.fps, sample_rate=spec.sample_rate, title=title
+            target, frames=frames, audio=track, fps=spec.fps, sample_rate=spec.sample_rate, title=title
         )
 
 

@@ -148,13 +148,13 @@ class ClipWorker:
             report(next(done) / (pipeline.num_timesteps + 1))  # the last part is decoding
             watch(t, AVLatents(video=state["latents"], audio=state["audio_latents"]))
 
-        pictures = [each.picture for each in inputs if each.picture is not None]
-        sounds = [each.sound for each in inputs if each.sound is not None]
+        videos = [each.frames for each in inputs if each.frames is not None]
+        waveforms = [each.audio for each in inputs if each.audio is not None]
         found: Any = self.loaded.pipeline(
             [clip.prompt for clip in clips] if clips[0].prompt else None,
             negative_prompt=config.negative_prompt or None,
-            video=np.stack(pictures) if pictures else None,
-            audio=np.stack(sounds) if sounds else None,
+            video=np.stack(videos) if videos else None,
+            audio=np.stack(waveforms) if waveforms else None,
             keep_video=parse_keep(config.keep_video),
             keep_audio=parse_keep(config.keep_audio),
             strength=config.strength if clips[0].video else 1.0,
@@ -180,16 +180,14 @@ class ClipWorker:
             video=None if found.video is None else found.video[place : place + 1],
             audio=None if found.audio is None else found.audio[place : place + 1],
         )
-        own_picture = inputs.picture is not None and self.config.keep_video == "all"
-        own_sound = inputs.sound is not None and self.config.keep_audio == "all"
+        own_video = inputs.frames is not None and self.config.keep_video == "all"
+        own_audio = inputs.audio is not None and self.config.keep_audio == "all"
         decoded: Any = self.loaded.pipeline.decode(
-            AVLatents(
-                video=None if own_picture else latents.video, audio=None if own_sound else latents.audio
-            ),
+            AVLatents(video=None if own_video else latents.video, audio=None if own_audio else latents.audio),
             self.spec,
         )
-        frames = inputs.picture if own_picture and latents.video is not None else None
-        audio = inputs.sound if own_sound else None
+        frames = inputs.frames if own_video and latents.video is not None else None
+        audio = inputs.audio if own_audio else None
         return Made(
             latents=latents,
             frames=frames if decoded.frames is None else decoded.frames[0],

@@ -102,7 +102,7 @@ def decode_audio(
         raise MediaError("no_audio", f"{path}: no audio stream")
     length = info.audio_end_s - start_s if seconds is None else seconds
     if length <= 0 or start_s + length > info.audio_end_s + 0.1:
-        raise MediaError("too_short", f"{path}: sound ends at {info.audio_end_s:.3f} s")
+        raise MediaError("too_short", f"{path}: audio ends at {info.audio_end_s:.3f} s")
     spec = ClipSpec(seconds=length, fps=10, sample_rate=sample_rate)
     (span,) = plan_spans((start_s,), info=info, spec=spec)
     _, raw = decode_span(

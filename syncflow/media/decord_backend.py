@@ -1,4 +1,4 @@
-"""Pictures by decord, in a child that can be killed, where decord can be trusted with the timestamps.
+"""Frames by decord, in a child that can be killed, where decord can be trusted with the timestamps.
 
 decord can hang while it holds the interpreter's lock, and on some files it counts frames that do not
 exist. So it never runs in this process, the times of the frames are those of the packets (`probe`),
@@ -73,8 +73,8 @@ def _require_plain(path: Path, info: MediaInfo) -> None:
     elif len(set(info.frame_times_s)) != len(info.frame_times_s):
         problem = "two frames at one time"
     elif info.display_matrix or info.pixel_aspect != 1.0:
-        problem = "rotated or mirrored picture, or oblong pixels"
+        problem = "rotated or mirrored video, or oblong pixels"
     elif info.interlaced or info.untagged_hd or info.lacks_times:
-        problem = "interlaced picture, colours without a tag, or frames without times"
+        problem = "interlaced video, colours without a tag, or frames without times"
     if problem:
         raise MediaError("unsupported", f"{path}: decord backend: {problem}; use ffmpeg")

@@ -91,13 +91,13 @@ def _command(
 ) -> list[str]:
     height, width = frames.shape[1:3]
     rate = str(Fraction(fps).limit_denominator(1001))
-    picture = ffmpeg.input(
+    video = ffmpeg.input(
         "pipe:0", format="rawvideo", pix_fmt="rgb24", video_size=(width, height), framerate=rate
     ).video.filter("scale", out_color_matrix="bt709", out_range="tv", flags="accurate_rnd+full_chroma_int")
-    heard = ffmpeg.input(str(sound), format="f32le", sample_rate=sample_rate, ch_layout="mono").audio
+    audio = ffmpeg.input(str(sound), format="f32le", sample_rate=sample_rate, ch_layout="mono").audio
     output = ffmpeg.output(
-        picture,
-        heard,
+        video,
+        audio,
         FILE,
         format="mp4",
         vcodec="libx264",

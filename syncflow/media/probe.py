@@ -1,7 +1,7 @@
 """What a file holds, from its packets: exact starts and ends, whatever its header claims.
 
 ffprobe is not shipped with imageio-ffmpeg, so ffmpeg copies the first video stream and the first
-sound stream, undecoded, to its `framecrc` writer, which prints one line of times a packet.
+audio stream, undecoded, to its `framecrc` writer, which prints one line of times a packet.
 """
 
 import re

@@ -1,7 +1,7 @@
 """Which windows are decoded together, and from where: one child for each stretch of a file.
 
 A stretch never changes what a window is. Frames are chosen by their times, and the file is entered at the
-time of a frame, so that no rounding to the stream's ticks moves them; sound is entered at whole minutes,
+time of a frame, so that no rounding to the stream's ticks moves them; audio is entered at whole minutes,
 so that a window's samples depend on its start alone.
 """
 

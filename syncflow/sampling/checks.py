@@ -29,7 +29,7 @@ def check_prompts(prompts: Sequence[str], *, name: str = "prompt") -> list[str]:
         if not isinstance(prompt, str):
             raise UserError(f"{name} {number}: got {type(prompt).__name__}; expected text")
         if not prompt.strip():
-            raise UserError(f"{name} {number}: empty; say what is to be seen and heard")
+            raise UserError(f"{name} {number}: empty; say what the clip shows and sounds like")
         if len(prompt) > MAX_PROMPT_CHARACTERS:
             raise UserError(
                 f"{name} {number}: {len(prompt)} characters; shorten it to {MAX_PROMPT_CHARACTERS}"

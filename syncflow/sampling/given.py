@@ -92,7 +92,7 @@ class GivenEncoder:
             and len(video_latents) != len(audio_latents)
         ):
             raise UserError(
-                f"audio: {len(audio_latents)} sounds for {len(video_latents)} videos; give one a video"
+                f"audio: {len(audio_latents)} waveforms for {len(video_latents)} videos; give one per video"
             )
         frames = [
             (first / spec.fps, (last + 1) / spec.fps)
@@ -141,21 +141,21 @@ class GivenEncoder:
 
     def _audio(self, audio: np.ndarray | Tensor, spec: ClipSpec) -> tuple[Tensor, float]:
         """Latents `b n d`, and how many seconds of the clip are given."""
-        sound = torch.as_tensor(audio)
-        if not sound.is_floating_point() or sound.ndim not in (1, 2, 3):
+        waveform = torch.as_tensor(audio)
+        if not waveform.is_floating_point() or waveform.ndim not in (1, 2, 3):
             raise UserError(
-                f"audio: got {sound.dtype}{list(sound.shape)}; expected float samples m or b m in [-1, 1], "
-                "or latents b n d"
+                f"audio: got {waveform.dtype}{list(waveform.shape)}; expected float samples m or b m in "
+                "[-1, 1], or latents b n d"
             )
-        if sound.ndim == 3:
-            check_latents("audio", sound, shape=self.audio_vae.latent_shape(spec), batch=None)
-            return sound.to(self.device, torch.float32), spec.seconds
-        sound = (sound[None] if sound.ndim == 1 else sound).float()
-        samples = sound.shape[1]
+        if waveform.ndim == 3:
+            check_latents("audio", waveform, shape=self.audio_vae.latent_shape(spec), batch=None)
+            return waveform.to(self.device, torch.float32), spec.seconds
+        waveform = (waveform[None] if waveform.ndim == 1 else waveform).float()
+        samples = waveform.shape[1]
         if not 1 <= samples <= spec.num_samples:
             raise UserError(f"audio: {samples} samples for a clip of {spec.num_samples}; give 1 to that many")
         self.before(self.audio_vae)
-        whole = torch.nn.functional.pad(sound, (0, spec.num_samples - samples))
+        whole = torch.nn.functional.pad(waveform, (0, spec.num_samples - samples))
         modes = [self.audio_vae.encode(each[None].to(self.device)).mode for each in whole]
         return torch.cat(modes), spec.seconds if samples == spec.num_samples else samples / spec.sample_rate
 

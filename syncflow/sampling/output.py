@@ -33,7 +33,7 @@ def decode_video(vae: VideoVAE, latents: Tensor, spec: ClipSpec) -> Tensor:
 
 
 def decode_audio(vae: AudioVAE, latents: Tensor, spec: ClipSpec) -> Tensor:
-    """Sound `b m`, clip by clip."""
+    """Audio `b m`, clip by clip."""
     return torch.cat([vae.decode(z[None], num_samples=spec.num_samples) for z in latents])
 
 

@@ -116,13 +116,13 @@ class SyncFlowPipeline(SyncFlowParts):
                 computed in one forward; the same audio up to rounding.
             video_every: run the video tower at every so many evaluations only, and reuse its velocity and
                 its features in between; faster and less exact. Not with a video that is kept whole.
-            clean_video: the audio tower sees the finished picture from the first step on, not one noised to
+            clean_video: the audio tower reads the finished video from the first step on, not one noised to
                 the audio's flow time; its features are then computed once. A video that is not given is
                 made first, with all steps, and then the audio. For checkpoints whose stage audio had
                 `flow.time.clean_video`.
             output_type: see `SyncFlowOutput`.
             callback_on_step_end: called with (pipeline, step, flow time, {"latents", "audio_latents"})
-                after each step; latents in a mapping that it returns replace the state. Sound is None while
+                after each step; latents in a mapping that it returns replace the state. Audio is None while
                 `clean_video` makes the video.
             return_dict: False gives (frames, audio).
 

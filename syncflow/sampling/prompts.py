@@ -83,7 +83,7 @@ class PromptEncoder:
         if prompt is None:
             if given is None:
                 raise UserError(
-                    "prompt: none given; say what is to be seen and heard, or give a video or a sound"
+                    "prompt: none given; say what the clip shows and sounds like, or give video or audio"
                 )
             batch = given * per_prompt
             text = self.null(batch)

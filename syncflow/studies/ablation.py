@@ -28,7 +28,7 @@ from syncflow.generation.loading import load_pipeline
 from syncflow.hashing import settings_sha256
 from syncflow.studies.ablation_config import AblationConfig
 from syncflow.studies.ablation_report import Result, write_ablation
-from syncflow.studies.sound_for_clips import Picture, make_sound, read_pictures, score_sounds
+from syncflow.studies.audio_for_clips import HeldOutVideo, make_audio, read_videos, score_audio
 from syncflow.training.distributed import device
 from syncflow.training.stage.config import TrainConfig
 from syncflow.training.stage.identity import is_finished
@@ -58,7 +58,7 @@ def ablate(config: AblationConfig, *, train: Train, log_figures: LogFigures) -> 
         UserError: a preset of another stage, or data and presets that do not fit.
     """
     plan = [(seed, *_stages(config, seed)) for seed in config.seeds]
-    results, pictures = [], _pictures(config)
+    results, videos = [], _videos(config)
     for seed, video, variants in plan:
         for number, (variant, settings) in enumerate(variants.items()):
             if video is not None:
@@ -70,7 +70,7 @@ def ablate(config: AblationConfig, *, train: Train, log_figures: LogFigures) -> 
                 train(settings)
             written, made_by = settings.output / RESULT, measured_by(config, settings)
             if config.measure_again or not is_measured(written, made_by):
-                result = measure(config, settings, variant=variant, pictures=pictures())
+                result = measure(config, settings, variant=variant, videos=videos())
                 log_figures(settings, {name: getattr(result, name) for name in FIGURES})
                 values = dataclasses.asdict(result) | {"made_by": made_by}
                 written.write_text(json.dumps(values, indent=1), encoding="utf-8")
@@ -91,7 +91,7 @@ def ablate(config: AblationConfig, *, train: Train, log_figures: LogFigures) -> 
     return 0
 
 
-def _pictures(config: AblationConfig) -> Callable[[], list[Picture]]:
+def _videos(config: AblationConfig) -> Callable[[], list[HeldOutVideo]]:
     """Gives the held-out clips. They are read once; at once where a result is missing, before any training.
 
     Raises:
@@ -99,8 +99,8 @@ def _pictures(config: AblationConfig) -> Callable[[], list[Picture]]:
     """
 
     @functools.cache
-    def read() -> list[Picture]:
-        return read_pictures(config.clips, spec=LatentDataset(config.data).spec, limit=config.limit)
+    def read() -> list[HeldOutVideo]:
+        return read_videos(config.clips, spec=LatentDataset(config.data).spec, limit=config.limit)
 
     files = [config.output / v / f"seed_{seed}" / RESULT for v in config.variants for seed in config.seeds]
     if config.measure_again or not all(file.is_file() for file in files):
@@ -139,7 +139,7 @@ def is_measured(written: Path, made_by: Mapping[str, Any]) -> bool:
 
 
 def measure(
-    config: AblationConfig, settings: TrainConfig, *, variant: str, pictures: Sequence[Picture]
+    config: AblationConfig, settings: TrainConfig, *, variant: str, videos: Sequence[HeldOutVideo]
 ) -> Result:
     """Loss and sync score of a trained audio stage, on clips that it never saw."""
     folder = settings.folder / "checkpoint"
@@ -147,17 +147,17 @@ def measure(
     pipeline = load_pipeline(GenerateConfig(checkpoint=folder, output=settings.output)).pipeline
     scores: list[ClipScore] = []
     for draw in range(config.draws):
-        sounds = make_sound(
+        audio = make_audio(
             pipeline,
-            pictures,
+            videos,
             seed=draw,
             solver=config.solver,
             guidance=config.guidance,
             clean_video=config.clean_video,
         )
-        scores += score_sounds(
-            pictures,
-            sounds,
+        scores += score_audio(
+            videos,
+            audio,
             fps=pipeline.config["fps"],
             sample_rate=pipeline.audio_vae.config.sample_rate,
             tolerance_s=config.tolerance_s,

@@ -35,7 +35,7 @@ class Record(Protocol):
 class HeldOutWindows(Callback):
     """Every `validate_every` steps, after the state was saved; at one worker, rank 0.
 
-    Figures go to the record of the run and to the console, pictures and sounds to
+    Figures go to the record of the run and to the console, images and waveforms to
     `<output>/held_out/step_...` and to the run's artifacts.
     """
 

@@ -36,10 +36,8 @@ def compare_runs(config: CompareConfig, runs: Sequence[ComparedRun]) -> Path:
         tables = [differing_settings(groups), metric_table(groups)]
         if paper := paper_rows({name for group in groups for name in _metrics(group)}):
             tables.append(paper)
-        pictures = draw_losses(groups, config.output, prefix=stage)
-        sections.append(
-            Section(title=f"Stage {stage}" if stage else "Runs", tables=tables, pictures=pictures)
-        )
+        figures = draw_losses(groups, config.output, prefix=stage)
+        sections.append(Section(title=f"Stage {stage}" if stage else "Runs", tables=tables, figures=figures))
     report = write_pages(config.output, sections)
     print_tables(sections)
     print(f"comparison in {report} and {report.with_suffix('.html').name}", flush=True)
@@ -84,7 +82,7 @@ def draw_losses(groups: Sequence[RunGroup], folder: Path, *, prefix: str) -> lis
     Args:
         prefix: of the losses' names.
     """
-    pictures = []
+    figures = []
     for name in LOSSES:
         curves = {
             g.name: [run.curves[name] for run in g.runs if len(run.curves.get(name, [])) > 1] for g in groups
@@ -92,8 +90,8 @@ def draw_losses(groups: Sequence[RunGroup], folder: Path, *, prefix: str) -> lis
         bands = {group: band(each) for group, each in curves.items() if each}
         if bands:
             path = folder / "_".join(filter(None, (prefix, *name.split("/"))))
-            pictures.append(draw_curve(path.with_suffix(".png"), bands, name=name))
-    return pictures
+            figures.append(draw_curve(path.with_suffix(".png"), bands, name=name))
+    return figures
 
 
 def band(curves: Sequence[Curve]) -> list[tuple[int, float, float]]:

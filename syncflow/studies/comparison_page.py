@@ -22,7 +22,7 @@ class Section:
 
     title: str
     tables: Sequence[Table]
-    pictures: Sequence[Path]
+    figures: Sequence[Path]
 
 
 def write_pages(folder: Path, sections: Sequence[Section]) -> Path:
@@ -31,7 +31,7 @@ def write_pages(folder: Path, sections: Sequence[Section]) -> Path:
     parts = ["# Comparison of runs"]
     for section in sections:
         parts += [f"## {section.title}", *map(_markdown, section.tables)]
-        parts += [f"![{path.stem}]({path.name})" for path in section.pictures]
+        parts += [f"![{path.stem}]({path.name})" for path in section.figures]
     report.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
     report.with_suffix(".html").write_text(_html(sections), encoding="utf-8")
     return report
@@ -98,5 +98,5 @@ def _html(sections: Sequence[Section]) -> str:
                 for row in table.rows
             )
             parts.append(f"<h3>{html.escape(table.title)}</h3><table><tr>{head}</tr>{body}</table>")
-        parts += [f'<p><img src="{path.name}" alt="{path.stem}"></p>' for path in section.pictures]
+        parts += [f'<p><img src="{path.name}" alt="{path.stem}"></p>' for path in section.figures]
     return "\n".join(parts) + "\n"

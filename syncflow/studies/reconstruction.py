@@ -53,7 +53,7 @@ def report(config: ReconstructionConfig) -> None:
         tables.append(summary_markdown(rows, left_out=left_out, title=f"{kind} VAE {Path(location).name}"))
     (config.output / "summary.md").write_text("\n".join(tables), encoding="utf-8")
     Console().print(Markdown("\n".join(tables)))
-    print(f"rows, pictures and sounds in {config.output}")
+    print(f"rows, images and audio in {config.output}")
 
 
 def write_sample(

@@ -11,7 +11,7 @@ from syncflow.records import ClipSpec
 
 
 class ReconstructionConfig(Config):
-    """What autoencoders keep of folders of files: picture, sound, and the instants of onsets."""
+    """What autoencoders keep of folders of files: frames, audio, and the instants of onsets."""
 
     clips: tuple[Path, ...]
     """Folders of clips (or of wav and flac files, for the audio VAE alone)."""

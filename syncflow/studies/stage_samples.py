@@ -31,7 +31,7 @@ from syncflow.sampling.output import decode_audio, decode_video
 from syncflow.sampling.prompts import Prompts
 from syncflow.sampling.sample import sample, starting_noise
 from syncflow.sampling.velocity import ClipVelocity
-from syncflow.studies.sound_for_clips import Picture, score_sounds
+from syncflow.studies.audio_for_clips import HeldOutVideo, score_audio
 from syncflow.training.loop import Callback
 from syncflow.training.stage.config import TrainConfig
 from syncflow.training.stage.objective import FlowObjective
@@ -97,7 +97,7 @@ class StageSamples(Callback):
 
     @torch.no_grad()
     def clips(self) -> tuple[np.ndarray, np.ndarray | None]:
-        """Frames uint8 `b f h w c`, and sounds float32 `b m` where the stage makes them."""
+        """Frames uint8 `b f h w c`, and waveforms float32 `b m` where the stage makes them."""
         model, settings = self.objective.model, self.config.samples
         where, trains = next(model.parameters()).device, model.training
         batch: LatentBatch = move(self.batch, where)
@@ -137,9 +137,9 @@ class StageSamples(Callback):
         return video_to_frames(picture), sound.float().cpu().numpy()
 
     def _scores(self, frames: np.ndarray, sounds: np.ndarray) -> Mapping[str, float]:
-        pictures = [Picture(name=str(n), prompt="", frames=each) for n, each in enumerate(frames)]
+        pictures = [HeldOutVideo(name=str(n), prompt="", frames=each) for n, each in enumerate(frames)]
         rates = {"fps": self.spec.fps, "sample_rate": self.spec.sample_rate}
-        found = summarise("samples", score_sounds(pictures, sounds, **rates, tolerance_s=TOLERANCE_S))
+        found = summarise("samples", score_audio(pictures, sounds, **rates, tolerance_s=TOLERANCE_S))
         return {
             "samples/sync_f1": found.f1,
             "samples/sync_f1_by_chance": found.chance_f1,

@@ -94,7 +94,7 @@ def decoded_windows(windows: Windows, *, execute: Execute = run_in_loop) -> Wind
     found = WindowStore(store, kind=windows.kind, spec=windows.spec)
     told = ", ".join(f"{count} {reason}" for reason, count in found.left_out.items())
     if not len(found):
-        what = "sound" if windows.kind == "audio" else "picture"
+        what = "audio" if windows.kind == "audio" else "video"
         raise UserError(
             f"clips {folder}: none of {found.files} files gives {windows.spec.seconds:g} s of {what}"
             + (f" ({told})" if told else "")

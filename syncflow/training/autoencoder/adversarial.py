@@ -81,7 +81,7 @@ class BalancedObjective(nn.Module):
 
 
 class JudgeObjective(nn.Module):
-    """The discriminators' side, on `(real, made)` sounds `b m`."""
+    """The discriminators' side, on `(real, made)` waveforms `b m`."""
 
     def __init__(self, judge: MultiScaleDiscriminator) -> None:
         super().__init__()

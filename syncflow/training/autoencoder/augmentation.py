@@ -1,4 +1,4 @@
-"""Varied pictures for training an autoencoder: mirrored, zoomed, in other colours.
+"""Varied frames for training an autoencoder: mirrored, zoomed, in other colours.
 
 A few hundred clips have a few hundred backgrounds; without this a small autoencoder learns them by heart.
 """

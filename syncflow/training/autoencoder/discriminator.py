@@ -43,7 +43,7 @@ class STFTDiscriminator(nn.Module):
         self.judge = _conv(filters, 1, kernel=(3, 3))
 
     def forward(self, audio: Tensor) -> Judgement:
-        """Judge sounds `b m`."""
+        """Score waveforms `b m`."""
         spectrum = torch.stft(
             audio.float(),
             self.n_fft,
@@ -68,12 +68,12 @@ class MultiScaleDiscriminator(nn.Module):
         self.scales = nn.ModuleList(STFTDiscriminator(n_fft=n, filters=filters) for n in windows)
 
     def forward(self, audio: Tensor) -> list[Judgement]:
-        """The judgement of each scale on sounds `b m`."""
+        """The scores of each scale on waveforms `b m`."""
         return [scale(audio) for scale in self.scales]
 
 
 def discriminator_loss(real: Sequence[Judgement], made: Sequence[Judgement]) -> Tensor:
-    """Hinge: real sounds above 1, made ones below -1; mean over scales."""
+    """Hinge: real waveforms above 1, generated ones below -1; mean over scales."""
     terms = [
         F.relu(1.0 - r.logits.float()).mean() + F.relu(1.0 + m.logits.float()).mean()
         for r, m in zip(real, made, strict=True)

@@ -74,7 +74,7 @@ class MultiScaleMelLoss(nn.Module):
         )
 
     def forward(self, made: Tensor, target: Tensor) -> Tensor:
-        """Scalar distance of two sounds `b m`."""
+        """Scalar distance of two waveforms `b m`."""
         total = made.new_zeros(())
         for scale in self.scales:
             x, y = scale(made), scale(target)

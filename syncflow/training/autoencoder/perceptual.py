@@ -57,6 +57,6 @@ class PerceptualDistance(nn.Module):
         terms = [(a - b).square().sum(1).mean() for a, b in zip(self._features(made), of_real, strict=True)]
         return torch.stack(terms).sum()
 
-    def _features(self, pictures: Tensor) -> list[Tensor]:
-        found = self.backbone(((pictures + 1) / 2 - self.mean) / self.std).feature_maps
+    def _features(self, images: Tensor) -> list[Tensor]:
+        found = self.backbone(((images + 1) / 2 - self.mean) / self.std).feature_maps
         return [each.float() / (each.float().norm(dim=1, keepdim=True) + EPS) for each in found]

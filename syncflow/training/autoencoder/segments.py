@@ -94,13 +94,13 @@ def _audio_segment(
     Pauses would otherwise fill most of a batch. A window that is all but silent stays quieter still.
     """
     row, total, length = _integer(len(windows), generator), windows.shape[0], config.segment_samples
-    sound = windows[row].astype(np.float32)
+    waveform = windows[row].astype(np.float32)
     starts = torch.randint(max(1, total - length + 1), (CANDIDATES,), generator=generator).tolist()
-    first = max(starts, key=lambda start: float(np.square(sound[start : start + length]).sum()))
-    peak = max(float(np.abs(sound).max()), SILENT_PEAK)
+    first = max(starts, key=lambda start: float(np.square(waveform[start : start + length]).sum()))
+    peak = max(float(np.abs(waveform).max()), SILENT_PEAK)
     quietest, loudest = config.level_db
     level = float(10.0 ** ((loudest - (loudest - quietest) * torch.rand((), generator=generator)) / 20.0))
-    return torch.from_numpy(sound[first : first + length] * (level / peak))
+    return torch.from_numpy(waveform[first : first + length] * (level / peak))
 
 
 def _single_frames(

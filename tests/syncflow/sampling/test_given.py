@@ -232,7 +232,7 @@ BAD = [
         },
         "shorter than the clip",
     ),
-    ({"video": torch.zeros(2, 4, 9, 4, 4), "audio": torch.zeros(3, 100, 8)}, "3 sounds for 2 videos"),
+    ({"video": torch.zeros(2, 4, 9, 4, 4), "audio": torch.zeros(3, 100, 8)}, "3 waveforms for 2 videos"),
 ]
 
 

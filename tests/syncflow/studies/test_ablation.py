@@ -16,7 +16,7 @@ from syncflow.records import ClipSpec, LatentBatch
 from syncflow.studies import ablation
 from syncflow.studies.ablation_config import AblationConfig
 from syncflow.studies.ablation_report import Result, ablation_markdown
-from syncflow.studies.sound_for_clips import read_pictures
+from syncflow.studies.audio_for_clips import read_videos
 from syncflow.training.finite import Metrics
 from syncflow.training.stage.objective import FlowObjective
 from tests.autoencoder_case import SIZE, write_clips
@@ -74,7 +74,7 @@ def test_variants_of_a_seed_start_from_one_video_stage_and_what_is_done_is_left(
     """What is measured needs autoencoders and clips; here it is the weights that the stage ended with."""
     trained, measured = [], []
 
-    def measure(config, settings, *, variant, pictures) -> Result:
+    def measure(config, settings, *, variant, videos) -> Result:
         measured.append((variant, settings.seed))
         return result(variant, settings.seed)
 
@@ -83,7 +83,7 @@ def test_variants_of_a_seed_start_from_one_video_stage_and_what_is_done_is_left(
         train_as_set(settings)
 
     monkeypatch.setattr(ablation, "measure", measure)
-    monkeypatch.setattr(ablation, "read_pictures", lambda *a, **k: ["one"])
+    monkeypatch.setattr(ablation, "read_videos", lambda *a, **k: ["one"])
     assert ablate(config, train=train) == 0
     assert len(trained) == 2 * 3 and len(measured) == 2 * 2
     tower = [
@@ -109,8 +109,8 @@ def test_variants_of_a_seed_start_from_one_video_stage_and_what_is_done_is_left(
 
 
 def test_the_held_out_loss_is_the_same_every_time_and_over_all_of_the_test_split(config, monkeypatch) -> None:
-    monkeypatch.setattr(ablation, "measure", lambda c, s, *, variant, pictures: result(variant, s.seed))
-    monkeypatch.setattr(ablation, "read_pictures", lambda *a, **k: ["one"])
+    monkeypatch.setattr(ablation, "measure", lambda c, s, *, variant, videos: result(variant, s.seed))
+    monkeypatch.setattr(ablation, "read_videos", lambda *a, **k: ["one"])
     ablate(config.model_copy(update={"seeds": (0,)}))
     folder = config.output / "with adaptor" / "seed_0" / "audio" / "checkpoint"
     first, again = (ablation.held_out_loss(folder, config.data, passes=2) for _ in range(2))
@@ -136,7 +136,7 @@ def test_clips_that_cannot_be_read_are_left_out_and_said_before_the_training(
     clips = write_clips(tmp_path / "clips", count=2, seconds=2.0)
     (clips / "broken.mp4").write_bytes(b"no clip")
     spec = ClipSpec(height=SIZE, width=SIZE)
-    assert [picture.name for picture in read_pictures(clips, spec=spec)] == ["0", "1"]
+    assert [picture.name for picture in read_videos(clips, spec=spec)] == ["0", "1"]
     assert "broken.mp4: left out (" in capsys.readouterr().out
     for path in ("0.mp4", "1.mp4"):
         (clips / path).write_bytes(b"no clip either")
@@ -146,8 +146,8 @@ def test_clips_that_cannot_be_read_are_left_out_and_said_before_the_training(
 
 
 def test_the_held_out_loss_is_computed_where_training_is(config, monkeypatch) -> None:
-    monkeypatch.setattr(ablation, "measure", lambda c, s, *, variant, pictures: result(variant, s.seed))
-    monkeypatch.setattr(ablation, "read_pictures", lambda *a, **k: ["one"])
+    monkeypatch.setattr(ablation, "measure", lambda c, s, *, variant, videos: result(variant, s.seed))
+    monkeypatch.setattr(ablation, "read_videos", lambda *a, **k: ["one"])
     ablate(config.model_copy(update={"seeds": (0,)}))
     places = set()
 

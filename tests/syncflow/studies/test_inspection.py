@@ -88,4 +88,4 @@ def test_what_autoencoders_keep_is_a_row_per_window_with_pictures_and_sound(
     assert len(list((tmp_path / "clips" / "audio").glob("*_made.wav"))) == 1
     summary = (tmp_path / "summary.md").read_text(encoding="utf-8")
     assert "PSNR" in summary and "Left out of clips: 1 empty, 1 undecodable." in summary
-    assert f"rows, pictures and sounds in {tmp_path}" in capsys.readouterr().out.replace("\n", "")
+    assert f"rows, images and audio in {tmp_path}" in capsys.readouterr().out.replace("\n", "")

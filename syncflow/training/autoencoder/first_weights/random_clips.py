@@ -1,4 +1,4 @@
-"""Random pictures and clips with the statistics of natural ones, to which a linear codec is fitted."""
+"""Random images and clips with the statistics of natural ones, to which a linear codec is fitted."""
 
 import torch
 from torch import Tensor
@@ -13,13 +13,13 @@ FLASH = 0.5  # deviation of a change of light, that of the frames being 1
 FLASH_FRAMES = 2.0  # in which it falls to 1/e
 
 
-def random_pictures(generator: torch.Generator) -> Tensor:
-    """Pictures `i 3 h w`: smooth noise of each scale, mostly common to the three colours."""
+def random_images(generator: torch.Generator) -> Tensor:
+    """Images `i 3 h w`: smooth noise of each scale, mostly common to the three colours."""
     return _noise(PICTURES, ROWS, generator)
 
 
 def random_clips(generator: torch.Generator) -> Tensor:
-    """Clips `b 3 f h w`: pictures that pass by, in each a light that comes at once and dies away."""
+    """Clips `b 3 f h w`: images that pass by, in each a light that comes at once and dies away."""
     canvas, light = _noise(CLIPS, 2 * ROWS, generator), FLASH * _noise(CLIPS, ROWS, generator)
     speed = MOST_SPEED * (2 * torch.rand(CLIPS, 2, generator=generator) - 1)
     begin = FRAMES * torch.rand(CLIPS, generator=generator)

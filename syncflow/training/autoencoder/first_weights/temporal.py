@@ -18,7 +18,7 @@ FIRST_LOGVAR = -8.0  # a posterior far narrower than the latents, so that the de
 
 
 def initialise_temporal(vae: VideoVAE, frame_latents: Tensor) -> None:
-    """Fit the temporal part to frame latents `b c f h w` of moving pictures.
+    """Fit the temporal part to frame latents `b c f h w` of clips in motion.
 
     Raises:
         UserError: more signals than a group norm has room for (too many groups or too narrow a level).

@@ -3,7 +3,7 @@
 torch's own weights shrink what depends on the video at each layer, and random ones of the right size mix
 it up in 30 of them; both need thousands of steps to learn what a linear transform gives at once. So the
 residual branches begin at zero, and what is left, a chain of strided and up-sampling convolutions, is made a
-principal-component codec of random pictures that have the spectrum of natural ones, and of pairs of frames
+principal-component codec of random images that have the spectrum of natural ones, and of pairs of frames
 of random clips. The branches then learn what a linear codec misses. Published weights need none of it.
 """
 
@@ -22,7 +22,7 @@ from syncflow.training.autoencoder.first_weights.linear_path import Link, at, cl
 from syncflow.training.autoencoder.first_weights.random_clips import (
     PICTURE_DEVIATION,
     random_clips,
-    random_pictures,
+    random_images,
 )
 from syncflow.training.autoencoder.first_weights.temporal import FIRST_LOGVAR, initialise_temporal
 
@@ -49,14 +49,14 @@ def initialise_video_vae(vae: VideoVAE, generator: torch.Generator) -> None:
             clear(layer.conv_out.conv)
         elif name.endswith(("to_out.0", "conv2")):
             clear(layer)
-    pictures = random_pictures(generator)
-    _initialise_spatial(vae.spatial, pictures, generator)  # type: ignore[arg-type]
+    images = random_images(generator)
+    _initialise_spatial(vae.spatial, images, generator)  # type: ignore[arg-type]
     initialise_temporal(vae, vae.encode_frames(random_clips(generator)))
 
 
-def _initialise_spatial(vae: AutoencoderKL, pictures: Tensor, generator: torch.Generator) -> None:
+def _initialise_spatial(vae: AutoencoderKL, images: Tensor, generator: torch.Generator) -> None:
     channels: int = vae.config["latent_channels"]
-    levels = _initialise_encoder(vae, pictures, channels)
+    levels = _initialise_encoder(vae, images, channels)
     for layer in (vae.quant_conv, vae.post_quant_conv):
         assert layer is not None and layer.bias is not None
         clear(layer)
@@ -65,9 +65,9 @@ def _initialise_spatial(vae: AutoencoderKL, pictures: Tensor, generator: torch.G
     _initialise_decoder(vae, levels, channels, generator)
 
 
-def _initialise_encoder(vae: AutoencoderKL, pictures: Tensor, channels: int) -> list[Tensor]:
+def _initialise_encoder(vae: AutoencoderKL, images: Tensor, channels: int) -> list[Tensor]:
     """The signals of each level, `i c h w`, finest first; those of the last are the latents."""
-    encoder, levels = vae.encoder, [pictures]
+    encoder, levels = vae.encoder, [images]
     links = [Link(conv=encoder.conv_in, kernel=at(encoder.conv_in, torch.eye(3), (1, 1)))]
     blocks: list[Any] = list(encoder.down_blocks)
     for block, following in pairwise(blocks):

@@ -1,4 +1,4 @@
-"""Sound for held-out pictures, scored where it is made: no files between."""
+"""Audio for held-out videos, scored where it is made: no files between."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ BATCH = 8  # clips at once
 
 
 @dataclass(frozen=True, kw_only=True)
-class Picture:
+class HeldOutVideo:
     """A held-out clip without its audio."""
 
     name: str
@@ -29,7 +29,7 @@ class Picture:
     frames: np.ndarray  # uint8 f h w c
 
 
-def read_pictures(folder: Path, *, spec: ClipSpec, limit: int = 0) -> list[Picture]:
+def read_videos(folder: Path, *, spec: ClipSpec, limit: int = 0) -> list[HeldOutVideo]:
     """The first windows of the test clips of `folder` (of all where it has no test.txt), with captions.
 
     A clip that cannot be read is left out, with a line that says why.
@@ -40,7 +40,7 @@ def read_pictures(folder: Path, *, spec: ClipSpec, limit: int = 0) -> list[Pictu
     prompts = captions_by_id(folder)
     split = "test" if (folder / "test.txt").is_file() and (folder / "test.txt").stat().st_size else "all"
     paths = list_clips(folder, split=split)[: limit or None]
-    pictures, reasons = [], []
+    videos, reasons = [], []
     for path in paths:
         try:
             frames = decode_window(path.resolve(), start_s=0.0, spec=spec)[0]
@@ -48,16 +48,16 @@ def read_pictures(folder: Path, *, spec: ClipSpec, limit: int = 0) -> list[Pictu
             reasons.append(str(error))
             print(f"{path}: left out ({error})", flush=True)
             continue
-        pictures.append(Picture(name=path.stem, prompt=prompts.get(clip_id(path), ""), frames=frames))
-    if not pictures:
+        videos.append(HeldOutVideo(name=path.stem, prompt=prompts.get(clip_id(path), ""), frames=frames))
+    if not videos:
         raise UserError(f"clips {folder}: none of {len(paths)} can be read; the first: {reasons[0]}")
-    return pictures
+    return videos
 
 
 @torch.no_grad()
-def make_sound(
+def make_audio(
     pipeline: SyncFlowPipeline,
-    pictures: Sequence[Picture],
+    videos: Sequence[HeldOutVideo],
     *,
     seed: int,
     solver: SolverConfig,
@@ -66,12 +66,12 @@ def make_sound(
 ) -> np.ndarray:
     """Zero-shot video to audio (Section 5): float32 `b m`, one waveform per video, noise keyed by place."""
     made = []
-    for start in range(0, len(pictures), BATCH):
-        part = pictures[start : start + BATCH]
-        prompts = [picture.prompt for picture in part]
+    for start in range(0, len(videos), BATCH):
+        part = videos[start : start + BATCH]
+        prompts = [video.prompt for video in part]
         _, audio = pipeline(
             prompts if all(prompts) else None,
-            video=np.stack([picture.frames for picture in part]),
+            video=np.stack([video.frames for video in part]),
             guidance_scale=guidance,
             solver=solver,
             clean_video=clean_video,
@@ -88,16 +88,16 @@ def make_sound(
     return np.stack(made)
 
 
-def score_sounds(
-    pictures: Sequence[Picture], sounds: np.ndarray, *, fps: float, sample_rate: int, tolerance_s: float
+def score_audio(
+    videos: Sequence[HeldOutVideo], audio: np.ndarray, *, fps: float, sample_rate: int, tolerance_s: float
 ) -> list[ClipScore]:
     """The frames of each clip with the audio made for it and, for chance, with those of all others.
 
     Args:
-        sounds: the generated audio of each clip, float32 `b m`.
+        audio: the generated audio of each clip, float32 `b m`.
     """
     events = [
-        ClipEvents.of(picture.frames, sound, fps=fps, sample_rate=sample_rate)
-        for picture, sound in zip(pictures, sounds, strict=True)
+        ClipEvents.of(video.frames, sound, fps=fps, sample_rate=sample_rate)
+        for video, sound in zip(videos, audio, strict=True)
     ]
-    return score_events([picture.name for picture in pictures], events, tolerance_s=tolerance_s)
+    return score_events([video.name for video in videos], events, tolerance_s=tolerance_s)
