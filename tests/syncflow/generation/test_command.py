@@ -1,11 +1,13 @@
 """`pipelines/generate.py` as it is typed: what cannot be met is one line and exit status 2."""
 
-import json
 import runpy
 import sys
 from pathlib import Path
 
 import pytest
+
+from syncflow.checkpoint import CheckpointManifest
+from syncflow.records import ClipSpec, Weights
 
 FLAGS = ("--clip.seconds", "0.5", "--clip.height", "32", "--clip.width", "32", "--solver.steps", "2")
 
@@ -51,10 +53,24 @@ def test_a_request_that_cannot_be_met_is_one_line_and_status_2(
     (tmp_path / "empty.mp4").touch()
     (tmp_path / "words.mp4").write_text("not a film")
     (tmp_path / "video").mkdir()
-    part = {"sha256": "0" * 64, "location": ""}
-    manifest = {"stage": "video", "model_sha256": "0" * 64, "spec": {}, "dataset_config": {"encode": {}}}
-    manifest |= dict.fromkeys(("video_vae", "audio_vae", "text_encoder"), part)
-    (tmp_path / "video" / "manifest.json").write_text(json.dumps(manifest))
+    part = Weights(sha256="0" * 64, location="")
+    CheckpointManifest(
+        stage="video",
+        step=1,
+        weights="raw",
+        averaged=1,
+        parts={},
+        model_sha256="0" * 64,
+        model_config_sha256="0" * 64,
+        spec=ClipSpec(),
+        dataset=tmp_path,
+        dataset_fingerprint="",
+        video_vae=part,
+        audio_vae=part,
+        text_encoder=part,
+        dataset_config={"encode": {}},
+        initialised_from="",
+    ).write(tmp_path / "video")
     given = [argument.format(folder=tmp_path) for argument in arguments]
     status = generate(monkeypatch, repository, "--checkpoint", saved, "--output", tmp_path / "out", *given)
     error = capsys.readouterr().err.strip()
