@@ -133,7 +133,11 @@ def extract(
 def run_in_loop(
     extractors: Sequence[Extractor], groups: Groups, names: Sequence[str], root: Path, report: Report
 ) -> Iterator[GroupDone]:
-    """One group after the other in this process (an `Execute`, once the extractors are given)."""
+    """One group after the other in this process (an `Execute`, once the extractors are given).
+
+    Args:
+        report: called with the number of clips that are done.
+    """
     del names  # those of `extractors`
     before = 0
     for group in groups:

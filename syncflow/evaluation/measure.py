@@ -179,7 +179,11 @@ def frechet_draws(*sets: Sequence[np.ndarray]) -> int:
 
 
 def set_distance(metric: SetDistance, reference: np.ndarray, generated: np.ndarray) -> float:
-    """The distance of two sets of features, `clip feature` each, without an interval."""
+    """The distance of two sets of features, `clip feature` each, without an interval.
+
+    Args:
+        generated: features of the generated clips.
+    """
     if metric.kind == "kernel":
         return float(gaussian_kernel_distance(reference, generated)[0])
     return frechet_distance(reference, generated)

@@ -27,7 +27,11 @@ FILE = WeightFile(
 
 
 class I3DScript:
-    """`logits`: `400`, of pixels that are resized and scaled here, as for the other two families."""
+    """`logits`: `400`, of pixels that are resized and scaled here, as for the other two families.
+
+    Args:
+        script: the TorchScript module.
+    """
 
     name = "i3d"
     modality: Modality = "video"

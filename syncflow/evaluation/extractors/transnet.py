@@ -35,7 +35,11 @@ FEWEST_FRAMES = 2
 
 
 class SeparableConv(nn.Module):
-    """A convolution over space, then a dilated one over time: `b c t h w`."""
+    """A convolution over space, then a dilated one over time: `b c t h w`.
+
+    Args:
+        dilation: along time, frames.
+    """
 
     def __init__(self, width: int, filters: int, dilation: int) -> None:
         super().__init__()

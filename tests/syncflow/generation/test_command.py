@@ -1,5 +1,6 @@
 """`pipelines/generate.py` as it is typed: what cannot be met is one line and exit status 2."""
 
+import json
 import runpy
 import sys
 from pathlib import Path
