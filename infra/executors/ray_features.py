@@ -34,6 +34,9 @@ class RayFeatures:
     ) -> Iterator[GroupDone]:
         """What became of each group, as it comes.
 
+        Args:
+            report: called with the number of clips that are done.
+
         Raises:
             UserError: a worker lacks weights, or there is no GPU for `device: cuda`.
         """

@@ -22,7 +22,11 @@ def middlewares() -> list[Middleware]:
 
 
 class BodyLimit:
-    """ASGI middleware: refuses bodies over `most` bytes, and more than `at_once` large ones at a time."""
+    """ASGI middleware: refuses bodies over `most` bytes, and more than `at_once` large ones at a time.
+
+    Args:
+        app: the application that is guarded.
+    """
 
     def __init__(self, app: ASGIApp, *, most: int, at_once: int) -> None:
         self._app, self._most, self._at_once = app, most, at_once

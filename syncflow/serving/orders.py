@@ -47,7 +47,12 @@ class Maker(Protocol):
     """Makes a batch: `ClipMaker`, or what asks one elsewhere."""
 
     def __call__(self, orders: Sequence[Order], *, tell: Tell, cancelled: Cancelled) -> list[Outcome]:
-        """One outcome per order. Raises MakerLostError when others may try."""
+        """One outcome per order. Raises MakerLostError when others may try.
+
+        Args:
+            tell: called with an order's share that is done, and its preview.
+            cancelled: whether an order is no longer wanted.
+        """
         ...
 
 

@@ -96,7 +96,11 @@ class ClipService:
         return self._status(self._board.job(job_id))
 
     def wait(self, job_id: str, *, seen: float = -1.0, timeout_s: float = 10.0) -> JobStatus:
-        """The status when the job has ended, or its share is another than `seen`, or the time is up."""
+        """The status when the job has ended, or its share is another than `seen`, or the time is up.
+
+        Args:
+            job_id: of the job that is waited for.
+        """
         job = self._board.job(job_id)
         self._board.wait(job, seen=seen, timeout_s=timeout_s)
         return self._status(job)
