@@ -87,7 +87,11 @@ def plan_lines(tables: Tables, todo: Sequence[Job], records: Path) -> list[str]:
 def write_tables(
     config: TablesConfig, tables: Tables, failed: Mapping[str, str], track: Track | None = None
 ) -> list[Path]:
-    """One page a table, of the rows whose scores are there, with the run that tells where each comes from."""
+    """One page a table, of the rows whose scores are there, with the run that tells where each comes from.
+
+    Args:
+        track: sends what was measured to a tracker.
+    """
     scored: dict[str, Scored] = {}
     lost: dict[str, str] = {}
     for row in tables.rows:

@@ -112,6 +112,9 @@ class Exchange:
 def write_wav(path: Path, audio: Any, rate: int) -> None:
     """A float waveform `m` as 16 bits, clipped to [-1, 1]; whole or not at all.
 
+    Args:
+        rate: samples per second, Hz.
+
     Raises:
         CannotMakeError: it has another shape, no samples, or NaN or Inf.
     """
@@ -171,6 +174,10 @@ def typed(settings: dict[str, str], types: dict[str, type]) -> dict[str, Any]:
 def check_environment(name: str, packages: Sequence[str], install: str, *, tools: Sequence[str] = ()) -> None:
     """Packages and tools, those beside this Python first, as in an activated environment.
 
+    Args:
+        packages: names that have to be importable.
+        install: the command that installs them.
+
     Raises:
         CannotRunError: one is not there.
     """
@@ -186,6 +193,9 @@ def check_environment(name: str, packages: Sequence[str], install: str, *, tools
 
 def check_source(source: Path | None, marker: str, remedy: str) -> Path:
     """The checkout, which has the file `marker`, on the path of imports.
+
+    Args:
+        remedy: what to do, for the message.
 
     Raises:
         CannotRunError: it is not there.
