@@ -64,7 +64,7 @@ class BenchConfig(Config):
     """A new folder, for random latents, turns and the stage."""
     batch_size: int = Field(default=8, ge=1)
     """Samples a step of each of the two workers."""
-    block: int = Field(default=20, ge=2)
+    block: int = Field(default=40, ge=2)
     """Steps of a turn; the stage saves a state in the middle of each."""
     repeats: int = Field(default=8, ge=3)
     """Turns of each; the first is not counted."""
