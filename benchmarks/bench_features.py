@@ -213,7 +213,7 @@ def times_of(config: FeaturesBenchConfig, paths: list[Path]) -> dict[str, float]
     spent = time.process_time() + sum(psutil.Process().cpu_times()[2:4]) - start
     found = {"decoding": spent / config.timed}
     held = Backbones(config.backbones)
-    for name in ("levels", "av_align", "aisfx", "soundnet", "efficientnet_lite0"):
+    for name in ("levels", "av_align", "aisfx", "soundnet", "efficientnet_lite0", "transnetv2"):
         found[name] = seconds_of(held.extractor(name), clips)
         print(f"{name}: {found[name]:.3f} s", flush=True)
     for name, build in untrained(config).items():

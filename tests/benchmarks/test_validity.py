@@ -89,3 +89,45 @@ def test_a_verdict_is_of_differences_beyond_chance(
     single = tuple(curves.Response(values=np.array([-mean])) for mean in means)
     of_sets = curves.Curve(labels=labels, responses=single, lower_is_better=True, floor=floor)
     assert of_sets.verdict == verdict
+
+
+def test_a_collection_on_which_a_metric_was_not_tried_is_left_out_of_its_rows(
+    parts: Any, tmp_path: Path
+) -> None:
+    _, damages, curves = parts
+    import validity.report as report
+
+    from syncflow.evaluation.metrics.catalogue import chosen_metrics
+
+    metrics = [*chosen_metrics(("av_align", "sound_distance_aisfx")), report.SYNC]
+    floor = curves.Floor(mean=1.0, largest=2.0, spread=0.5)
+
+    def collection(name: str, tried: list[Any]) -> Any:
+        found = {}
+        for metric in tried:
+            of_set = metric.name.startswith("sound")
+            for damage in damages.DAMAGES:
+                labels = ("none", *map(damage.label, damage.levels))
+                values = [np.linspace(0, k, 1 if of_set else 6) for k in range(len(labels))]
+                found[metric.name, damage.name] = curves.Curve(
+                    labels=labels,
+                    responses=tuple(curves.Response(values=each) for each in values),
+                    lower_is_better=metric.better == "lower",
+                    floor=floor if of_set else None,
+                )
+        floors = {"sound_distance_aisfx": floor} if len(tried) == 3 else {}
+        return report.Collection(name=name, clips=6, floors=floors, curves=found)
+
+    both = [
+        collection("whole", metrics),
+        collection("strokes", [metrics[0], report.SYNC]),
+        collection("z", metrics),
+    ]
+    page = report.verdicts_markdown(both, metrics)
+    assert page.count("| sound distance (aiSFX) |") == 3 and page.count("| sync F1 |") == 3
+    assert "| sound distance (aiSFX) | 1, 2 | 1, 2 |" in page
+    assert "| late sound, 0.2 s |" in page and "| dropped events, 0 % |" in page
+    rows = report.values_csv(both, metrics).splitlines()
+    assert len(rows) == 1 + 8 * sum(1 + len(damage.levels) for damage in damages.DAMAGES)
+    report.draw(both, metrics, tmp_path / "curves.png")
+    assert (tmp_path / "curves.png").stat().st_size > 10_000
