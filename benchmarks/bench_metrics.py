@@ -26,6 +26,7 @@ from syncflow.evaluation.backbones import Backbones
 from syncflow.evaluation.extractors.base import DecodedMedia, Extractor, Refused
 from syncflow.evaluation.metrics.catalogue import (
     AvAlign,
+    InceptionScore,
     Metric,
     SetDistance,
     Source,
@@ -162,7 +163,8 @@ def measure_collection(
 
 def main() -> None:
     config = parse_arguments(MetricsBenchConfig, description=__doc__ or "")
-    metrics = [metric for metric in chosen_metrics(config.metrics) if not isinstance(metric, Undefined)]
+    chosen = chosen_metrics(config.metrics)
+    metrics = [metric for metric in chosen if not isinstance(metric, Undefined | InceptionScore)]
     if any(source.side == "prompt" for metric in metrics for source in sources_of(metric)):
         raise UserError("metrics: some compare with a prompt, which damaged clips do not have; name others")
     backbones = Backbones(config.backbones)
