@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -13,6 +13,7 @@ from syncflow.flow.config import GuidanceConfig
 from syncflow.flow.latents import concatenate
 from syncflow.records import AVLatents, TextBatch
 
+Pass = Literal["conditional", "unconditional"]
 TextVelocity = Callable[[AVLatents, Tensor, Any], AVLatents]
 """Velocity of latents at times `b` under prompts `b` (a TextBatch, or what `prepare` made of it)."""
 
@@ -45,11 +46,19 @@ class GuidedVelocity:
     ) -> None:
         """`negative` prompts stand in for the null prompt when given; None is the learned null prompt.
 
-        `prepare` is what of the prompts does not depend on time: it runs once, here.
+        `prepare` is what of the prompts does not depend on time: it runs once for each pass that is needed.
         """
         null = replace(text, dropped=torch.ones_like(text.dropped)) if negative is None else negative
-        self.model, self.config = model, config
-        self.text, self.null, self.both = prepare(text), prepare(null), prepare(join_prompts(text, null))
+        self.model, self.config, self._prepare = model, config, prepare
+        self._given: dict[Pass, TextBatch] = {"conditional": text, "unconditional": null}
+        self._prepared: dict[tuple[Pass, ...], Any] = {}
+
+    def prompts(self, *passes: Pass) -> Any:
+        """Those of one or both `passes` as one batch, prepared at the first call."""
+        if passes not in self._prepared:
+            given = [self._given[each] for each in passes]
+            self._prepared[passes] = self._prepare(given[0] if len(given) == 1 else join_prompts(*given))
+        return self._prepared[passes]
 
     def __call__(self, x_t: AVLatents, t: Tensor) -> AVLatents:
         inside = self.config.acts_at(float(t[0]))
@@ -59,10 +68,12 @@ class GuidedVelocity:
             scale for scale, part in ((video_scale, x_t.video), (audio_scale, x_t.audio)) if part is not None
         }
         if wanted == {1.0}:
-            return self.model(x_t, t, self.text)
+            return self.model(x_t, t, self.prompts("conditional"))
         if wanted == {0.0}:
-            return self.model(x_t, t, self.null)
-        velocity = self.model(concatenate([x_t, x_t]), torch.cat([t, t]), self.both)
+            return self.model(x_t, t, self.prompts("unconditional"))
+        velocity = self.model(
+            concatenate([x_t, x_t]), torch.cat([t, t]), self.prompts("conditional", "unconditional")
+        )
 
         def apply(part: Tensor | None, scale: float) -> Tensor | None:
             if part is None:

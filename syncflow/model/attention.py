@@ -98,6 +98,13 @@ class SelfAttention(nn.Module):
         return self.output(attend_over_time(query, key, value).reshape(x.shape))
 
 
+class KeysValues(NamedTuple):
+    """Keys and values of a context, as `CrossAttention` reads them."""
+
+    key: Tensor  # b h l d
+    value: Tensor  # b h l d
+
+
 class CrossAttention(nn.Module):
     """Multi-head attention of `b n e` over a context `b l e`."""
 
@@ -108,21 +115,33 @@ class CrossAttention(nn.Module):
         self.key_value = Linear(width, 2 * width)
         self.output = Linear(width, width)
 
+    def keys_values(self, context: Tensor, *, rotation: Rotation | None = None) -> KeysValues:
+        """Of a context `b l e`, placed by `rotation`; they serve for as long as the context is the same."""
+        key, value = self.key_value(context).unflatten(-1, (2, self.num_heads, -1)).unbind(-3)  # b l h d
+        if rotation is not None:
+            key = rotate(key, rotation)
+        return KeysValues(key.transpose(1, 2), value.transpose(1, 2))
+
     def forward(
         self,
         x: Tensor,
-        context: Tensor,
+        context: Tensor | KeysValues,
         *,
         mask: Tensor | None = None,
         rotations: tuple[Rotation, Rotation] | None = None,
     ) -> Tensor:
-        """`mask` (bool `b 1 1 l`) marks the tokens to read; `rotations` are those of x and of the context."""
+        """`mask` (bool `b 1 1 l`) marks the tokens to read; `rotations` are those of x and of the context.
+
+        A context may be given as its `keys_values`, which are placed already.
+        """
         query = self.query(x).unflatten(-1, (self.num_heads, -1))  # b n h d
-        key, value = self.key_value(context).unflatten(-1, (2, self.num_heads, -1)).unbind(-3)
         if rotations is not None:
-            query, key = rotate(query, rotations[0]), rotate(key, rotations[1])
-        query, key, value = (each.transpose(1, 2) for each in (query, key, value))
-        mixed = F.scaled_dot_product_attention(query, key, value, attn_mask=mask)  # b h n d
+            query = rotate(query, rotations[0])
+        if isinstance(context, KeysValues):
+            key, value = context
+        else:
+            key, value = self.keys_values(context, rotation=rotations[1] if rotations else None)
+        mixed = F.scaled_dot_product_attention(query.transpose(1, 2), key, value, attn_mask=mask)  # b h n d
         return self.output(mixed.transpose(1, 2).flatten(2))
 
 

@@ -207,13 +207,20 @@ class DualDiT(ModelMixin, ConfigMixin):
             self._known_places[key] = turn, tokens
         return self._known_places[key]
 
-    def prepare_text(self, text: TextBatch | DualText) -> DualText:
-        """Embed prompts for both towers; a sampler does it once for all steps."""
-        if isinstance(text, DualText):
-            return text
-        parts = (text.tokens, text.mask.bool(), text.dropped.bool())
-        audio = self.audio_tower.prepare_text(*parts) if self.audio_tower.reads_text else None
-        return DualText(self.video_tower.prepare_text(*parts), audio)
+    def prepare_text(self, text: TextBatch | DualText, *, keys_values: bool = False) -> DualText:
+        """Embed prompts for both towers; a sampler does it once for all steps.
+
+        With `keys_values` the video tower's blocks keep theirs, too (`VideoTower.with_keys_values`); the same
+        velocities. What the audio tower reads of a text stands beside the flow time and the video features,
+        so its blocks have none to keep.
+        """
+        if not isinstance(text, DualText):
+            parts = (text.tokens, text.mask.bool(), text.dropped.bool())
+            audio = self.audio_tower.prepare_text(*parts) if self.audio_tower.reads_text else None
+            text = DualText(self.video_tower.prepare_text(*parts), audio)
+        if keys_values and text.video.keys_values is None:
+            text = text._replace(video=self.video_tower.with_keys_values(text.video))
+        return text
 
     def feature_positions(self, frame_times: FrameTimes, *, parts: int = 1) -> Tensor:
         """Middle of each video latent frame on the axis of the audio latents, float32: seconds times rate.

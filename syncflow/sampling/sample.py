@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -139,7 +140,7 @@ def sample(
             text=prompts.text,
             negative=prompts.negative,
             config=options.guidance,
-            prepare=clip.model.prepare_text,
+            prepare=partial(clip.model.prepare_text, keys_values=True),
         )
         x = noise
         if start > 0:

@@ -140,6 +140,8 @@ class SoundVelocity:
 
 
 def _tiled(text: PreparedText, times: int) -> PreparedText:
-    """The whole batch of prompts, `times` times."""
+    """The whole batch of prompts, `times` times; without keys and values, of which memory holds one set."""
+    if times == 1:
+        return text
     mask = None if text.mask is None else text.mask.repeat(times, 1, 1, 1)
     return PreparedText(text.tokens.repeat(times, 1, 1), mask)

@@ -136,8 +136,10 @@ def test_one_video_forward_serves_many_audio_draws(tools, same, context: str):
 def test_prepared_text_gives_what_the_text_gives(tools):
     model = tools.build(tools.settings(audio={"context": "video_and_text"}))
     x, text = tools.latents(), tools.prompts()
-    found, other = (model(x, TIMES, each, **tools.clip) for each in (text, model.prepare_text(text)))
-    assert torch.equal(found.video, other.video) and torch.equal(found.audio, other.audio)
+    found = model(x, TIMES, text, **tools.clip)
+    for kept in (False, True):
+        other = model(x, TIMES, model.prepare_text(text, keys_values=kept), **tools.clip)
+        assert torch.equal(found.video, other.video) and torch.equal(found.audio, other.audio)
 
 
 def test_a_frozen_tower_gets_no_gradient_and_keeps_its_hash(model: DualDiT, tools):

@@ -6,6 +6,7 @@ import torch
 
 from syncflow.errors import UserError
 from syncflow.flow.config import GuidanceConfig, SolverConfig
+from syncflow.model.dual_dit import DualDiT
 from syncflow.sampling.pipeline import SyncFlowPipeline
 from syncflow.sampling.prompts import PromptEncoder
 from syncflow.text import TextEncoder
@@ -52,6 +53,29 @@ def test_weight_1_follows_the_prompt_alone_and_weight_0_ignores_it(pipeline: Syn
     unconditional = [make(pipeline, prompt, guidance_scale=0.0).audio for prompt in (one, other)]
     assert not torch.allclose(*conditional, atol=1e-4)
     assert torch.equal(*unconditional)
+
+
+@pytest.mark.parametrize("scale", [1.0, 2.0])
+@pytest.mark.parametrize("video_every", [1, 2])
+def test_keys_and_values_of_the_text_are_made_once_a_clip_and_change_nothing(
+    pipeline: SyncFlowPipeline, monkeypatch: pytest.MonkeyPatch, scale: float, video_every: int
+) -> None:
+    request = {"guidance_scale": scale, "video_every": video_every}
+    tower, made = pipeline.dual_dit.video_tower, []
+    for block in (*tower.spatial_blocks, *tower.temporal_blocks):
+        keys_values = block.cross_attention.keys_values
+
+        def note(text, *, rotation=None, keys_values=keys_values):
+            made.append(text)
+            return keys_values(text, rotation=rotation)
+
+        monkeypatch.setattr(block.cross_attention, "keys_values", note)
+    kept = make(pipeline, PROMPTS[:2], **request)
+    assert len(made) == 2 * tower.config.depth
+    plain = DualDiT.prepare_text
+    monkeypatch.setattr(DualDiT, "prepare_text", lambda model, text, **_: plain(model, text))
+    anew = make(pipeline, PROMPTS[:2], **request)
+    assert torch.equal(kept.frames, anew.frames) and torch.equal(kept.audio, anew.audio)
 
 
 def test_guidance_as_settings_is_guidance_as_numbers(pipeline: SyncFlowPipeline) -> None:
