@@ -45,6 +45,11 @@ class ScoreConfig(Config):
     """A saved pipeline, or a stage's checkpoint."""
     clips: Path
     """Settings of the synthetic clips (the preset that make_demo_clips.py took for training)."""
+    lora: Path | None = None
+    """Folder of a LoRA that is merged into the pipeline."""
+    probe: Path | None = None
+    """Settings of the clips that train the classifiers of materials; empty: those of `clips`. They must know
+    the materials of `clips`, and others to tell these from."""
     output: Path
     """Folder for scores.json, summary.md and contact_sheet.png."""
     prompts: int = Field(default=100, ge=2)
@@ -80,11 +85,12 @@ class Clip:
 def main() -> None:
     config = parse_arguments(ScoreConfig, description=__doc__ or "")
     world = load_config(SyntheticClipsConfig, config.clips)
+    known = load_config(SyntheticClipsConfig, config.probe) if config.probe else world
     torch.set_grad_enabled(False)
     scenes = find_scenes(world, config.prompts, held_out=config.held_out)
     clip = {"height": world.size, "width": world.size}
     pipeline = load_pipeline(
-        GenerateConfig(checkpoint=config.checkpoint, output=config.output, clip=clip)  # type: ignore[arg-type]
+        GenerateConfig(checkpoint=config.checkpoint, lora=config.lora, output=config.output, clip=clip)  # type: ignore[arg-type]
     ).pipeline
     rates = (pipeline.config["fps"], pipeline.audio_vae.config.sample_rate)
     if rates != (world.fps, world.sample_rate):
@@ -93,7 +99,7 @@ def main() -> None:
             f"the pipeline makes {rates[0]} and {rates[1]}; give the settings that its training clips had"
         )
     seen, heard, accuracy = _probes(
-        pipeline, find_scenes(world, config.probe_clips, first=3 * FRESH, held_out=False), world
+        pipeline, find_scenes(known, config.probe_clips, first=3 * FRESH, held_out=False), world
     )
     given = [_render(scene, world) for scene in scenes]
     real = [_kept(scene, *clip, world) for scene, clip in zip(scenes, given, strict=True)]

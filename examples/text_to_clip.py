@@ -6,8 +6,7 @@ python examples/text_to_clip.py "a drumstick hits a metal object twice" out/exam
 import sys
 from pathlib import Path
 
-from syncflow import SyncFlowPipeline
-from syncflow.media import write_clip
+from syncflow import SyncFlowPipeline, write_clip
 
 
 def main(prompt: str = "a drumstick hits a metal object three times", output: str = "out/examples") -> Path:

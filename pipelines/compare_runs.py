@@ -9,7 +9,12 @@ def main() -> int:
     from infra.tracking.past_runs import read_runs
     from syncflow.studies.comparison import compare_runs
 
-    compare_runs(config, read_runs(config))
+    runs = read_runs(config)
+    if config.tensorboard:
+        from syncflow.studies.tensorboard_export import export_tensorboard
+
+        print(f"{len(export_tensorboard(runs, config.tensorboard))} runs in {config.tensorboard}")
+    compare_runs(config, runs)
     return 0
 
 

@@ -21,8 +21,15 @@ def main() -> int:
     print(card := dataset_card(config.dataset))
     if config.card:
         write_card(config.dataset, card)
-    if config.sample:
-        decode_sample(config)
+    if config.webdataset:
+        from syncflow.data.webdataset import export_webdataset
+
+        print(f"{config.webdataset}: {len(export_webdataset(config.dataset, config.webdataset))} tar files")
+    clips = decode_sample(config) if config.sample else []
+    if config.report:
+        from syncflow.studies.dataset_report import write_dataset_report
+
+        print(write_dataset_report(config.dataset, clips))
     return 0
 
 
@@ -43,8 +50,8 @@ def verify(folder: Path) -> int:
     return 1 if faults else 0
 
 
-def decode_sample(config: InspectConfig) -> None:
-    """Write a few windows as mp4 with the autoencoders that the dataset names."""
+def decode_sample(config: InspectConfig) -> list[tuple[Path, str]]:
+    """Write a few windows as mp4 with the autoencoders that the dataset names; files and captions."""
     from rich.progress import track
 
     from preprocessing.load_encoders import load_video_vae
@@ -59,11 +66,14 @@ def decode_sample(config: InspectConfig) -> None:
     video_vae = load_video_vae(manifest.video_vae.location)
     audio_vae = load_vae(AudioVAE, Path(manifest.audio_vae.location))
     config.output.mkdir(parents=True, exist_ok=True)
+    written: list[tuple[Path, str]] = []
     for entry in track(choose_windows(windows, count=config.sample, seed=config.seed), "decoding"):
         clip = decode_entry(entry, spec=manifest.spec, video_vae=video_vae, audio_vae=audio_vae)
         rates = {"fps": manifest.spec.fps, "sample_rate": manifest.spec.sample_rate}
         write_clip(config.output / file_name(entry), frames=clip.frames, audio=clip.audio, **rates)
-    print(f"{min(config.sample, len(windows))} windows decoded to {config.output}")
+        written.append((config.output / file_name(entry), entry.caption))
+    print(f"{len(written)} windows decoded to {config.output}")
+    return written
 
 
 if __name__ == "__main__":

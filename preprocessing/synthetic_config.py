@@ -7,6 +7,9 @@ from pydantic import Field
 
 from syncflow.config import Config, Role
 
+MaterialName = Literal["metal", "wood", "plastic", "cloth", "gravel", "ceramic", "water", "gong"]
+BASIC: tuple[MaterialName, ...] = ("metal", "wood", "plastic", "cloth", "gravel", "ceramic", "water")
+
 
 class SyntheticClipsConfig(Config):
     """A folder of drumstick clips in Greatest Hits' layout, with known instants of impact."""
@@ -30,6 +33,9 @@ class SyntheticClipsConfig(Config):
     material's colours as they are, 1 adds gradients, textures, blurred shapes and tints."""
     stick_width: float = Field(default=1.0, gt=0.0, le=4.0)
     """Width of the drumstick, as a multiple of 2.4 % of the frame; small frames need a wider one."""
+    materials: tuple[MaterialName, ...] = Field(default=BASIC, min_length=1)
+    """What the objects are made of, in turns: clip i has material i modulo their number. `gong` is one that
+    the shipped model does not know."""
     most_impacts: int = Field(default=6, ge=1, le=6)
     """Largest number of impacts per clip."""
     hold_out: Annotated[Literal["clips", "combinations"], Role.WORK] = "clips"

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from syncflow.autoencoders.video_vae import VideoVAE
     from syncflow.data.batches import LatentDataset
     from syncflow.generation.loading import load_pipeline
+    from syncflow.media import write_clip
     from syncflow.model.dual_dit import DualDiT
     from syncflow.sampling.pipeline import SyncFlowPipeline
 
@@ -26,6 +27,7 @@ _MODULES = {
     "SyncFlowPipeline": "syncflow.sampling.pipeline",
     "VideoVAE": "syncflow.autoencoders.video_vae",
     "load_pipeline": "syncflow.generation.loading",
+    "write_clip": "syncflow.media",
 }
 
 __all__ = [
@@ -36,6 +38,7 @@ __all__ = [
     "VideoVAE",
     "__version__",
     "load_pipeline",
+    "write_clip",
 ]
 
 

@@ -23,6 +23,7 @@ EXTRAS = {  # package -> the extra that installs it
     "ray": "data,train",
     "deepspeed": "train",
     "mlflow": "tracking",
+    "tensorboard": "tracking",
     "torchmetrics": "evaluate",
     "cv2": "evaluate",
     "gradio": "serve",

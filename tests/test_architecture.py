@@ -15,6 +15,7 @@ PLAIN = (
     "shipped",
     "version",
     "hints",
+    "html_page",
     "job_places",
     "preset",
     "config",

@@ -76,3 +76,15 @@ MATERIALS: tuple[Material, ...] = (
         noise_hz=(700, 6000), burst_s=0.40, noise=0.9, grains=14,
     ),
 )  # fmt: skip
+
+NEW_MATERIALS: tuple[Material, ...] = (
+    Material(
+        name="gong", phrase="a pink gong", reaction="static", shape="plate",
+        colours=((240, 70, 200), (250, 110, 210), (225, 50, 170)),
+        tone_hz=(90, 140), modes=(1.0, 1.52, 2.03, 2.44), ring_s=1.2, tone=1.0,
+        noise_hz=(200, 900), burst_s=0.05, noise=0.3,
+    ),
+)  # fmt: skip
+"""Materials that the shipped model has never seen: for fine-tuning it."""
+
+BY_NAME = {material.name: material for material in (*MATERIALS, *NEW_MATERIALS)}

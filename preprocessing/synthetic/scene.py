@@ -6,7 +6,7 @@ from typing import Literal
 
 import numpy as np
 
-from preprocessing.synthetic.materials import MATERIALS, Colour, Material
+from preprocessing.synthetic.materials import BY_NAME, Colour, Material
 from preprocessing.synthetic_config import SyntheticClipsConfig
 
 Action = Literal["hit", "scratch", "poke"]
@@ -69,7 +69,7 @@ def clip_id(seed: int, index: int) -> str:
 def plan_scene(config: SyntheticClipsConfig, *, index: int) -> Scene:
     """The scene of clip `index`; materials and actions take turns, so that any count is balanced."""
     rng = np.random.default_rng((config.seed, index, STREAMS["scene"]))
-    material = MATERIALS[index % len(MATERIALS)]
+    material = BY_NAME[config.materials[index % len(config.materials)]]
     action = ACTIONS[int(rng.choice(len(ACTIONS), p=(0.6, 0.2, 0.2)))]
     wood = int(rng.integers(-25, 26))
     return Scene(

@@ -37,6 +37,12 @@ class InspectConfig(Config):
     dataset was made."""
     card: bool = True
     """Write a dataset card, README.md, and a figure of the scores, scores.png, into the dataset."""
+    webdataset: Path | None = None
+    """Empty folder to export to: the windows of each split, with captions and embeddings, as WebDataset tar
+    files. Example: out/latents_tar. (`datasets.load_dataset` reads the dataset as it is.)"""
+    report: bool = False
+    """Write report.html into the dataset: clips by reason, histograms of the scores, and the windows of
+    `sample` decoded, with players; one file that opens offline."""
     sample: int = Field(default=0, ge=0, le=100)
     """Number of windows to decode back to mp4 with the dataset's own autoencoders."""
     output: Path = Path("out/inspect")

@@ -11,6 +11,7 @@ from pathlib import Path
 from syncflow.errors import UserError
 from syncflow.evaluation.comparison import Comparison, Row, is_number
 from syncflow.evaluation.protocol import ProtocolCard, require_same_protocol
+from syncflow.html_page import page, paragraph, table
 
 FILES = ("metrics.md", "metrics.html", "metrics.csv", "metrics.tex", "protocol.json", "failures.csv")
 COLUMNS = (
@@ -105,20 +106,10 @@ def as_html(lines: Sequence[Line], notes: Sequence[str], card: ProtocolCard) -> 
     Args:
         notes: lines below the table.
     """
-    head, body = _grid(lines)
-
-    def row(cells: Sequence[str], tag: str) -> str:
-        return "<tr>" + "".join(f"<{tag}>{html.escape(cell)}</{tag}>" for cell in cells) + "</tr>"
-
-    rows = [row(head, "th"), *(row(cells, "td") for cells in body)]
-    told = "".join(f"<p>{html.escape(text)}</p>" for text in [*_legend(card), *notes])
     fields = html.escape(json.dumps(card.fields, indent=1, sort_keys=True))
-    return (
-        "<!doctype html><meta charset='utf-8'><title>Metrics</title><style>table{border-collapse:collapse}"
-        "td,th{border:1px solid #999;padding:4px 8px;text-align:left}</style><table>"
-        + "\n".join(rows)
-        + f"</table>{told}<details><summary>protocol</summary><pre>{fields}</pre></details>\n"
-    )
+    protocol = f"<details><summary>protocol</summary><pre>{fields}</pre></details>"
+    parts = [table(*_grid(lines)), *map(paragraph, [*_legend(card), *notes]), protocol]
+    return page("Metrics", parts)
 
 
 def as_latex(lines: Sequence[Line]) -> str:

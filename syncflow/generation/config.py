@@ -47,6 +47,11 @@ class GenerateConfig(Config):
     text_encoder: Annotated[Place, Role.WORK] = ""
     """Folder or hub name of the text encoder; empty: where it was when the checkpoint's dataset was encoded.
     Its weights must be those of that time. A saved pipeline has its own."""
+    lora: Annotated[Path | None, Role.WORK] = None
+    """Folder of a LoRA (pytorch_lora_weights.safetensors), as a stage with lora.rank hands it over; it is
+    merged into the towers before clips are made. Example: out/lora/runs/joint/checkpoint."""
+    lora_scale: Annotated[float, Role.WORK] = Field(default=1.0, ge=0)
+    """How much of the LoRA is added: 1 is as it was trained, 0 nothing."""
     prompt: Annotated[tuple[str, ...], Role.WORK] = ()
     """Prompts, one clip each (or, with `video`, one for all of the videos)."""
     prompts: Annotated[Path | None, Role.WORK] = None

@@ -50,6 +50,10 @@ def load_pipeline(config: GenerateConfig) -> LoadedPipeline:
     else:
         pipeline = _from_checkpoint(folder, config)
     _check_rates(pipeline, config)
+    if config.lora is not None:  # merged, so that its weights are among those that a sidecar names
+        pipeline.load_lora_weights(config.lora)
+        pipeline.fuse_lora(lora_scale=config.lora_scale)
+        pipeline.unload_lora_weights()
     weights = {name: tensors_sha256(getattr(pipeline, name).state_dict()) for name in PARTS}
     _place(pipeline, config)
     pipeline.set_progress_bar_config(disable=True)

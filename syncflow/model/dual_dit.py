@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
+from diffusers.loaders import PeftAdapterMixin
 from torch import Tensor, nn
 
 from syncflow.model.adaptor import AttentionAdaptor, NoAdaptor, PooledAdaptor, Whitening
@@ -35,7 +36,7 @@ class AdaptedFeatures(NamedTuple):
     positions: Tensor  # k, on the axis of the audio latents
 
 
-class DualDiT(ModelMixin, ConfigMixin):
+class DualDiT(ModelMixin, ConfigMixin, PeftAdapterMixin):
     """`u(z_t^V, z_t^A, t, s)` of Equation 3. Fields: `DualDiTConfig`, its groups as plain mappings."""
 
     _supports_gradient_checkpointing = True

@@ -1,6 +1,7 @@
 """The parts of a pipeline: what they are, which clips they can make, and their decoders."""
 
 import logging
+import tempfile
 from collections.abc import Iterable
 from os import PathLike
 from pathlib import Path
@@ -8,6 +9,7 @@ from typing import Any, Self
 
 import torch
 from diffusers import DiffusionPipeline
+from huggingface_hub import create_repo, upload_folder
 from torch import Tensor
 from transformers import PreTrainedTokenizerBase, T5EncoderModel
 
@@ -18,9 +20,11 @@ from syncflow.errors import UserError
 from syncflow.model.dual_dit import DualDiT
 from syncflow.pixels import frames_to_video
 from syncflow.records import AVLatents, ClipSpec
+from syncflow.sampling.card import write_beside
 from syncflow.sampling.checks import check_count, check_size
 from syncflow.sampling.from_checkpoint import checkpoint_parts, is_checkpoint
 from syncflow.sampling.given import Frames, are_latents
+from syncflow.sampling.lora import LoraLoading
 from syncflow.sampling.output import (
     OutputType,
     SyncFlowOutput,
@@ -36,7 +40,7 @@ PLACES = ("video_vae", "audio_vae", "text_encoder")  # what a checkpoint only na
 LOADING = ("dtype", "torch_dtype", "use_safetensors", "local_files_only", "low_cpu_mem_usage")
 
 
-class SyncFlowParts(DiffusionPipeline):
+class SyncFlowParts(DiffusionPipeline, LoraLoading):
     """The dual DiT, the autoencoders and the text encoder; `SyncFlowPipeline` makes clips with them.
 
     A saved pipeline is a folder with model_index.json and a folder a part; it loads offline.
@@ -88,6 +92,7 @@ class SyncFlowParts(DiffusionPipeline):
             trained_text_tokens=trained_text_tokens,
         )
         self._told: set[str] = set()
+        self._trained: CheckpointManifest | None = None  # the checkpoint that the parts come from
 
     @classmethod
     def from_pretrained(cls, pretrained_model_name_or_path: str | PathLike[str], **kwargs: Any) -> Self:
@@ -122,7 +127,67 @@ class SyncFlowParts(DiffusionPipeline):
         trained = CheckpointManifest.read(folder)
         if trained.stage == "video":
             LOG.warning("checkpoint %s: of stage video, its audio tower is not trained", folder)
-        return cls(**checkpoint_parts(folder, **places))
+        pipeline = cls(**checkpoint_parts(folder, **places))
+        pipeline._trained = trained
+        return pipeline
+
+    def save_pretrained(
+        self, save_directory: str | PathLike[str], *args: Any, licence: str = "", **kwargs: Any
+    ) -> None:
+        """As diffusers', with a model card (README.md) beside the parts, where there is none, and the class
+        file by which plain diffusers loads the folder.
+
+        Args:
+            save_directory: the folder.
+            args: as diffusers'.
+            licence: identifier of the weights' licence, for the card: apache-2.0, cc-by-4.0 and so on.
+            kwargs: as diffusers'; `push_to_hub=True` is the method `push_to_hub`.
+
+        Raises:
+            UserError: `push_to_hub=True`.
+        """
+        if kwargs.get("push_to_hub"):
+            raise UserError("push_to_hub: call pipeline.push_to_hub(repo_id), which uploads the card too")
+        super().save_pretrained(save_directory, *args, **kwargs)
+        write_beside(
+            Path(save_directory),
+            parts={name: part for name, part in self.components.items() if isinstance(part, torch.nn.Module)},
+            config=self.config,
+            sample_rate=self.audio_vae.config.sample_rate,
+            trained=self._trained,
+            licence=licence,
+        )
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        *,
+        licence: str = "",
+        commit_message: str | None = None,
+        private: bool | None = None,
+        token: str | None = None,
+        create_pr: bool = False,
+    ) -> str:
+        """Save the pipeline with its card, and upload that as one commit; the commit's address.
+
+        Args:
+            repo_id: `owner/name` on the hub; made where it does not exist.
+            licence: as for `save_pretrained`.
+            commit_message: of the commit.
+            private: whether a repository that is made is private; None: as the account has it.
+            token: of the hub; None: the one of `hf auth login`.
+            create_pr: whether to open a pull request in place of a commit to the main branch.
+        """
+        made = create_repo(repo_id, private=private, token=token, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix="syncflow-") as folder:
+            self.save_pretrained(folder, licence=licence)
+            return upload_folder(
+                repo_id=made.repo_id,
+                folder_path=folder,
+                commit_message=commit_message or f"Upload {type(self).__name__}",
+                token=token,
+                create_pr=create_pr,
+            )
 
     @property
     def strides(self) -> tuple[int, int]:

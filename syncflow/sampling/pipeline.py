@@ -29,6 +29,7 @@ from syncflow.sampling.unlike_training import unlike_training
 from syncflow.sampling.velocity import ClipVelocity
 
 Callback = Callable[[Any, int, float, dict[str, Tensor | None]], dict[str, Tensor | None] | None]
+TENSOR_INPUTS = ("latents", "audio_latents")  # what a callback may be given
 MAKES: dict[Modalities, frozenset[str]] = {
     "both": frozenset({"video", "audio"}),
     "video": frozenset({"video"}),
@@ -41,6 +42,7 @@ class SyncFlowPipeline(SyncFlowParts):
 
     graphs: Graphs | None = None  # on a GPU: `Graphs()` runs the towers as CUDA graphs
     _num_timesteps = 0
+    _callback_tensor_inputs = TENSOR_INPUTS  # diffusers' name for it
 
     @property
     def num_timesteps(self) -> int:
@@ -79,6 +81,7 @@ class SyncFlowPipeline(SyncFlowParts):
         clean_video: bool = False,
         output_type: OutputType = "np",
         callback_on_step_end: Callback | None = None,
+        callback_on_step_end_tensor_inputs: Sequence[str] = TENSOR_INPUTS,
         return_dict: bool = True,
     ) -> SyncFlowOutput | tuple:
         """Make one clip for each prompt (or given clip), `num_videos_per_prompt` times.
@@ -123,7 +126,8 @@ class SyncFlowPipeline(SyncFlowParts):
             output_type: see `SyncFlowOutput`.
             callback_on_step_end: called with (pipeline, step, flow time, {"latents", "audio_latents"})
                 after each step; latents in a mapping that it returns replace the state. Audio is None while
-                `clean_video` makes the video.
+                `clean_video` makes the video. Diffusers' `PipelineCallback` objects are taken too.
+            callback_on_step_end_tensor_inputs: which of the two it is given.
             return_dict: False gives (frames, audio).
 
         Raises:
@@ -146,6 +150,9 @@ class SyncFlowPipeline(SyncFlowParts):
         check_choice(
             "output_type", output_type, OUTPUT_TYPES, hint="; PIL.Image.fromarray takes a frame of 'np'"
         )
+        names = getattr(callback_on_step_end, "tensor_inputs", callback_on_step_end_tensor_inputs)
+        for name in names:
+            check_choice("callback_on_step_end_tensor_inputs", name, TENSOR_INPUTS)
         makes = MAKES[modalities]
         # audio that is made from the video needs one
         solved = makes | {"video"} if self.dual_dit.audio_tower.reads_video else makes
@@ -201,7 +208,7 @@ class SyncFlowPipeline(SyncFlowParts):
 
             def after(step: Step) -> AVLatents | None:
                 bar.update()
-                return self._call_back(callback_on_step_end, step)
+                return self._call_back(callback_on_step_end, step, names)
 
             x_1 = sample(
                 ClipVelocity(model=self.dual_dit, spec=spec, frame_times=self.video_vae.frame_times(spec)),
@@ -217,11 +224,11 @@ class SyncFlowPipeline(SyncFlowParts):
         self._wake(None)
         return output if return_dict else (output.frames, output.audio)
 
-    def _call_back(self, callback: Callback | None, step: Step) -> AVLatents | None:
+    def _call_back(self, callback: Callback | None, step: Step, names: Sequence[str]) -> AVLatents | None:
         if callback is None:
             return None
         state = {"latents": step.x.video, "audio_latents": step.x.audio}
-        state |= callback(self, step.number, step.t, dict(state)) or {}
+        state |= callback(self, step.number, step.t, {name: state[name] for name in names}) or {}
         return AVLatents(video=state["latents"], audio=state["audio_latents"])
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from syncflow.studies.compared_runs import ComparedRun, Curve, RunGroup, check_comparable, grouped
 from syncflow.studies.comparison_config import CompareConfig
-from syncflow.studies.comparison_page import Section, Table, draw_curve, print_tables, write_pages
+from syncflow.studies.comparison_page import Clips, Section, Table, draw_curve, print_tables, write_pages
 from syncflow.studies.paper_tables import paper_rows
 
 LOSSES = (
@@ -19,6 +19,7 @@ LOSSES = (
     "validation/loss_audio",
 )
 THE_LOWER_THE_BETTER = ("loss", "offset", "fad", "fvd", "kl")
+CLIPS = 2  # per step and run
 SHOWN = 4  # values of a setting that a group is shown with
 
 
@@ -37,7 +38,9 @@ def compare_runs(config: CompareConfig, runs: Sequence[ComparedRun]) -> Path:
         if paper := paper_rows({name for group in groups for name in _metrics(group)}):
             tables.append(paper)
         figures = draw_losses(groups, config.output, prefix=stage)
-        sections.append(Section(title=f"Stage {stage}" if stage else "Runs", tables=tables, figures=figures))
+        clips = clips_over_time(groups, steps=config.sample_steps) if config.sample_steps else []
+        title = f"Stage {stage}" if stage else "Runs"
+        sections.append(Section(title=title, tables=tables, figures=figures, clips=clips))
     report = write_pages(config.output, sections)
     print_tables(sections)
     print(f"comparison in {report} and {report.with_suffix('.html').name}", flush=True)
@@ -92,6 +95,41 @@ def draw_losses(groups: Sequence[RunGroup], folder: Path, *, prefix: str) -> lis
             path = folder / "_".join(filter(None, (prefix, *name.split("/"))))
             figures.append(draw_curve(path.with_suffix(".png"), bands, name=name))
     return figures
+
+
+def clips_over_time(groups: Sequence[RunGroup], *, steps: int) -> list[tuple[str, Clips]]:
+    """The clips that runs made while they trained, step by step and run beside run.
+
+    Every run made them for the same windows and noise, so clip n of one is to be seen beside clip n of
+    another. Runs whose folder is not here any more have none.
+
+    Args:
+        groups: runs of one stage.
+        steps: how many steps are shown per run, the first and the last among them.
+    """
+    shown: list[tuple[str, Clips]] = []
+    runs = [run for group in groups for run in group.runs]
+    made = {run.name: _sample_steps(run, steps) for run in runs}
+    for number in range(CLIPS):
+        for place in range(steps):
+            clips = [
+                (folder / f"{number}.mp4", f"{name}, step {int(folder.name.removeprefix('step_')):,}")
+                for name, folders in made.items()
+                for folder in folders[place : place + 1]
+                if (folder / f"{number}.mp4").is_file()
+            ]
+            if clips:
+                shown.append((f"Clip {number}, {place + 1} of {steps} steps shown", clips))
+    return shown
+
+
+def _sample_steps(run: ComparedRun, most: int) -> list[Path]:
+    """Folders of a run's clips, evenly over the training."""
+    place = Path(run.params.get("output", "")) / run.params.get("stage", run.stage) / "samples"
+    found = sorted(place.glob("step_[0-9]*")) if "output" in run.params else []
+    if len(found) <= most:
+        return found
+    return [found[round(i * (len(found) - 1) / max(1, most - 1))] for i in range(most)]
 
 
 def band(curves: Sequence[Curve]) -> list[tuple[int, float, float]]:

@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from pydantic import Field
+
 from syncflow.config import Config
 from syncflow.places import StoreUri
 
@@ -21,5 +23,10 @@ class CompareConfig(Config):
     column."""
     allow_different: tuple[str, ...] = ()
     """Parts of the evaluation protocol or of the data in which runs of a stage may differ all the same."""
+    sample_steps: int = Field(default=4, ge=0)
+    """Steps per run whose clips (`samples.every` of training) are in the page, run beside run, evenly over
+    the training; 0: no clips. With one run the page is a report of its training."""
+    tensorboard: Path | None = None
+    """Folder to write the runs to as TensorBoard event files too. Example: out/tensorboard."""
     output: Path = Path("out/comparison")
-    """Folder for comparison.md, comparison.html and the curves."""
+    """Folder for comparison.md, comparison.html (self-contained: it opens offline) and the curves."""

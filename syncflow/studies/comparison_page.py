@@ -1,12 +1,15 @@
 """A comparison for people: Markdown, HTML, the terminal, and curves as PNG."""
 
-import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from syncflow.files import write_whole
+from syncflow.html_page import heading, page, paragraph, picture, players
+from syncflow.html_page import table as html_table
+
 Band = Sequence[tuple[int, float, float]]  # step, mean, deviation
-STYLE = "body{font:14px sans-serif;margin:2em}td,th{padding:2px 8px;text-align:left}"
+Clips = Sequence[tuple[Path, str]]  # files and captions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,17 +26,22 @@ class Section:
     title: str
     tables: Sequence[Table]
     figures: Sequence[Path]
+    clips: Sequence[tuple[str, Clips]] = ()
+    """Clips that were made while training, in groups with a title; in the HTML page alone."""
 
 
 def write_pages(folder: Path, sections: Sequence[Section]) -> Path:
-    """`comparison.md` and `comparison.html` in `folder`; the former's path."""
+    """`comparison.md` and `comparison.html` in `folder`; the former's path.
+
+    The HTML page has curves and clips inside it: it opens offline, and can be sent as it is.
+    """
     report = folder / "comparison.md"
     parts = ["# Comparison of runs"]
     for section in sections:
         parts += [f"## {section.title}", *map(_markdown, section.tables)]
         parts += [f"![{path.stem}]({path.name})" for path in section.figures]
     report.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
-    report.with_suffix(".html").write_text(_html(sections), encoding="utf-8")
+    write_whole(report.with_suffix(".html"), _html(sections))
     return report
 
 
@@ -88,15 +96,12 @@ def _markdown(table: Table) -> str:
 
 
 def _html(sections: Sequence[Section]) -> str:
-    parts = [f"<!doctype html><meta charset=utf-8><title>Comparison of runs</title><style>{STYLE}</style>"]
+    parts: list[str] = []
     for section in sections:
-        parts.append(f"<h2>{html.escape(section.title)}</h2>")
-        for table in section.tables:
-            head = "".join(f"<th>{html.escape(cell)}</th>" for cell in table.header)
-            body = "".join(
-                "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>"
-                for row in table.rows
-            )
-            parts.append(f"<h3>{html.escape(table.title)}</h3><table><tr>{head}</tr>{body}</table>")
-        parts += [f'<p><img src="{path.name}" alt="{path.stem}"></p>' for path in section.figures]
-    return "\n".join(parts) + "\n"
+        parts.append(heading(section.title))
+        for each in section.tables:
+            parts += [paragraph(each.title), html_table(each.header, each.rows)]
+        parts += [picture(path) for path in section.figures]
+        for title, clips in section.clips:
+            parts += [paragraph(title), players(clips)]
+    return page("Comparison of runs", parts)

@@ -6,13 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from syncflow.evaluation.report import number
+from syncflow.files import write_whole
+from syncflow.html_page import heading, page
 from syncflow.studies.demo import Part
-
-STYLE = (
-    "body{font:16px/1.5 system-ui;max-width:70rem;margin:2rem auto;padding:0 1rem}"
-    "table{border-collapse:collapse}td,th{padding:.2rem .8rem;border-bottom:1px solid #ccc;text-align:left}"
-    "figure{margin:1rem 0}img{max-width:100%}video{width:12rem;vertical-align:top}pre{overflow:auto}"
-)
 
 
 def write_report(output: Path, *, parts: Sequence[Part], seconds: Mapping[str, float]) -> Path:
@@ -28,13 +24,9 @@ def write_report(output: Path, *, parts: Sequence[Part], seconds: Mapping[str, f
         ("Times", _table(("part", "seconds"), [(name, f"{s:.0f}") for name, s in seconds.items()])),
         ("Commands", "<pre>" + html.escape("\n".join(" ".join(p.command) for p in parts)) + "</pre>"),
     ]
-    body = "".join(f"<h2>{html.escape(title)}</h2>{content}" for title, content in sections)
-    page = (
-        '<!doctype html><html lang="en"><meta charset="utf-8"><title>SyncFlow demo</title>'
-        f"<style>{STYLE}</style><body><h1>SyncFlow demo</h1>{body}</body></html>\n"
-    )
+    parts_of_page = [heading(title) + content for title, content in sections]
     path = output / "report.html"
-    path.write_text(page, encoding="utf-8")
+    write_whole(path, page("SyncFlow demo", parts_of_page, inside=False))
     return path
 
 
@@ -46,7 +38,7 @@ def _clips(folder: Path, root: Path) -> str:
         clip = (folder / row["file"]).relative_to(root)
         caption = html.escape(row["prompt"] or Path(row["video"]).name)
         figures.append(
-            f'<figure><video controls src="{clip.as_posix()}"></video> '
+            f'<figure class="strip"><video controls src="{clip.as_posix()}"></video> '
             f'<img src="{clip.with_suffix(".png").as_posix()}" alt="frames over the waveform">'
             f"<figcaption>{caption}</figcaption></figure>"
         )

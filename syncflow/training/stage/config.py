@@ -13,6 +13,8 @@ from syncflow.model.config import DualDiTConfig
 from syncflow.places import Place, StoreUri, store_of
 from syncflow.training.engine_config import EngineConfig, OptimizerConfig
 
+LORA_LAYERS = ("query_key_value", "query", "key_value", "output", "expand", "contract")
+
 
 class MachineConfig(Config):
     """The GPUs that `--plan` reckons with; the peak rate is also what MFU is a share of."""
@@ -61,6 +63,20 @@ class SamplesConfig(Config):
     """Guidance weight; 1 is the plain conditional velocity, which takes half the time."""
 
 
+class LoraConfig(Config):
+    """LoRA: small matrices beside frozen linear layers train in place of the stage's parts; `[lora]`."""
+
+    rank: int = Field(default=0, ge=0)
+    """Rank of the added matrices, for example 16; 0: no LoRA, the parts of the stage train themselves."""
+    alpha: float = Field(default=0, ge=0)
+    """What the added matrices are scaled by, over their rank; 0: the rank, that is a scale of 1."""
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Probability with which an input of the added matrices is dropped in training."""
+    layers: tuple[str, ...] = Field(default=LORA_LAYERS, min_length=1)
+    """Names of the linear layers that get them, in the parts that the stage trains: video tower (`video`),
+    adaptors and audio tower (`audio`), or all (`joint`)."""
+
+
 class TrainConfig(Config):
     """One stage of training: pipelines/train_stage.py."""
 
@@ -75,7 +91,8 @@ class TrainConfig(Config):
     initialise_from: Annotated[Place, Role.WORK] = "auto"
     """First weights: `auto` (the checkpoint of the stage before, under the same output; nothing for
     `video`), `none`, a checkpoint folder, or an Open-Sora v1.2 folder or hub id
-    (hpcai-tech/OpenSora-STDiT-v3) for the video tower; stage `audio` leaves it as it is there."""
+    (hpcai-tech/OpenSora-STDiT-v3) for the video tower; stage `audio` leaves it as it is there. A saved
+    pipeline's folder, or `tiny`, for fine-tuning."""
     experiment: Annotated[str, Role.WORK] = "syncflow"
     """MLflow experiment in which the run is filed."""
     run: Annotated[str, Role.WORK] = ""
@@ -83,6 +100,9 @@ class TrainConfig(Config):
     that is `runs`."""
     tracking_uri: Annotated[StoreUri, Role.WORK] = ""
     """MLflow's store or server; empty takes mlflow.db beside `output`, `none` tracks nothing."""
+    lora: LoraConfig = LoraConfig()
+    """Train a LoRA of the first weights in place of the weights themselves. The checkpoint is then the
+    adapter alone, pytorch_lora_weights.safetensors, as diffusers loads it."""
     model: DualDiTConfig = DualDiTConfig()
     """Sizes of the two towers and the adaptors."""
     flow: FlowConfig = FlowConfig()
@@ -173,6 +193,18 @@ class TrainConfig(Config):
                 f"flow.coupling.score {coupling.score}: stage {self.stage} of this model is given no "
                 f"{coupling.score}; set it to {parts[0]}"
             )
+        if self.lora.rank and self.carry_moments:
+            raise ValueError("carry_moments with lora.rank: a LoRA has no earlier moments; leave one out")
+        if self.lora.rank and self.engine.kind == "deepspeed":
+            raise ValueError(
+                "engine.kind deepspeed with lora.rank: ZeRO has nothing to share out; "
+                "set engine.kind to torch"
+            )
+        if self.lora.rank and self.initialise_from == "none":
+            raise ValueError(
+                "initialise_from none with lora.rank: a LoRA needs trained weights; give a checkpoint, "
+                "a saved pipeline, or `tiny`"
+            )
         if self.carry_moments and self.stage != "joint":
             raise ValueError(f"carry_moments: stage {self.stage} continues no part; set it for joint only")
         if self.samples.every and self.uses_zero and self.engine.zero_stage == 3:
@@ -192,7 +224,8 @@ class TrainConfig(Config):
     @property
     def uses_zero(self) -> bool:
         """Whether the engine is DeepSpeed's ZeRO: where there is nothing to share, plain torch does less."""
-        return self.engine.kind == "deepspeed" or (self.engine.kind == "auto" and self.workers > 1)
+        several = self.workers > 1 and not self.lora.rank
+        return self.engine.kind == "deepspeed" or (self.engine.kind == "auto" and several)
 
     @property
     def knows_features(self) -> bool:

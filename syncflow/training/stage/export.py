@@ -33,6 +33,11 @@ def export_checkpoints(config: ExportConfig) -> list[Path]:
     """
     stage = _settings(config)
     states = [SavedState(path) for path in _chosen(config)]
+    if stage.lora.rank:
+        raise UserError(
+            f"run {config.run}: trained a LoRA; its adapter is {stage.folder / 'checkpoint'}, and "
+            "--checkpoint.average-last averages its last states"
+        )
     dataset = LatentDataset(stage.data, filters=stage.filters)
     _check_dataset(states, dataset.fingerprint, stage.data)
     untrained, came_from = _untrained(stage, states)

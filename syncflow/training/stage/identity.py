@@ -21,6 +21,8 @@ def compared_settings(config: TrainConfig, *, dataset: str, first_weights: str) 
         first_weights: content hash of the weights that the stage starts from; empty where a seed draws them.
     """
     flat: dict[str, Any] = {"dataset": dataset, "first_weights": first_weights, **settings_of(config)}
+    if not config.lora.rank:  # states of before there was LoRA do not name it
+        flat = {name: value for name, value in flat.items() if not name.startswith("lora.")}
     flat["samples_an_update"] = config.update_samples
     if config.flow.coupling.method != "none" and config.flow.coupling.scope == "batch":
         flat["batch_size"] = config.batch_size  # the samples that exchange noise

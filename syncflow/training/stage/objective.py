@@ -16,6 +16,7 @@ from syncflow.flow.time_sampling import sample_times, shift_ratio, video_times
 from syncflow.model.attention import as_they_are
 from syncflow.model.dual_dit import DualDiT
 from syncflow.model.video_tower import VideoOutput
+from syncflow.noise import keyed_generator
 from syncflow.records import AVLatents, ClipSpec, FrameTimes, LatentBatch, PathSample, TextBatch
 from syncflow.training.finite import Metrics
 from syncflow.training.schedule import adamw
@@ -73,6 +74,7 @@ class FlowObjective(nn.Module):
         self.known = (
             KnownFeatures(self._see_finished, longest=longest, gb=features_gb) if features_gb else None
         )
+        self.drops = any(isinstance(each, nn.Dropout) and each.p > 0 for each in model.modules())  # a LoRA's
         self.train()  # weights that were read from a file come in evaluation mode
 
     @property
@@ -95,6 +97,14 @@ class FlowObjective(nn.Module):
         return [nn.ModuleList(parts) for parts in found if parts]
 
     def forward(self, batch: LatentBatch) -> Metrics:
+        if not (self.training and self.drops):
+            return self._forward(batch)
+        key = keyed_generator("dropout", self.seed, int(batch.index[0])).initial_seed()
+        with torch.random.fork_rng():
+            torch.manual_seed(key)
+            return self._forward(batch)
+
+    def _forward(self, batch: LatentBatch) -> Metrics:
         given, batch = batch, move(batch, self.device)
         path = self.draw(batch)
         features = None

@@ -1,6 +1,6 @@
 """The parts of a stage's run at one worker: data, model and objective, engine and average, all in place."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,8 @@ from syncflow.data.batches import LatentDataset
 from syncflow.errors import UserError
 from syncflow.hashing import tensors_sha256
 from syncflow.model.dual_dit import DualDiT
+from syncflow.model.lora import add_lora
+from syncflow.noise import keyed_generator
 from syncflow.records import LatentBatch
 from syncflow.training.distributed import device, rank
 from syncflow.training.ema import MovingAverage
@@ -70,8 +72,7 @@ class StageParts:
 
     def check_frozen(self) -> None:
         """Assert that training has left every tensor of the frozen parts as it was."""
-        model, trains = self.objective.model, self.stage.trains
-        if tensors_sha256(_untrained(model, trains)) != self.held_sha256:
+        if tensors_sha256(_untrained(self.objective.model)) != self.held_sha256:
             raise AssertionError(f"stage {self.stage.name} changed weights that it does not train")
 
 
@@ -93,6 +94,16 @@ def stage_parts(config: TrainConfig, *, make_engine: EngineFactory = torch_engin
         one_video_draw=config.one_video_draw,
     )
     model, first = starting_model(config)
+    if config.lora.rank:
+        add_lora(
+            model,
+            parts=stage.trains,
+            layers=config.lora.layers,
+            rank=config.lora.rank,
+            alpha=config.lora.alpha or config.lora.rank,
+            dropout=config.lora.dropout,
+            generator=keyed_generator("lora", config.seed),
+        )
     model.to(device())  # type: ignore[arg-type]
     exact: dict[str, Tensor] = {}
     if config.engine.bf16 and "video_tower" not in stage.trains:
@@ -110,10 +121,11 @@ def stage_parts(config: TrainConfig, *, make_engine: EngineFactory = torch_engin
         features_gb=config.features_gb if config.knows_features else 0.0,
     )
     state = latest_state(config.folder / "engine")
-    if config.model.adaptor.whiten and stage.name == "audio" and model.audio_tower.reads_video:
+    whitens = config.model.adaptor.whiten and not config.lora.rank  # a LoRA's base has its whitening
+    if whitens and stage.name == "audio" and model.audio_tower.reads_video:
         batches = whitening_batches(dataset, config)
         whiten(objective, batches, folder=config.folder, resumed=state is not None)
-    held = _untrained(model, stage.trains)
+    held = _untrained(model)
     held_sha256, frozen = tensors_sha256(held), tensors_sha256(held | exact)  # before an engine has the model
     engine = make_engine(objective, config)
     parts = StageParts(
@@ -161,9 +173,7 @@ def _restore(parts: StageParts, config: TrainConfig) -> None:
         )
 
 
-def _untrained(model: DualDiT, trains: Sequence[str]) -> dict[str, Tensor]:
+def _untrained(model: DualDiT) -> dict[str, Tensor]:
     """The tensors of the model that the stage does not train, buffers among them."""
-    trained = {
-        name for name, _ in model.named_parameters() if name.startswith(tuple(f"{p}." for p in trains))
-    }
+    trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
     return {name: tensor for name, tensor in model.state_dict().items() if name not in trained}

@@ -1,6 +1,6 @@
 """What a stage needs, counted before anything starts: parameters, FLOPs, memory, hours, data rate, disk."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from rich.console import Console
@@ -9,7 +9,8 @@ from rich.table import Table
 from syncflow.data.batches import LatentDataset
 from syncflow.errors import UserError
 from syncflow.model.config import SampleShape
-from syncflow.model.cost import StageCost, deep_stage_cost, state_bytes
+from syncflow.model.cost import StageCost, deep_stage_cost, meta_model, state_bytes
+from syncflow.model.lora import lora_parameters
 from syncflow.training.stage.config import TrainConfig
 from syncflow.training.stage.machine import (
     MEASURED,
@@ -69,6 +70,13 @@ def make_plan(config: TrainConfig) -> Plan:
     dataset = LatentDataset(config.data, filters=config.filters) if config.data.exists() else None
     sample = sample_shape(dataset) if dataset else SampleShape(text_tokens=config.model.video.max_text_tokens)
     cost = deep_stage_cost(config.model, sample, trains=stage.trains, scores=stage.scores, audio_draws=draws)  # type: ignore[arg-type]
+    held = (
+        cost.frozen if config.stage == "audio" and config.engine.bf16 else 0
+    )  # the video tower, in bfloat16
+    if config.lora.rank:
+        every, lora = meta_model(config.model), config.lora
+        count = lora_parameters(every, parts=stage.trains, layers=lora.layers, rank=lora.rank)
+        cost = replace(cost, trained=count, frozen=cost.trained + cost.frozen)
     flop = float(cost.total) * config.update_samples
     again = 0.0
     if config.engine.gradient_checkpointing:  # the forward of what trains, half of its backward
@@ -84,7 +92,7 @@ def make_plan(config: TrainConfig) -> Plan:
         update_samples=config.update_samples,
         update_flop=flop,
         tokens=tokens_of(config.model, sample, stage=stage, audio_draws=draws),
-        states={zero: states_in_memory(cost, config, zero=zero) for zero in (0, 1, 2, 3)},
+        states={zero: states_in_memory(cost, config, zero=zero, in_bf16=held) for zero in (0, 1, 2, 3)},
         activations=activations(cost, config, sample) * config.batch_size,
         peak=peak,
         mfu=mfu,
@@ -99,18 +107,19 @@ def make_plan(config: TrainConfig) -> Plan:
     )
 
 
-def states_in_memory(cost: StageCost, config: TrainConfig, *, zero: Zero) -> float:
-    """Bytes a worker holds besides activations; under bf16 the frozen video tower of stage audio is half.
+def states_in_memory(cost: StageCost, config: TrainConfig, *, zero: Zero, in_bf16: int = 0) -> float:
+    """Bytes a worker holds besides activations.
 
     Args:
         zero: ZeRO stage.
+        in_bf16: frozen parameters that are held in half of the memory.
     """
     return state_bytes(
         trained=cost.trained,
         frozen=cost.frozen,
         workers=config.workers,
         zero=zero,
-        in_bf16=cost.frozen if config.stage == "audio" and config.engine.bf16 else 0,
+        in_bf16=in_bf16,
         average=bool(config.ema_decay),
     )
 

@@ -3,12 +3,14 @@
 from collections.abc import Callable, Sequence
 
 from syncflow.checkpoint import part_hashes
+from syncflow.model.lora import settings_as_saved
 from syncflow.training.distributed import barrier, rank
 from syncflow.training.ema import on_average
 from syncflow.training.loop import Callback, train
 from syncflow.training.progress import Progress
 from syncflow.training.saver import Saver
 from syncflow.training.shares import passes_of
+from syncflow.training.stage.adapter import write_adapter
 from syncflow.training.stage.batches import noised_batches, validation_of
 from syncflow.training.stage.checkpoint import write_checkpoint
 from syncflow.training.stage.config import TrainConfig
@@ -86,7 +88,19 @@ def run_stage(
 
 
 def _hand_over(config: TrainConfig, parts: StageParts, saver: Saver) -> None:
-    """Write the checkpoint of the last states."""
+    """Write the checkpoint of the last states; of a LoRA, the adapter alone."""
+    if config.lora.rank:
+        write_adapter(
+            config.folder / "checkpoint",
+            config=config,
+            states=saver.last_states(config.checkpoint.average_last),
+            settings=settings_as_saved(parts.objective.model),
+            base=parts.first.source,
+            base_sha256=parts.first.sha256,
+            spec=parts.dataset.spec,
+            dataset_fingerprint=parts.dataset.fingerprint,
+        )
+        return
     manifest = write_checkpoint(
         config.folder / "checkpoint",
         config=config,

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from syncflow.checkpoint import StageName
 from syncflow.errors import UserError
 from syncflow.model.config import PARTS, Part
+from syncflow.model.lora import has_lora, is_lora
 
 Modality = Literal["video", "audio"]
 
@@ -43,9 +44,12 @@ STAGES: dict[StageName, Stage] = {
 
 
 def freeze(model: nn.Module, stage: Stage) -> None:
-    """Leave exactly the stage's parts trainable."""
+    """Leave exactly the stage's parts trainable; where the model has a LoRA, of these only the LoRA."""
     for part in PARTS:
         getattr(model, part).requires_grad_(part in stage.trains)
+    if has_lora(model):
+        for name, parameter in model.named_parameters():
+            parameter.requires_grad_(parameter.requires_grad and is_lora(name))
 
 
 def hold_in_bf16(part: nn.Module, name: str) -> dict[str, Tensor]:

@@ -6,6 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from syncflow.autoencoders.audio_vae import AudioVAE
+from syncflow.autoencoders.loading import load_vae, load_video_vae
 from syncflow.checkpoint import CheckpointManifest, load_checkpoint
 from syncflow.config import Config
 from syncflow.data.batches import LatentDataset
@@ -22,6 +26,7 @@ from syncflow.model.open_sora import (
     read_open_sora_tensors,
 )
 from syncflow.noise import keyed_generator
+from syncflow.shipped import shipped_folder
 from syncflow.training.stage.config import TrainConfig
 from syncflow.training.stage.moments import check_moments
 from syncflow.training.stage.stages import STAGES, check_order
@@ -45,7 +50,7 @@ def start_of(config: TrainConfig) -> str:
     """
     stage = STAGES[config.stage]
     if config.initialise_from != "auto":
-        return config.initialise_from
+        return str(shipped_folder(config.initialise_from) or config.initialise_from)
     if stage.starts_from is None:
         return "none"
     folder = config.output / stage.starts_from / "checkpoint"
@@ -73,9 +78,12 @@ def check_start(config: TrainConfig) -> None:
         return
     if is_checkpoint(start):
         manifest = CheckpointManifest.read(Path(start))
-        check_order(STAGES[config.stage], found=manifest.stage, source=start)
+        if not config.lora.rank:  # a LoRA of any stage may be upon any checkpoint
+            check_order(STAGES[config.stage], found=manifest.stage, source=start)
         _check_encoders(dataset, manifest)
         _check_model(manifest, start, config.model)
+    elif is_pipeline(start):
+        _check_pipeline(dataset, Path(start), config.model)
     else:
         _check_open_sora(start, config.model)
 
@@ -84,6 +92,11 @@ def is_checkpoint(start: str) -> bool:
     """Whether it is a folder of ours, or at least not one of Open-Sora's."""
     folder = Path(start)
     return start != "none" and folder.is_dir() and (folder / "manifest.json").is_file()
+
+
+def is_pipeline(start: str) -> bool:
+    """Whether it is the folder of a saved SyncFlowPipeline."""
+    return start != "none" and (Path(start) / "model_index.json").is_file()
 
 
 def starting_model(config: TrainConfig) -> tuple[DualDiT, FirstWeights]:
@@ -100,7 +113,8 @@ def starting_model(config: TrainConfig) -> tuple[DualDiT, FirstWeights]:
     start = start_of(config)
     if is_checkpoint(start):
         saved, manifest = load_checkpoint(Path(start))
-        check_order(STAGES[config.stage], found=manifest.stage, source=start)
+        if not config.lora.rank:
+            check_order(STAGES[config.stage], found=manifest.stage, source=start)
         _check_model(manifest, start, config.model)
         first = FirstWeights(source=start, sha256=manifest.model_sha256)
         if saved.settings == config.model:
@@ -108,6 +122,9 @@ def starting_model(config: TrainConfig) -> tuple[DualDiT, FirstWeights]:
         model = _new_model(config)
         model.video_tower.load_state_dict(saved.video_tower.state_dict())
         return model, first
+    if is_pipeline(start):
+        model = _pipeline_model(Path(start))
+        return model, FirstWeights(source=start, sha256=tensors_sha256(model.state_dict()))
     model = _new_model(config)
     if start == "none":
         return model, FirstWeights()
@@ -123,7 +140,42 @@ def first_weights_sha256(config: TrainConfig) -> str:
         return ""
     if is_checkpoint(start):
         return CheckpointManifest.read(Path(start)).model_sha256
+    if is_pipeline(start):
+        return tensors_sha256(_pipeline_model(Path(start)).state_dict())
     return tensors_sha256(read_open_sora_tensors(checkpoint_folder(start)))
+
+
+def _pipeline_model(folder: Path) -> DualDiT:
+    """The dual DiT of a saved pipeline, in float32."""
+    try:
+        model = DualDiT.from_pretrained(
+            folder / "dual_dit", local_files_only=True, use_safetensors=True, low_cpu_mem_usage=False
+        )
+    except (OSError, ValueError, RuntimeError) as error:
+        told = " ".join(str(error).split())[:300]
+        raise UserError(
+            f"initialise_from {folder}: cannot be read: {told}; save the pipeline again"
+        ) from None
+    torch.nn.Module.to(model, torch.float32)
+    return model
+
+
+def _check_pipeline(dataset: LatentDataset, folder: Path, model: DualDiTConfig) -> None:
+    """Refuse a saved pipeline of another model, or with other autoencoders than the dataset's."""
+    saved = dict(DualDiT.load_config(folder / "dual_dit"))  # type: ignore[arg-type]
+    if any(saved.get(group) != values for group, values in model.model_dump(mode="json").items()):
+        raise UserError(
+            f"initialise_from {folder}: made with another model: {_difference(saved, model)}; "
+            "take the settings of `model` that it was trained with"
+        )
+    dtype = getattr(torch, dataset.manifest.config.get("encode", {}).get("dtype", "float32"))
+    video = load_video_vae(str(folder / "video_vae"), dtype=dtype, setting="initialise_from")
+    audio = load_vae(AudioVAE, folder / "audio_vae", dtype=dtype)
+    dataset.check_autoencoders(
+        video_vae=tensors_sha256(video.state_dict()),
+        audio_vae=tensors_sha256(audio.state_dict()),
+        text_encoder=dataset.manifest.text_encoder.sha256,  # its width is in the model's settings
+    )
 
 
 def _new_model(config: TrainConfig) -> DualDiT:

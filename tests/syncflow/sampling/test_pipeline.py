@@ -3,6 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from diffusers.callbacks import PipelineCallback
 
 from syncflow.errors import UserError
 from syncflow.flow.config import GuidanceConfig, SolverConfig
@@ -184,6 +185,29 @@ def test_a_callback_may_replace_the_latents(pipeline: SyncFlowPipeline) -> None:
         callback_on_step_end=lambda p, i, t, s: {"audio_latents": torch.zeros_like(s["audio_latents"])},
     )
     assert float(found.audio.abs().max()) == 0.0
+
+
+class Emptied(PipelineCallback):
+    """As diffusers' own callbacks are: it asks for tensors by name and is told the settings of the call."""
+
+    tensor_inputs = ["latents"]  # noqa: RUF012
+
+    def callback_fn(self, pipeline, step_index, timestep, callback_kwargs):
+        assert callback_kwargs.keys() == {"latents"} and pipeline.num_timesteps > step_index
+        return {"latents": callback_kwargs["latents"] * 0}
+
+
+def test_a_callback_is_given_what_it_asks_for_as_diffusers_has_it(pipeline: SyncFlowPipeline) -> None:
+    seen = []
+    names = {"callback_on_step_end_tensor_inputs": ["audio_latents"]}
+    make(pipeline, PROMPTS[0], callback_on_step_end=lambda p, i, t, s: seen.append(set(s)), **names)
+    assert seen and all(each == {"audio_latents"} for each in seen)
+    found = make(
+        pipeline, PROMPTS[0], callback_on_step_end=Emptied(cutoff_step_ratio=None, cutoff_step_index=0)
+    )
+    assert float(found.frames.abs().max()) == 0.0 and float(found.audio.abs().max()) > 0.0
+    with pytest.raises(UserError, match="callback_on_step_end_tensor_inputs: got 'prompt_embeds'"):
+        make(pipeline, PROMPTS[0], callback_on_step_end_tensor_inputs=["prompt_embeds"])
 
 
 def test_a_saved_pipeline_loads_offline_and_makes_the_same_clip(

@@ -1,5 +1,7 @@
 """Comparisons: what differs, groups over seeds, and runs that must not be compared."""
 
+import base64
+import re
 import statistics
 from pathlib import Path
 
@@ -12,6 +14,7 @@ from syncflow.errors import UserError
 from syncflow.studies.comparison import band, compare_runs
 from syncflow.studies.comparison_config import CompareConfig
 from syncflow.studies.paper_tables import NAMES, paper_rows
+from syncflow.studies.tensorboard_export import export_tensorboard
 from tests.infra.tracking_case import opened, send
 
 
@@ -34,6 +37,37 @@ def test_a_comparison_shows_what_differs_and_the_best(uri: str, tmp_path: Path) 
     text = text_of(uri, tmp_path, *names)
     assert "| lr | 1 | 2 |" in text and "same" not in text and "| loss | 2 (1) | 2.5 (2.5) |" in text
     assert (tmp_path / "out" / "video_loss.png").exists() and (tmp_path / "out" / "comparison.html").exists()
+
+
+def test_the_page_has_curves_and_clips_over_time_inside_it(uri: str, tmp_path: Path) -> None:
+    names = []
+    for name in ("first", "second"):
+        output = tmp_path / name
+        for step in range(0, 1000, 100):
+            folder = output / "video" / "samples" / f"step_{step:08}"
+            folder.mkdir(parents=True)
+            (folder / "0.mp4").write_bytes(f"{name} {step}".encode())
+        losses = {1: 3.0, 2: 1.0}
+        names.append(compared(uri, tmp_path, name, losses, output=str(output), stage="video"))
+    text_of(uri, tmp_path, *names, sample_steps=2)
+    page = (tmp_path / "out" / "comparison.html").read_text()
+    players = [base64.b64decode(each).decode() for each in re.findall(r"video/mp4;base64,([^\"]+)", page)]
+    assert players == ["first 0", "second 0", "first 900", "second 900"]
+    assert "image/png;base64," in page and "first/video, step 900" in page
+    assert all(place.startswith("data:") for place in re.findall(r'(?:src|href)="([^"]*)', page))
+
+
+def test_tensorboard_has_every_finite_point_of_a_run(uri: str, tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    name = compared(uri, tmp_path, "a", {1: 3.0, 2: 1.0, 7: 0.25}, lr=0.5)
+    runs = read_runs(CompareConfig(tracking_uri=uri, runs=(name,)))
+    (folder,) = export_tensorboard(runs, tmp_path / "events")
+    events = EventAccumulator(str(folder)).Reload()
+    assert [(each.step, each.value) for each in events.Scalars("loss")] == [(1, 3.0), (2, 1.0), (7, 0.25)]
+    assert b"lr: 0.5" in events.Tensors("settings/text_summary")[0].tensor_proto.string_val[0]
+    with pytest.raises(UserError, match="holds events already; give another folder"):
+        export_tensorboard(runs, tmp_path / "events")
 
 
 def test_runs_of_a_group_are_a_mean_and_a_deviation(uri: str, tmp_path: Path) -> None:
