@@ -39,7 +39,7 @@ class InspectConfig(Config):
     """Write a dataset card, README.md, and a figure of the scores, scores.png, into the dataset."""
     webdataset: Path | None = None
     """Empty folder to export to: the windows of each split, with captions and embeddings, as WebDataset tar
-    files. Example: out/latents_tar. (`datasets.load_dataset` reads the dataset as it is.)"""
+    files. Example: out/latents_tar."""
     report: bool = False
     """Write report.html into the dataset: clips by reason, histograms of the scores, and the windows of
     `sample` decoded, with players; one file that opens offline."""
