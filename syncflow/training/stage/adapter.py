@@ -13,6 +13,7 @@ from typing import Any
 from diffusers.loaders.lora_base import LoraBaseMixin
 from safetensors import SafetensorError
 
+from syncflow.checkpoint import StageName
 from syncflow.config import Config, dump_config
 from syncflow.errors import UserError, full_disk
 from syncflow.hashing import tensors_sha256
@@ -21,7 +22,7 @@ from syncflow.records import ClipSpec
 from syncflow.training.finite import NotFiniteError, first_not_finite
 from syncflow.training.resume import SavedState
 from syncflow.training.stage.checkpoint import handed_weights
-from syncflow.training.stage.config import StageName, TrainConfig
+from syncflow.training.stage.config import TrainConfig
 from syncflow.version import __version__
 
 ADAPTER_MANIFEST = "adapter.json"
