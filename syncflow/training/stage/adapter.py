@@ -16,10 +16,10 @@ from safetensors import SafetensorError
 from syncflow.checkpoint import StageName
 from syncflow.config import Config, dump_config
 from syncflow.errors import UserError, full_disk
-from syncflow.hashing import tensors_sha256
+from syncflow.hashing import first_not_finite, tensors_sha256
 from syncflow.model.lora import as_saved
 from syncflow.records import ClipSpec
-from syncflow.training.finite import NotFiniteError, first_not_finite
+from syncflow.training.finite import NotFiniteError
 from syncflow.training.resume import SavedState
 from syncflow.training.stage.checkpoint import handed_weights
 from syncflow.training.stage.config import TrainConfig
