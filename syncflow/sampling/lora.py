@@ -62,7 +62,9 @@ class LoraLoading(CogVideoXLoraLoaderMixin):
             _pipeline=self,
         )
 
-    def fuse_lora(self, components: list[str] | None = None, **kwargs: Any) -> None:
+    def fuse_lora(  # type: ignore[override]
+        self, components: list[str] | None = None, **kwargs: Any
+    ) -> None:
         """As diffusers': add the adapters to the weights, so that sampling takes no longer than without."""
         super().fuse_lora(components=components or [COMPONENT], **kwargs)
 

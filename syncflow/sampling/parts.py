@@ -158,7 +158,7 @@ class SyncFlowParts(DiffusionPipeline, LoraLoading):
             licence=licence,
         )
 
-    def push_to_hub(
+    def push_to_hub(  # type: ignore[override]
         self,
         repo_id: str,
         *,

@@ -162,7 +162,7 @@ def _pipeline_model(folder: Path) -> DualDiT:
 
 def _check_pipeline(dataset: LatentDataset, folder: Path, model: DualDiTConfig) -> None:
     """Refuse a saved pipeline of another model, or with other autoencoders than the dataset's."""
-    saved = dict(DualDiT.load_config(folder / "dual_dit"))  # type: ignore[arg-type]
+    saved: dict[str, Any] = dict(DualDiT.load_config(folder / "dual_dit"))  # type: ignore[arg-type]
     if any(saved.get(group) != values for group, values in model.model_dump(mode="json").items()):
         raise UserError(
             f"initialise_from {folder}: made with another model: {_difference(saved, model)}; "
