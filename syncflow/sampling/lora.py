@@ -36,8 +36,14 @@ class LoraLoading(CogVideoXLoraLoaderMixin):
         A folder of a training stage says which weights it was trained upon. Where the model has others, in
         float32, that is logged: the adapter then adds to what it has not seen.
 
+        Args:
+            pretrained_model_name_or_path_or_dict: a folder, a name on the hub, or tensors by their names.
+            adapter_name: what it is called in `set_adapters`; None: default_0, default_1 and so on.
+            hotswap: put it in the place of the adapter of that name.
+            kwargs: as diffusers'.
+
         Raises:
-            UserError: a folder without an adapter.
+            UserError: a folder without an adapter, or tensors of another model.
         """
         given = pretrained_model_name_or_path_or_dict
         if not isinstance(given, dict) and Path(given).is_dir():

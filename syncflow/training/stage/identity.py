@@ -7,7 +7,7 @@ from syncflow.checkpoint import MANIFEST, CheckpointManifest
 from syncflow.config import load_config, settings_of
 from syncflow.data.batches import LatentDataset
 from syncflow.training.resume import check_settings
-from syncflow.training.stage.config import TrainConfig
+from syncflow.training.stage.config import LoraConfig, TrainConfig
 from syncflow.training.stage.start import first_weights_sha256
 
 NAMED_BEFORE = "before_"  # folders of runs that were set aside
@@ -21,8 +21,9 @@ def compared_settings(config: TrainConfig, *, dataset: str, first_weights: str) 
         first_weights: content hash of the weights that the stage starts from; empty where a seed draws them.
     """
     flat: dict[str, Any] = {"dataset": dataset, "first_weights": first_weights, **settings_of(config)}
-    if not config.lora.rank:  # states of before there was LoRA do not name it
-        flat = {name: value for name, value in flat.items() if not name.startswith("lora.")}
+    # states of before there was LoRA do not name its settings: as they are by default they are left out
+    unset = {f"lora.{name}": value for name, value in settings_of(LoraConfig()).items()}
+    flat = {name: value for name, value in flat.items() if name not in unset or value != unset[name]}
     flat["samples_an_update"] = config.update_samples
     if config.flow.coupling.method != "none" and config.flow.coupling.scope == "batch":
         flat["batch_size"] = config.batch_size  # the samples that exchange noise
