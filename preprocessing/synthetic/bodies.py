@@ -15,10 +15,7 @@ Point = tuple[float, float]
 class Canvas:
     """A drawing surface of `pixels` rows and columns, addressed in frames (0 to 1).
 
-    Args:
-        y: centre, with `x`, in shares of the frame.
-        reach_x: half the width.
-        reach_y: half the height.
+    Its methods take a centre `x`, `y`, half a width `reach_x` and half a height `reach_y`, in shares of the frame.
     """
 
     ink: ImageDraw.ImageDraw

@@ -19,9 +19,7 @@ B = TypeVar("B")
 class Samples(Protocol[B_co]):
     """A dataset by global sample index (`LatentDataset`); its batches are dataclasses with a `weight`.
 
-    Args:
-        mine: numbers of the samples of this worker's pass.
-        among: numbers of all samples of the update.
+    `mine` are the numbers of the samples of this worker's pass, `among` those of all samples of the update.
     """
 
     def __len__(self) -> int: ...

@@ -51,12 +51,10 @@ SIZES = {
 class Jobs:
     """The jobs of a size, each added once something needs it.
 
+    Its methods take the file name of a `pipeline` and its `flags`, a `table` (evaluation set or list of
+    prompts), the file that the job `leaves` when it is done, and the `edge` of a frame (rows and columns), pixels.
+
     Args:
-        edge: rows and columns of a frame, pixels.
-        table: evaluation set or list of prompts.
-        flags: of the command.
-        leaves: file that is there when the job is done.
-        pipeline: file name of the command.
         presets: folder of the presets.
     """
 

@@ -162,7 +162,7 @@ class TrainConfig(Config):
     """Clips that are generated while training, with their sync score."""
     cache_gb: Annotated[float, Role.WORK] = Field(default=4.0, gt=0)
     """Memory per worker for latents that were read before, GiB."""
-    one_video_draw: Annotated[bool, Role.WORK] = False  # compared where it is on: `compared_settings`
+    one_video_draw: bool = False
     """Each window keeps one draw of its video latents for the whole run, instead of one each time that it is
     seen. Stage `audio` with flow.time.clean_video 1 then computes the features of a video once."""
     features_gb: Annotated[float, Role.ROUNDING] = Field(default=1.0, ge=0)

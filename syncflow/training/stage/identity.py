@@ -21,14 +21,13 @@ def compared_settings(config: TrainConfig, *, dataset: str, first_weights: str) 
         first_weights: content hash of the weights that the stage starts from; empty where a seed draws them.
     """
     flat: dict[str, Any] = {"dataset": dataset, "first_weights": first_weights, **settings_of(config)}
-    # states of before there was LoRA do not name its settings: as they are by default they are left out
+    # states of before there were these settings do not name them: at their defaults they are left out
     unset = {f"lora.{name}": value for name, value in settings_of(LoraConfig()).items()}
+    unset["one_video_draw"] = False
     flat = {name: value for name, value in flat.items() if name not in unset or value != unset[name]}
     flat["samples_an_update"] = config.update_samples
     if config.flow.coupling.method != "none" and config.flow.coupling.scope == "batch":
         flat["batch_size"] = config.batch_size  # the samples that exchange noise
-    if config.one_video_draw:
-        flat["one_video_draw"] = True
     if config.optimizer.decay != "none":
         flat["steps"] = config.steps  # the end of the schedule
     return flat
