@@ -15,7 +15,8 @@ Point = tuple[float, float]
 class Canvas:
     """A drawing surface of `pixels` rows and columns, addressed in frames (0 to 1).
 
-    Its methods take a centre `x`, `y`, half a width `reach_x` and half a height `reach_y`, in shares of the frame.
+    Its methods take a centre `x`, `y`, half a width `reach_x` and half a height `reach_y`, in shares of the
+    frame.
     """
 
     ink: ImageDraw.ImageDraw

@@ -52,7 +52,8 @@ class Jobs:
     """The jobs of a size, each added once something needs it.
 
     Its methods take the file name of a `pipeline` and its `flags`, a `table` (evaluation set or list of
-    prompts), the file that the job `leaves` when it is done, and the `edge` of a frame (rows and columns), pixels.
+    prompts), the file that the job `leaves` when it is done, and the `edge` of a frame (rows and columns),
+    pixels.
 
     Args:
         presets: folder of the presets.
