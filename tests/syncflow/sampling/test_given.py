@@ -215,7 +215,7 @@ BAD = [
     ({"video": torch.zeros(1, 4, 9, 4, 4), "keep_video": [(0.1, 0.2)]}, "no latent lies whole"),
     ({"video": torch.zeros(1, 4, 9, 4, 4), "modalities": "video"}, "nothing is left to make"),
     ({"audio": torch.zeros(1, 100, 8), "modalities": "audio"}, "nothing is left to make"),
-    ({"audio": torch.zeros(1, 100, 8), "modalities": "video"}, "leave the sound out"),
+    ({"audio": torch.zeros(1, 100, 8), "modalities": "video"}, "leave the audio out"),
     ({"audio": torch.zeros(1, 99, 8)}, "audio .*expected"),
     ({"audio": np.zeros(0, np.float32)}, "0 samples"),
     ({"audio": np.zeros(100, np.int16)}, "expected float samples"),

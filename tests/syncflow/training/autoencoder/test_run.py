@@ -186,7 +186,7 @@ def test_a_stop_file_ends_with_a_state_and_no_weights(clips: Path, tmp_path: Pat
 
 
 def test_discriminators_of_pictures_are_refused(clips: Path, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="discriminators of sound only"):
+    with pytest.raises(UserError, match="discriminators of audio only"):
         small_config("video", clips=clips, output=tmp_path, adversarial={"enabled": True})
 
 
