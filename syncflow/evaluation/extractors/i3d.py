@@ -5,7 +5,7 @@ third is a TorchScript file, which carries its own code (`i3d_script.py`).
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -163,11 +163,30 @@ def state_dict_of(settings: I3DSettings) -> StateDict:
     return settings.checkpoint
 
 
-def too_short(frames: int) -> Refused | None:
-    """The refusal of a clip of so many frames, where they are too few."""
-    if frames >= FEWEST_FRAMES:
-        return None
-    return Refused(reason=f"too_short: {frames} frames, I3D needs {FEWEST_FRAMES}")
+def logits_of_each(
+    clips: Sequence[DecodedMedia],
+    logits_of: Callable[[Tensor], Tensor],
+    *,
+    resize: Literal["short_side", "squeeze"],
+    device: str,
+) -> list[Outputs | Refused]:
+    """`logits` of each clip, or the refusal of one that has too few frames.
+
+    Args:
+        clips: decoded clips.
+        logits_of: what the network gives for one prepared clip, `1 3 t 224 224` -> `400`.
+        resize: how frames become squares.
+        device: where the network is.
+    """
+    found: list[Outputs | Refused] = []
+    for clip in clips:
+        frames = len(clip.video)
+        if frames < FEWEST_FRAMES:
+            found.append(Refused(reason=f"too_short: {frames} frames, I3D needs {FEWEST_FRAMES}"))
+            continue
+        logits = logits_of(preprocess(clip.video, resize)[None].to(device))
+        found.append({"logits": logits.cpu().numpy()})
+    return found
 
 
 class I3DExtractor:
@@ -204,12 +223,9 @@ class I3DExtractor:
 
     @torch.inference_mode()
     def __call__(self, clips: Sequence[DecodedMedia]) -> list[Outputs | Refused]:
-        found: list[Outputs | Refused] = []
-        for clip in clips:
-            refused = too_short(len(clip.video))
-            if refused is not None:
-                found.append(refused)
-                continue
-            video = preprocess(clip.video, self.settings.resize).to(self.device)
-            found.append({"logits": self.model(video[None])[0].mean(-1).cpu().numpy()})
-        return found
+        return logits_of_each(
+            clips,
+            lambda video: self.model(video)[0].mean(-1),
+            resize=self.settings.resize,
+            device=self.device,
+        )

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from syncflow.errors import UserError
 from syncflow.evaluation.extractors.base import DecodedMedia, Modality, Outputs, Refused
-from syncflow.evaluation.extractors.i3d import CLASSES, preprocess, too_short
+from syncflow.evaluation.extractors.i3d import CLASSES, logits_of_each
 from syncflow.evaluation.extractors.settings import I3DSettings
 from syncflow.evaluation.extractors.weight_files import MissingWeightsError, WeightFile
 from syncflow.hashing import file_sha256
@@ -78,22 +79,17 @@ class I3DScript:
     @torch.inference_mode()
     def __call__(self, clips: Sequence[DecodedMedia]) -> list[Outputs | Refused]:
         """Raises UserError where the file's code gives anything but 400 numbers a clip."""
-        found: list[Outputs | Refused] = []
-        for clip in clips:
-            refused = too_short(len(clip.video))
-            if refused is not None:
-                found.append(refused)
-                continue
-            video = preprocess(clip.video, self.settings.resize)[None].to(self.device)
-            try:
-                logits = self.script(video, rescale=False, resize=False, return_features=True)
-            except RuntimeError as error:
-                last = (str(error).strip().splitlines() or ["no message"])[-1][:200]
-                raise UserError(f"{FILE.name}: its code failed ({last}); is it StyleGAN-V's file?") from None
-            if tuple(logits.shape) != (1, CLASSES):
-                raise UserError(
-                    f"{FILE.name}: gives {list(logits.shape)} for a clip, expected [1, {CLASSES}]; is it "
-                    "StyleGAN-V's file?"
-                )
-            found.append({"logits": logits[0].float().cpu().numpy()})
-        return found
+        return logits_of_each(clips, self._logits, resize=self.settings.resize, device=self.device)
+
+    def _logits(self, video: Tensor) -> Tensor:
+        try:
+            logits = self.script(video, rescale=False, resize=False, return_features=True)
+        except RuntimeError as error:
+            last = (str(error).strip().splitlines() or ["no message"])[-1][:200]
+            raise UserError(f"{FILE.name}: its code failed ({last}); is it StyleGAN-V's file?") from None
+        if tuple(logits.shape) != (1, CLASSES):
+            raise UserError(
+                f"{FILE.name}: gives {list(logits.shape)} for a clip, expected [1, {CLASSES}]; is it "
+                "StyleGAN-V's file?"
+            )
+        return logits[0].float()
