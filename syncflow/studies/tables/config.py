@@ -44,6 +44,9 @@ class TablesConfig(Config):
     """Seeds of the clips; each makes all of them once."""
     limit: int = Field(default=0, ge=0)
     """Test clips, the first ones; 0 takes all (744 of the Greatest Hits in the paper)."""
+    last_states: int = Field(default=0, ge=0)
+    """Table 4: clips of the last states that each training saved, this many, and the mean over all of them;
+    0: 3, as the paper, for `greatest_hits`, and else 1."""
     scales: tuple[float, ...] = (1.0, 2.0, 4.0, 6.0, 8.0)
     """Figure 5: guidance scales."""
     metrics: MetricsConfig = MetricsConfig()
@@ -63,6 +66,11 @@ class TablesConfig(Config):
     def tracking(self) -> str:
         """MLflow's URI; empty when nothing is tracked."""
         return store_of(self.tracking_uri, beside=self.output.resolve().parent)
+
+    @property
+    def states_of_table_4(self) -> int:
+        """How many saved states of each training Table 4 is the mean over."""
+        return self.last_states or (3 if self.size == "greatest_hits" else 1)
 
     @property
     def stages(self) -> Path:

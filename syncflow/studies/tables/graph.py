@@ -4,12 +4,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from syncflow.config import load_config
+from syncflow.errors import UserError
+from syncflow.hashing import settings_sha256
+from syncflow.preset import read_preset
 from syncflow.studies.tables.config import TablesConfig
-from syncflow.studies.tables.jobs import Job
+from syncflow.studies.tables.jobs import Job, was_run
 from syncflow.studies.tables.reference_set import PROMPTS, SET
+from syncflow.training.stage.config import TrainConfig
 
 Made = tuple[tuple[Path, ...], tuple[str, ...]]
 """Folders of clips, one a seed, and the jobs that make them."""
+RECORDS = "jobs"  # folder of what was done
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,9 +57,10 @@ SIZES = {
 class Jobs:
     """The jobs of a size, each added once something needs it.
 
-    Its methods take the file name of a `pipeline` and its `flags`, a `table` (evaluation set or list of
-    prompts), the file that the job `leaves` when it is done, and the `edge` of a frame (rows and columns),
-    pixels.
+    Each job knows what its preset holds and the files from elsewhere that it works on, so that it is done
+    anew where one of them has changed. The methods take the file name of a `pipeline` and its `flags`, a
+    `table` (evaluation set or list of prompts), the file that the job `leaves` when it is done, files from
+    elsewhere (`given`), and the `edge` of a frame (rows and columns), pixels.
 
     Args:
         presets: folder of the presets.
@@ -62,7 +69,7 @@ class Jobs:
     def __init__(self, config: TablesConfig, *, presets: Path) -> None:
         self.config, self.size, self.presets = config, SIZES[config.size], presets
         self.jobs: dict[str, Job] = {}
-        self.root = config.output.absolute()
+        self.root, self.records = config.output.absolute(), config.output.absolute() / RECORDS
         self.data = (config.data or self.root / "latents").absolute()
         self.set = self.root / "set"
         self.before_training = self.dataset()
@@ -77,7 +84,10 @@ class Jobs:
         flags += ["--clip.height", edge, "--clip.width", edge]
         leaves = self.set / SET
         needs = self.before_training
-        return self.add("set", "make_reference_set.py", [], leaves, flags, needs=needs, output=self.set)
+        given = [listed.absolute()] if config.evaluation_set else []
+        return self.add(
+            "set", "make_reference_set.py", [], leaves, flags, needs=needs, output=self.set, given=given
+        )
 
     def scores(self, system: str, made: Made) -> str:
         """The job that measures a system's folders; its output is `scores_of(system)`."""
@@ -90,7 +100,11 @@ class Jobs:
             flags += ["--metrics.backbones.folder", str(metrics.backbones.folder)]
         output = self.scores_of(system)
         leaves, needs = output / "summary.csv", [*made[1], "set"]
-        return self.add(f"scores-{system}", "evaluate.py", [], leaves, flags, needs=needs, output=output)
+        elsewhere = [folder for folder in made[0] if self.root not in folder.parents]
+        given = sorted(path for folder in elsewhere for path in folder.rglob("*") if path.is_file())
+        return self.add(
+            f"scores-{system}", "evaluate.py", [], leaves, flags, needs=needs, output=output, given=given
+        )
 
     def scores_of(self, system: str) -> Path:
         """Where a system's scores lie."""
@@ -116,14 +130,27 @@ class Jobs:
         return ("latents", "evaluation_set")
 
     def stage(self, stage: str, *, before: Sequence[str]) -> tuple[str, ...]:
-        """The job of a stage; none where `runs` has its checkpoint."""
+        """The job of a stage; none where `runs` has its checkpoint, and it was not made by this command."""
         runs = self.config.stages.absolute()
-        leaves = runs / stage / "checkpoint" / "manifest.json"
-        if self.config.runs and leaves.is_file():
+        leaves = self.checkpoint(stage) / "manifest.json"
+        if self.config.runs and leaves.is_file() and not was_run(stage, self.records):
             return ()
         flags = ["--data", str(self.data)]
         preset = [f"{self.size.stages}/{stage}"]
-        return (self.add(stage, "train_stage.py", preset, leaves, flags, needs=before, output=runs),)
+        given = self._given_data()
+        return (
+            self.add(stage, "train_stage.py", preset, leaves, flags, needs=before, output=runs, given=given),
+        )
+
+    def _given_data(self) -> list[Path]:
+        """What tells which dataset it is, where it was given."""
+        return [self.data / "dataset.json"] if self.config.data else []
+
+    def _given_weights(self, checkpoint: Path) -> list[Path]:
+        """What tells which weights they are, where they were given."""
+        stage = checkpoint.parent
+        given = stage.parent == self.config.stages.absolute() and stage.name not in self.jobs
+        return [checkpoint / "manifest.json"] if given else []
 
     def video(self) -> tuple[str, ...]:
         """Stage 1 of the miniature; the paper's sizes begin with Open-Sora's weights."""
@@ -152,18 +179,54 @@ class Jobs:
             self._trained(f"{name}-trained{seed}", preset, runs / f"seed{seed}", own, needs)
         return f"{name}-trained{{seed}}", runs / "seed{seed}" / "audio" / "checkpoint"
 
+    def last_states(self, name: str, preset: str) -> list[tuple[str, str, Path]]:
+        """The last saved states of `variant`, each an ending of the system's name, a job and a checkpoint.
+
+        Raises:
+            UserError: the preset keeps fewer states.
+        """
+        job, checkpoint = self.variant(name, preset)
+        wanted = self.config.states_of_table_4
+        if wanted == 1:
+            return [("", job, checkpoint)]
+        settings = load_config(TrainConfig, self.presets / f"{preset}.yaml")
+        if settings.checkpoint.keep < wanted:
+            raise UserError(
+                f"last_states {wanted}: {preset} keeps {settings.checkpoint.keep}; give --last-states "
+                f"{settings.checkpoint.keep}, or raise checkpoint.keep in the preset before it is trained"
+            )
+        every = settings.checkpoint.every
+        newest = settings.steps // every * every
+        steps = [newest - every * back for back in range(wanted) if newest - every * back > 0][::-1]
+        if settings.steps not in steps:  # the last step is always saved
+            steps = [*steps[1:], settings.steps]
+        stage = checkpoint.parent
+        folder = stage / "checkpoints"
+        export = job.replace("-trained", "-states") if "-trained" in job else f"{job}-states"
+        for seed in self.config.seeds if "{seed}" in job else ("",):
+            own = [each.replace("{seed}", str(seed)) for each in (export, job, str(stage), str(folder))]
+            leaves = Path(own[3]) / f"step_{steps[-1]:08}" / "manifest.json"
+            flags = ["--run", own[2], "--steps", *map(str, steps)]
+            self.add(own[0], "export_checkpoint.py", [], leaves, flags, needs=[own[1]], output=Path(own[3]))
+        return [(f"_step{step}", export, folder / f"step_{step:08}") for step in steps]
+
     def _trained(
         self, name: str, preset: str, runs: Path, flags: Sequence[str], needs: Sequence[str]
     ) -> tuple[str, Path]:
         checkpoint = runs / "audio" / "checkpoint"
         leaves = checkpoint / "manifest.json"
-        return self.add(name, "train_stage.py", [preset], leaves, flags, needs=needs, output=runs), checkpoint
+        given = self._given_data()
+        if self.config.size == "miniature":
+            given += self._given_weights(self.checkpoint("video"))
+        job = self.add(name, "train_stage.py", [preset], leaves, flags, needs=needs, output=runs, given=given)
+        return job, checkpoint
 
     def foleygen(self) -> tuple[str, Path]:
         codes = self.data / "foleygen" / "codes.json"
         preset, flags = f"{self.size.foleygen}/codes", ["--data", str(self.data)]
         needs = self.before_training
-        self.add("codes", "precompute_codes.py", [preset], codes, flags, needs=needs)
+        given = self._given_data()
+        self.add("codes", "precompute_codes.py", [preset], codes, flags, needs=needs, given=given)
         run = self.root / "foleygen"
         leaves = run / "checkpoint" / "manifest.json"
         preset = f"{self.size.foleygen}/train"
@@ -173,13 +236,21 @@ class Jobs:
     # --- what makes clips, a job a seed
 
     def clips(
-        self, system: str, pipeline: str, preset: Sequence[str], flags: Sequence[str], needs: Sequence[str]
+        self,
+        system: str,
+        pipeline: str,
+        preset: Sequence[str],
+        flags: Sequence[str],
+        needs: Sequence[str],
+        *,
+        given: Sequence[Path] = (),
     ) -> Made:
         """Folders and jobs; `{seed}` in the flags is the seed.
 
         Args:
             pipeline: file name of the command.
             flags: of the command.
+            given: files from elsewhere that tell what it works on.
         """
         folders, names = [], []
         for seed in self.config.seeds:
@@ -188,7 +259,8 @@ class Jobs:
             before = [name.replace("{seed}", str(seed)) for name in needs]
             name = f"{system}-seed{seed}"
             own = [*own, "--seed", str(seed)]
-            self.add(name, pipeline, preset, folder / "manifest.csv", own, needs=before, output=folder)
+            leaves = folder / "manifest.csv"
+            self.add(name, pipeline, preset, leaves, own, needs=before, output=folder, given=given)
             folders.append(folder)
             names.append(name)
         return tuple(folders), tuple(names)
@@ -216,8 +288,8 @@ class Jobs:
             "0",
             "--no-strip",
         ]
-        preset = [self.size.generate]
-        return self.clips(system, "generate.py", preset, [*given, *flags], [*needs, "set"])
+        preset, weights = [self.size.generate], self._given_weights(checkpoint)
+        return self.clips(system, "generate.py", preset, [*given, *flags], [*needs, "set"], given=weights)
 
     def t2v(self, edge: int) -> Made:
         """Video alone: the frozen tower of stage audio is Open-Sora's, or the miniature's stage 1."""
@@ -253,10 +325,20 @@ class Jobs:
         *,
         needs: Sequence[str] = (),
         output: Path | None = None,
+        given: Sequence[Path] = (),
     ) -> str:
-        given = ["--config", str(self.presets / f"{preset[0]}.yaml")] if preset else []
-        given += [*flags, *(["--output", str(output)] if output else [])]
-        job = Job(name=name, pipeline=pipeline, flags=tuple(given), leaves=leaves, needs=tuple(needs))
+        path = self.presets / f"{preset[0]}.yaml" if preset else None
+        own = ["--config", str(path)] if path else []
+        own += [*flags, *(["--output", str(output)] if output else [])]
+        job = Job(
+            name=name,
+            pipeline=pipeline,
+            flags=tuple(own),
+            leaves=leaves,
+            needs=tuple(needs),
+            settings_sha256=settings_sha256(read_preset(path)) if path else "",
+            given=tuple(given),
+        )
         assert self.jobs.get(name, job) == job, f"two jobs named {name}"
         self.jobs[name] = job
         return name

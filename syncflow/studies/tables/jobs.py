@@ -13,10 +13,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from syncflow.errors import UserError
 from syncflow.files import whole_file
-from syncflow.hashing import settings_sha256
+from syncflow.hashing import file_sha256, settings_sha256
 
 ENDED_BY_CTRL_C = 130  # exit status
 POLL_S = 0.1  # between two looks at what runs
@@ -32,6 +33,8 @@ class Job:
     flags: tuple[str, ...]
     leaves: Path  # a file that is there when it is done
     needs: tuple[str, ...] = ()
+    settings_sha256: str = ""  # of its preset as it is now
+    given: tuple[Path, ...] = ()  # files that no job made and that tell what it works on
 
     def command(self, pipelines: Path) -> list[str]:
         """As it is run."""
@@ -43,8 +46,10 @@ class Job:
 
 
 def identity(job: Job, jobs: Mapping[str, Job]) -> str:
-    """Hash of its command and those of all jobs before it."""
-    return settings_sha256([job.pipeline, job.flags, [identity(jobs[name], jobs) for name in job.needs]])
+    """Hash of its command, what its preset and the given files hold, and all that of the jobs before it."""
+    given = [file_sha256(path) if path.is_file() else "" for path in job.given]
+    before = [identity(jobs[name], jobs) for name in job.needs]
+    return settings_sha256([job.pipeline, job.flags, job.settings_sha256, given, before])
 
 
 def is_done(job: Job, jobs: Mapping[str, Job], records: Path) -> bool:
@@ -53,11 +58,20 @@ def is_done(job: Job, jobs: Mapping[str, Job], records: Path) -> bool:
     Args:
         records: folder of what was done.
     """
+    return job.leaves.is_file() and _record(job.name, records).get("identity") == identity(job, jobs)
+
+
+def was_run(name: str, records: Path) -> bool:
+    """Whether a job of that name was done here, however it was set."""
+    return bool(_record(name, records))
+
+
+def _record(name: str, records: Path) -> dict[str, Any]:
     try:
-        record = json.loads((records / f"{job.name}.json").read_text(encoding="utf-8"))
+        record = json.loads((records / f"{name}.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return False
-    return job.leaves.is_file() and record.get("identity") == identity(job, jobs)
+        return {}
+    return record if isinstance(record, dict) else {}
 
 
 def in_order(wanted: Sequence[str], jobs: Mapping[str, Job]) -> list[Job]:
@@ -166,11 +180,7 @@ class _Running:
 
 def processor_s(job: Job, records: Path) -> float:
     """What the job took when it was run, seconds of processor time; NaN where that is not known."""
-    try:
-        record = json.loads((records / f"{job.name}.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return math.nan
-    return float(record.get("processor_s", math.nan))
+    return float(_record(job.name, records).get("processor_s", math.nan))
 
 
 @contextmanager

@@ -23,6 +23,7 @@ from syncflow.studies.tables.rows import TITLES, TableRow
 
 SYNC = "sync F1 (95 %)"
 CHANCE = "by chance"
+EVENTS = "with events"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +57,12 @@ def read_scores(folder: Path) -> Scored:
             clips = list(csv.DictReader(stream))
     except OSError as error:
         raise UserError(f"{folder}: no scores ({error.strerror}); run reproduce_tables.py again") from None
-    cells = {SYNC: _pooled(clips, "f1", interval=True), CHANCE: _pooled(clips, "chance_f1", interval=False)}
+    heard = sum(bool(clip["f1"]) and math.isfinite(float(clip["f1"])) for clip in clips)
+    cells = {
+        EVENTS: f"{heard} / {len(clips)}",
+        SYNC: _pooled(clips, "f1", interval=True),
+        CHANCE: _pooled(clips, "chance_f1", interval=False),
+    }
     config = load_config(EvaluateConfig, folder / "resolved.yaml")
     fields: dict[str, Any] = {"settings": settings_of(config)}
     notes: list[str] = []

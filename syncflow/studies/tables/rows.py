@@ -223,11 +223,19 @@ class Tables:
                 reason = "the paper's ablation is of the Greatest Hits: --size greatest_hits"
                 rows.append(TableRow(table="table_4", setting=setting, system=system, reason=reason))
                 continue
-            job, checkpoint = self.jobs.variant(system, preset)
-            rows.append(self._row("table_4", setting, system, self.jobs.generated(system, checkpoint, [job])))
+            rows.append(self._row("table_4", setting, system, self._of_last_states(system, preset)))
         if self.config.size == "miniature":
             rows += self._small_models_own()
         return rows
+
+    def _of_last_states(self, system: str, preset: str) -> Made:
+        """Clips of each of the last saved states of a variant."""
+        folders, jobs = list[Path](), list[str]()
+        for ending, job, checkpoint in self.jobs.last_states(system, preset):
+            made = self.jobs.generated(f"{system}{ending}", checkpoint, [job])
+            folders += made[0]
+            jobs += made[1]
+        return tuple(folders), tuple(jobs)
 
     def _small_models_own(self) -> list[TableRow]:
         """Table 4 for given videos, and the adaptor as the paper describes it, without what is ours."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from syncflow.config import dump_config
 from syncflow.data.parquet.lock import writer_lock
 from syncflow.studies.tables.config import TablesConfig
+from syncflow.studies.tables.graph import RECORDS
 from syncflow.studies.tables.jobs import (
     Job,
     check_pipelines,
@@ -21,7 +22,7 @@ from syncflow.studies.tables.lineage import SystemLineage, Track, made_by
 from syncflow.studies.tables.page import Page, Scored, page_of, read_scores, write_page
 from syncflow.studies.tables.rows import TableRow, Tables
 
-RECORDS, LINEAGE = "jobs", "lineage"
+LINEAGE = "lineage"
 COST = "processor s a clip"
 MAKERS = ("generate.py", "make_audio.py")
 FAILED = 3  # exit status where a row could not be made

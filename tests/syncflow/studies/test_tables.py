@@ -2,8 +2,10 @@
 
 import csv
 import json
+import math
 import os
 import re
+import shutil
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -22,13 +24,14 @@ from syncflow.foleygen.train_config import FoleyGenTrainConfig
 from syncflow.generation.config import GenerateConfig
 from syncflow.studies.paper_tables import PAPER
 from syncflow.studies.tables.config import ReferenceSetConfig, TablesConfig
-from syncflow.studies.tables.jobs import Job, in_order, is_done, processor_s, run_jobs
+from syncflow.studies.tables.jobs import Job, identity, in_order, is_done, processor_s, run_jobs
 from syncflow.studies.tables.lineage import SystemLineage
 from syncflow.studies.tables.page import as_markdown, page_of, read_scores
 from syncflow.studies.tables.rows import TITLES, TableRow, Tables
 from syncflow.studies.tables.run import jobs_of, plan_lines, reproduce
 from syncflow.systems.config import MakeAudioConfig
 from syncflow.training.stage.config import TrainConfig
+from syncflow.training.stage.export_config import ExportConfig
 
 PIPELINES = Path(__file__).parents[3] / "pipelines"
 CONFIGS: dict[str, type[Config]] = {
@@ -37,6 +40,7 @@ CONFIGS: dict[str, type[Config]] = {
     "make_evaluation_set.py": EvaluationSetConfig,
     "make_reference_set.py": ReferenceSetConfig,
     "train_stage.py": TrainConfig,
+    "export_checkpoint.py": ExportConfig,
     "precompute_codes.py": CodesConfig,
     "train_foleygen.py": FoleyGenTrainConfig,
     "generate.py": GenerateConfig,
@@ -146,6 +150,76 @@ def test_a_job_runs_once_again_when_changed_and_those_after_it_too(tmp_path: Pat
     assert not is_done(jobs["b"], jobs, tmp_path / "jobs")
 
 
+@pytest.mark.parametrize("what", ["preset", "evaluation set", "dataset", "weights", "clips"])
+def test_a_row_is_made_anew_when_what_it_is_made_of_has_changed(what: str, tmp_path: Path) -> None:
+    (tmp_path / "configs").mkdir()
+    shutil.copytree(PIPELINES / "configs" / "tiny", tmp_path / "configs" / "tiny")
+    changed = {
+        "preset": (tmp_path / "configs" / "tiny" / "generate.yaml", "syncflow_vgg-seed0"),
+        "evaluation set": (tmp_path / "set.csv", "set"),
+        "dataset": (tmp_path / "latents" / "dataset.json", "codes"),
+        "weights": (tmp_path / "runs" / "audio" / "checkpoint" / "manifest.json", "syncflow_vgg-seed0"),
+        "clips": (tmp_path / "codi" / "00000-0.mp4", "scores-codi"),
+    }
+    for path, _ in changed.values():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.exists():
+            path.write_text("1")
+    given = {name: str(tmp_path / name) for name in ("runs", "data")} | {"data": str(tmp_path / "latents")}
+    given |= {"evaluation_set": str(tmp_path / "set.csv"), "made": {"codi": str(tmp_path / "codi")}}
+
+    def identities() -> dict[str, str]:
+        config = config_of(tmp_path, **given, tables=["table_1"])
+        tables = Tables(config, presets=tmp_path / "configs")
+        return {each.name: identity(each, tables.jobs.jobs) for each in jobs_of(tables)}
+
+    before = identities()
+    path, name = changed[what]
+    path.write_text(path.read_text() + "\nprompts: other.txt\n")
+    after = identities()
+    assert before[name] != after[name]
+    same = {"preset": "set", "weights": "set", "clips": "syncflow_vgg-seed0"}.get(what, "")
+    assert not same or before[same] == after[same], "what does not depend on it is not made again"
+
+
+def test_a_stage_that_was_trained_here_stays_a_job_and_one_that_was_given_is_none(tmp_path: Path) -> None:
+    runs = tmp_path / "runs"
+    given = {"runs": str(runs), "data": str(tmp_path / "d"), "evaluation_set": str(tmp_path / "s.csv")}
+
+    def names() -> list[str]:
+        return [each.name for each in jobs_of(tables_of(tmp_path, **given, tables=["figure_5"]))]
+
+    assert {"video", "audio"} <= set(names())
+    (runs / "audio" / "checkpoint").mkdir(parents=True)
+    (runs / "audio" / "checkpoint" / "manifest.json").write_text("{}")
+    assert "audio" not in names()
+    (tmp_path / "out" / "jobs").mkdir(parents=True)
+    (tmp_path / "out" / "jobs" / "audio.json").write_text('{"identity": "x"}')
+    assert "audio" in names(), "or its clips would look as if made by another command"
+
+
+def test_table_4_is_over_the_last_three_states_as_in_the_paper(tmp_path: Path) -> None:
+    tables = tables_of(tmp_path, "greatest_hits", tables=["table_4"], seeds=[0, 1])
+    jobs = {each.name: each for each in jobs_of(tables)}
+    (row,) = (row for row in tables.rows if row.system == "table_4_adaptor")
+    assert [f"{each.parent.name}/{each.name}" for each in row.folders] == [
+        f"table_4_adaptor_step{step}/seed{seed}" for step in (24000, 24500, 25000) for seed in (0, 1)
+    ]
+    export = jobs["table_4_adaptor-states"]
+    assert export.flags[2:6] == ("--steps", "24000", "24500", "25000") and export.needs == (
+        "table_4_adaptor",
+    )
+    made = jobs["table_4_adaptor_step24500-seed1"]
+    assert made.flags[3].endswith("audio/checkpoints/step_00024500") and export.name in made.needs
+    assert len(jobs["scores-table_4_adaptor"].flags[1:7]) == 6
+    with pytest.raises(UserError, match=r"last_states 3: .* keeps 2; give --last-states 2"):
+        tables_of(tmp_path, tables=["table_4"], last_states=3)
+    two = tables_of(tmp_path, tables=["table_4"], last_states=2, seeds=[5])
+    jobs = {each.name: each for each in jobs_of(two)}
+    assert jobs["table_4_text-states5"].flags[3:5] == ("500", "600")
+    assert jobs["table_4_text-states5"].needs == ("table_4_text-trained5",)
+
+
 def test_jobs_run_side_by_side_but_never_before_what_they_need(tmp_path: Path) -> None:
     (tmp_path / "write.py").write_text(
         "import pathlib, sys, time\n"
@@ -193,7 +267,7 @@ def write_scores(folder: Path, values: list[float], *, tolerance_s: float = 0.1)
 
 
 def test_a_cell_of_another_protocol_is_withheld_and_the_papers_figures_are_marked(tmp_path: Path) -> None:
-    write_scores(tmp_path / "a", [0.4, 0.6])
+    write_scores(tmp_path / "a", [0.4, 0.6, math.nan])  # in the third nothing is heard or seen
     write_scores(tmp_path / "b", [0.2, 0.2], tolerance_s=0.05)
     scored = {name: read_scores(tmp_path / name) for name in ("a", "b")}
     rows = [
@@ -203,8 +277,8 @@ def test_a_cell_of_another_protocol_is_withheld_and_the_papers_figures_are_marke
     ]
     page = page_of(rows, scored, {})
     text = as_markdown(page)
-    assert "| FoleyGen | 0.550 (0.450 to 0.650) | 0.100 | 1.31 | 1.97 | 0.297 |" in text
-    assert "| Diff-Foley |  |  | 7.85 | 3.51 | 0.143 |" in text
+    assert "| FoleyGen | 4 / 6 | 0.550 (0.450 to 0.650) | 0.100 | 1.31 | 1.97 | 0.297 |" in text
+    assert "| Diff-Foley |  |  |  | 7.85 | 3.51 | 0.143 |" in text
     assert "Diff-Foley: withheld, its protocol differs: settings.tolerance_s is 0.05, and 0.1" in text
     assert "SpecVQGAN: not made; no environment" in text
     assert "paper: FAD" in text.splitlines()[2]
@@ -233,9 +307,10 @@ def test_a_whole_table_from_commands_to_page(tmp_path: Path) -> None:
     assert reproduce(config, pipelines=tmp_path) == 0
     text = (config.output / "tables" / "table_3.md").read_text()
     cost = r"0\.[0-9]{2}"  # of processes that write a line
-    row = rf"\| SyncFlow-VGG, zero-shot \| 0.650 \(0.550 to 0.750\) \| 0.100 \| {cost} \| 1.81 \| 2.44 \|"
+    f1 = r"0.650 \(0.550 to 0.750\)"
+    row = rf"\| SyncFlow-VGG, zero-shot \| 4 / 4 \| {f1} \| 0.100 \| {cost} \| 1.81 \| 2.44 \|"
     assert re.search(row, text), text
-    assert "| Diff-Foley |  |  |  | 7.85 | 3.51 | 0.143 |" in text
+    assert "| Diff-Foley |  |  |  |  | 7.85 | 3.51 | 0.143 |" in text
     (tmp_path / "evaluate.py").write_text("import sys; sys.exit('not again')")  # nothing is made twice
     sent: list[SystemLineage] = []
 
