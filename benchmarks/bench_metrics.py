@@ -190,17 +190,23 @@ def main() -> None:
         only=config.strokes,
         every_s=0.5,
     )
-    collections = [
-        measure_collection(name, clips[1::2], others[1::2], metrics, extracted, references=clips[::2])
-        for name, clips, others in (("synthetic", synthetic, real), ("real", real, synthetic))
-    ]
+    shown = [*metrics, SYNC]
+    collections: list[Collection] = []
+
+    def keep(collection: Collection) -> None:
+        """Write what there is so far: a run that is stopped keeps its finished collections."""
+        collections.append(collection)
+        (config.output / "verdicts.md").write_text(verdicts_markdown(collections, shown), encoding="utf-8")
+        (config.output / "values.csv").write_text(values_csv(collections, shown), encoding="utf-8")
+        draw(collections, shown, config.output / "curves.png")
+
+    for name, clips, others in (("synthetic", synthetic, real), ("real", real, synthetic)):
+        keep(
+            measure_collection(name, clips[1::2], others[1::2], metrics, extracted, references=clips[::2])
+        )
     of_synchrony = [metric for metric in metrics if isinstance(metric, AvAlign)]
     kept = {name: each for name, each in extracted.extractors.items() if name == "av_align"}
-    collections.append(measure_collection("real strokes", strokes, real[1::2], of_synchrony, Extracted(kept)))
-    shown = [*metrics, SYNC]
-    (config.output / "verdicts.md").write_text(verdicts_markdown(collections, shown), encoding="utf-8")
-    (config.output / "values.csv").write_text(values_csv(collections, shown), encoding="utf-8")
-    draw(collections, shown, config.output / "curves.png")
+    keep(measure_collection("real strokes", strokes, real[1::2], of_synchrony, Extracted(kept)))
     print(f"{config.output}: verdicts.md, values.csv, curves.png")
 
 

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -50,6 +51,22 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
             os.fsync(stream.fileno())
     except OSError as error:
         raise cannot_write(path, error) from None
+
+
+def require_writable(folder: Path) -> None:
+    """Make the folder where there is none, and see that files can be written in it.
+
+    Raises:
+        UserError: they cannot.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        if folder.exists() and not folder.is_dir():
+            raise UserError(f"{folder}: cannot be written, for it is a file; give a folder") from None
+        raise cannot_write(folder, error) from None
 
 
 def cannot_write(path: Path, error: OSError) -> UserError:

@@ -109,7 +109,7 @@ def draw(collections: Sequence[Collection], metrics: Sequence[Shown], path: Path
     for panel_row, metric in zip(panels, metrics, strict=True):
         for axes, damage in zip(panel_row, DAMAGES, strict=True):
             labels: list[str] = []
-            for colour, collection in zip(COLOURS, collections, strict=True):
+            for colour, collection in zip(COLOURS, collections, strict=False):
                 if not collection.has(metric):
                     continue
                 curve = collection.curves[metric.name, damage.name]
@@ -122,7 +122,7 @@ def draw(collections: Sequence[Collection], metrics: Sequence[Shown], path: Path
             if metric is metrics[0]:
                 axes.set_title(f"{damage.name}, {damage.unit}", fontsize=7)
         panel_row[0].set_ylabel(metric.title.replace(" (", "\n("), fontsize=6)
-    told = ", ".join(f"{c.name} {colour[4:]}" for c, colour in zip(collections, COLOURS, strict=True))
+    told = ", ".join(f"{c.name} {colour[4:]}" for c, colour in zip(collections, COLOURS, strict=False))
     figure.suptitle(f"{told}; dotted: largest of real against real", fontsize=8)
     figure.savefig(path, dpi=90)
 

@@ -35,6 +35,12 @@ from syncflow.media import MediaError
 from syncflow.media.evaluation_set import ClipFile
 from syncflow.records import ClipSpec
 
+REFERENCE = "reference"  # among the systems of `Comparison.failures`
+LACKING = {"reference": "no reference clip of this id", "prompt": "no prompt"}
+UNPAIRED = {
+    "reference": "no clip has a reference clip of its id: that of its manifest's `video`, or its file's name",
+    "prompt": "no clip has a prompt: those of manifest.csv, or of the evaluation set",
+}
 LEVELS = Source(extractor="levels", output="levels")
 
 
@@ -55,7 +61,7 @@ class Comparison:
     """Every number, what became of each clip, and the protocol."""
 
     rows: tuple[Row, ...]
-    failures: tuple[tuple[str, str, str], ...]  # system, clip id, reason
+    failures: tuple[tuple[str, str, str], ...]  # system (`reference`: a real clip), clip id, reason
     remarks: tuple[str, ...]  # silent, black and surplus clips
     card: ProtocolCard
 
@@ -119,11 +125,20 @@ def compare(
             broken = kept.broken(metric, sides[system.name])
             rows.append(kept.row(metric, system, sides[system.name], broken, absent, spec, max_failed))
             lost |= dict.fromkeys((system.name, clip, reason) for clip, reason in broken.items())
+            lost |= dict.fromkeys((REFERENCE, *each) for each in kept.broken_reference(metric).items())
     return Comparison(
         rows=tuple(rows),
         failures=tuple(lost),
         remarks=tuple(_remarks(systems, lambda name: kept.load(LEVELS, sides[name]))),
-        card=protocol_card(metrics, extractors, missing, reference=real, spec=spec, max_failed=max_failed),
+        card=protocol_card(
+            metrics,
+            extractors,
+            missing,
+            reference=real,
+            reference_failed=sorted({clip for side, clip, _ in lost if side == REFERENCE}),
+            spec=spec,
+            max_failed=max_failed,
+        ),
     )
 
 
@@ -153,12 +168,21 @@ class _Features:
     def broken(self, metric: Metric, own: _Side) -> dict[str, str]:
         """Clips that the metric cannot use, with the reason: their own, or their reference's where paired."""
         found = dict(own.failures)
-        for source in sources_of(metric):
-            reasons = self.failures.get(source.extractor, {})
-            if source.side != "reference" or not isinstance(metric, SetDistance):
-                keys = self._keys(source, own)
-                found |= {i: reasons[key] for i, key in keys.items() if key in reasons and i in own.keys}
+        for source in self._paired(metric):
+            reasons, keys = self.failures.get(source.extractor, {}), self._keys(source, own)
+            found |= {i: reasons[key] for i, key in keys.items() if key in reasons and i in own.keys}
+            if source.side != "generated" and not self._unpaired(source, own):
+                told = self.real.failures if source.side == "reference" else {}
+                found |= {i: told.get(i, LACKING[source.side]) for i in own.keys if i not in keys}
         return found
+
+    def broken_reference(self, metric: Metric) -> dict[str, str]:
+        """Real clips that a set distance cannot use, with the reason; none of other metrics."""
+        if not isinstance(metric, SetDistance):
+            return {}
+        reasons = self.failures.get(metric.source.extractor, {})
+        found = {i: reasons[key] for i, key in self.real.keys.items() if key in reasons}
+        return {**self.real.failures, **found}
 
     def row(
         self,
@@ -171,7 +195,14 @@ class _Features:
         max_failed: int,
     ) -> Row:
         """The number, or why there is none."""
-        reason = absent or withheld_because(system, failed=len(broken), max_failed=max_failed)
+        reason = (
+            absent
+            or withheld_because(system, failed=len(broken), max_failed=max_failed)
+            or next((UNPAIRED[s.side] for s in self._paired(metric) if self._unpaired(s, own)), "")
+        )
+        lost = len(self.broken_reference(metric))
+        if not reason and lost > max_failed:
+            reason = f"withheld: {lost} of {len(self.real.keys | self.real.failures)} reference clips failed"
         measured, floor = Measured(note=reason), Floor()
         if not reason:
             ids = [clip.id for clip in system.clips if clip.id not in broken]
@@ -190,6 +221,19 @@ class _Features:
             self.floors[place] = floor_of(metric, reference, clips=clips)
         return self.floors[place]
 
+    @staticmethod
+    def _paired(metric: Metric) -> list[Source]:
+        """The sources of which every clip needs its own: all but the reference of a set distance."""
+        sources = sources_of(metric)
+        return [s for s in sources if s.side != "reference" or not isinstance(metric, SetDistance)]
+
+    def _unpaired(self, source: Source, own: _Side) -> bool:
+        """Whether none of the system's clips has a reference clip, or a prompt, of its own."""
+        if source.side == "generated":
+            return False
+        told = self.real.failures if source.side == "reference" else {}
+        return own.keys.keys().isdisjoint({**self._keys(source, own), **told})
+
     def _keys(self, source: Source, own: _Side) -> Mapping[str, str]:
         return {"generated": own.keys, "reference": self.real.keys, "prompt": own.texts}[source.side]
 
@@ -200,10 +244,12 @@ def protocol_card(
     missing: Mapping[str, str],
     *,
     reference: _Side,
+    reference_failed: Sequence[str],
     spec: ClipSpec,
     max_failed: int,
 ) -> ProtocolCard:
     """Everything that decides the numbers."""
+    failed = {"failed": list(reference_failed)} if reference_failed else {}  # none: cards as ever
     return ProtocolCard(
         {
             "clip": {
@@ -217,6 +263,7 @@ def protocol_card(
             "reference": {
                 "clips": len(reference.keys),
                 "sha256": settings_sha256(sorted([i, key] for i, key in reference.keys.items())),
+                **failed,
             },
             "kl": "softmax, exact; KL(reference || generated), reversed where it says so",
             "kernel": "Gaussian, median squared distance of the reference, x 1000, unbiased",

@@ -1,12 +1,12 @@
 """Which clips are compared: the real ones, and each system's under the ids that they are compared by."""
 
-import csv
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from syncflow.media.clip_folder import captions_by_id, clip_id, clips_of_split
+from syncflow.errors import UserError
+from syncflow.media.clip_folder import captions_by_id, clip_id, clips_of_split, manifest_rows
 from syncflow.media.evaluation_set import ClipFile
 
 NUMBERED = re.compile(r"(\d{5,})-(\d+)\.\w+")  # what generate.py calls its clips: row and copy
@@ -22,12 +22,26 @@ class System:
 
 
 def reference_clips(folder: Path, *, split: str) -> list[ClipFile]:
-    """The real clips of a folder, with their captions."""
+    """The real clips of a folder, with their captions.
+
+    Raises:
+        UserError: no such folder, no clips in it, or two of one id.
+    """
+    if not folder.is_dir():
+        raise UserError(f"reference {folder}: no such folder; give one of real clips")
     captions = captions_by_id(folder)
-    return [
-        ClipFile(id=clip_id(path), path=path, prompt=captions.get(clip_id(path), ""))
-        for path in clips_of_split(folder, split)
-    ]
+    found: dict[str, ClipFile] = {}
+    for path in clips_of_split(folder, split):
+        own = clip_id(path)
+        if own in found:
+            raise UserError(
+                f"reference {folder}: two files have the id {own!r}: {found[own].path.relative_to(folder)} and "
+                f"{path.relative_to(folder)}; each clip counts once: keep one of them there, or rename one"
+            )
+        found[own] = ClipFile(id=own, path=path, prompt=captions.get(own, ""))
+    if not found:
+        raise UserError(f"reference {folder}: no clips in it; give a folder of real clips")
+    return list(found.values())
 
 
 def system_of(name: str, folder: Path, files: Sequence[Path], expected: Sequence[ClipFile] | None) -> System:
@@ -41,7 +55,7 @@ def system_of(name: str, folder: Path, files: Sequence[Path], expected: Sequence
         files: the clips that the folder should hold.
         expected: the rows of an evaluation set.
     """
-    rows = _manifest_rows(folder)
+    rows = {row["file"]: row for row in manifest_rows(folder)}
     by_id = {clip.id: clip for clip in expected or ()}
     clips: dict[str, ClipFile] = {}
     extra = []
@@ -56,8 +70,10 @@ def system_of(name: str, folder: Path, files: Sequence[Path], expected: Sequence
         else:
             video = row.get("video", "")
             own = clip_id(Path(video)) if video else clip_id(file)
-            if own in clips:  # one more clip for the same video
+            if own in clips:  # one more clip for the same video, or of the same name in another folder
                 own = f"{own}#{file.stem}"
+            more = (own, *(f"{own}#{number}" for number in range(2, len(files) + 2)))
+            own = next(name for name in more if name not in clips)
             clips[own] = ClipFile(id=own, path=file, prompt=row.get("prompt", ""))
     for each in by_id.values():
         missing = ClipFile(id=each.id, path=folder / f"{each.id}.mp4", prompt=each.prompt)
@@ -77,11 +93,3 @@ def _row_of(
         return own
     known = expected[int(numbered[1])]
     return known if row.get("prompt", "") in ("", known.prompt) else None
-
-
-def _manifest_rows(folder: Path) -> dict[str, dict[str, str]]:
-    path = folder / "manifest.csv"
-    if not path.is_file():
-        return {}
-    with path.open(newline="", encoding="utf-8") as stream:
-        return {row["file"]: row for row in csv.DictReader(stream)}

@@ -10,8 +10,11 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from syncflow.evaluation.extractors.base import DecodedMedia, Extractor, Refused
+import numpy as np
+
+from syncflow.evaluation.extractors.base import DecodedMedia, Extractor, Outputs, Refused
 from syncflow.evaluation.feature_store import FeatureRow, FeatureStore
+from syncflow.files import require_writable
 from syncflow.hashing import file_sha256, settings_sha256
 from syncflow.media import MediaError, decode_window
 from syncflow.media.evaluation_set import ClipFile
@@ -104,6 +107,9 @@ def extract(
     Args:
         report: called with the number of items that are done.
         execute: computes the groups; None: this process does, with `extractors`.
+
+    Raises:
+        UserError: something is to be computed, and `root` cannot be written.
     """
     names = [extractor.name for extractor in extractors]
     known = [store_of(extractor, root).known() for extractor in extractors]
@@ -115,6 +121,8 @@ def extract(
     ]
     there = len(items) - len(missing)
     report(there)
+    if missing:
+        require_writable(root)
     groups = [missing[start : start + GROUP] for start in range(0, len(missing), GROUP)]
     run = execute or partial(run_in_loop, extractors)
     failures: list[dict[str, str]] = [
@@ -209,11 +217,16 @@ def _rows(extractor: Extractor, decoded: Mapping[str, DecodedMedia | Refused]) -
     rows = []
     for key, clip in decoded.items():
         result = clip if isinstance(clip, Refused) else results[key]
-        if isinstance(result, Refused):
-            rows.append(FeatureRow(clip=key, outputs={}, failure=result.reason))
-        else:
-            rows.append(FeatureRow(clip=key, outputs=result))
+        failure = result.reason if isinstance(result, Refused) else _not_finite(extractor, result)
+        outputs = {} if isinstance(result, Refused) or failure else result
+        rows.append(FeatureRow(clip=key, outputs=outputs, failure=failure))
     return rows
+
+
+def _not_finite(extractor: Extractor, outputs: Outputs) -> str:
+    """Why what an extractor gives cannot be kept; empty where it can."""
+    wrong = next((name for name, array in outputs.items() if not np.isfinite(array).all()), "")
+    return f"not_finite: {wrong} of {extractor.name}" if wrong else ""
 
 
 def _batches(items: Sequence[Lacking]) -> Iterable[Sequence[Lacking]]:

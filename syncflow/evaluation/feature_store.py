@@ -81,7 +81,6 @@ class FeatureStore:
                 columns[f"{output}.shape"].append(None if array is None else array.shape)
         if not columns["clip"]:
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
         card = self.folder / "extractor.json"
         if not card.is_file():
             with whole_file(card) as stream:

@@ -37,6 +37,16 @@ class MetricsConfig(Config):
 
     @model_validator(mode="after")
     def _check(self) -> Self:
+        if self.reference is not None and self.evaluation_set is not None:
+            raise ValueError(
+                "metrics.reference and metrics.evaluation_set both say which real clips to compare with; give "
+                "one of them"
+            )
+        for name, value in (("reference", self.reference), ("compare_with", self.compare_with)):
+            if value and not self.names:
+                raise ValueError(
+                    f"metrics.{name} without metrics.names compares nothing; name metrics, for example open"
+                )
         if self.executor == "ray" and self.backbones.device not in ("cpu", "cuda"):
             raise ValueError(
                 f"backbones.device {self.backbones.device} with executor ray: each worker has its own GPU; "

@@ -3,7 +3,6 @@
 Every clip is counted: one that cannot be read is a failed clip with its reason, never a score of 0.
 """
 
-import csv
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
@@ -16,7 +15,7 @@ from syncflow.evaluation.chance import chance_f1
 from syncflow.evaluation.sync import ClipEvents
 from syncflow.hashing import file_sha256
 from syncflow.media import MediaError, decode_window
-from syncflow.media.clip_folder import clip_id, clips_of_split, ids_of_split
+from syncflow.media.clip_folder import MANIFEST, clip_id, clips_of_split, ids_of_split, manifest_rows
 from syncflow.records import ClipSpec, SyncScore
 
 RESAMPLES = 1000  # of the bootstrap
@@ -69,14 +68,14 @@ def list_clips(folder: Path, *, split: str = "all") -> list[Path]:
     all taken.
 
     Raises:
-        UserError: no such folder, no such list, or nothing in it.
+        UserError: no such folder, no such list, a manifest that cannot be read, or nothing in it.
     """
     if not folder.is_dir():
         raise UserError(
             f"clips {folder}: no such folder; give one that generate.py or make_demo_clips.py wrote"
         )
-    manifest = folder / "manifest.csv"
-    clips = _of_manifest(manifest, split) if manifest.is_file() else clips_of_split(folder, split)
+    has_manifest = (folder / MANIFEST).is_file()
+    clips = _of_manifest(folder, split) if has_manifest else clips_of_split(folder, split)
     if not clips:
         raise UserError(
             f"clips {folder}: no clips in it; expected media files or a manifest.csv"
@@ -85,11 +84,7 @@ def list_clips(folder: Path, *, split: str = "all") -> list[Path]:
     return clips
 
 
-def _of_manifest(manifest: Path, split: str) -> list[Path]:
-    with manifest.open(newline="", encoding="utf-8") as stream:
-        rows = list(csv.DictReader(stream))
-    if rows and "file" not in rows[0]:
-        raise UserError(f"{manifest}: no column 'file'; give a folder that generate.py wrote")
+def _of_manifest(folder: Path, split: str) -> list[Path]:
     listed: dict[Path, frozenset[str]] = {}
 
     def belongs(video: Path) -> bool:
@@ -98,8 +93,8 @@ def _of_manifest(manifest: Path, split: str) -> list[Path]:
         return clip_id(video) in listed[video.parent]
 
     return [
-        manifest.parent / row["file"]
-        for row in rows
+        folder / row["file"]
+        for row in manifest_rows(folder)
         if split == "all" or not row.get("video") or belongs(Path(row["video"]))
     ]
 
@@ -125,11 +120,15 @@ def score_clips(
 
 
 def _duplicate(path: Path, first: dict[str, str]) -> str:
-    """Why the clip is not scored, where another one has its bytes; `first` keeps the names by hash."""
-    if not path.is_file():
-        return ""
-    name = first.setdefault(file_sha256(path), path.name)
-    return "" if name == path.name else f"duplicate: the same bytes as {name}"
+    """Why the clip is not scored, where an earlier one has its bytes; `first` keeps the names by hash."""
+    try:
+        content = file_sha256(path)
+    except OSError:
+        return ""  # decoding it tells why
+    if content in first:
+        return f"duplicate: the same bytes as {first[content]}"
+    first[content] = path.name
+    return ""
 
 
 def _events_of(path: Path, spec: ClipSpec) -> ClipEvents | str:

@@ -13,6 +13,7 @@ from pathlib import Path
 from syncflow.errors import UserError
 from syncflow.media.suffixes import has_video_suffix
 
+MANIFEST = "manifest.csv"  # of generated clips
 VARIANT = "_denoised"  # Greatest Hits names its files <id>_denoised.mp4
 
 
@@ -25,6 +26,28 @@ def media_files(folder: Path) -> list[Path]:
     """The media files in `folder` and the folders in it, by path; hidden ones are left out."""
     found = (p for p in folder.rglob("*") if has_video_suffix(p.name) and p.is_file())
     return sorted(p for p in found if not any(part.startswith(".") for part in p.relative_to(folder).parts))
+
+
+def manifest_rows(folder: Path) -> list[dict[str, str]]:
+    """The rows of the folder's `manifest.csv`, as generate.py writes it; none where there is no such file.
+
+    Raises:
+        UserError: it cannot be read, has no column `file`, or has a row without a file.
+    """
+    path = folder / MANIFEST
+    if not path.is_file():
+        return []
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as stream:
+            rows = [{name: row[name] or "" for name in row if name} for row in csv.DictReader(stream)]
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path}: cannot be read as a UTF-8 table ({error})") from None
+    if rows and "file" not in rows[0]:
+        raise UserError(f"{path}: no column 'file'; give a folder that generate.py wrote")
+    for number, row in enumerate(rows, start=1):
+        if not row["file"]:
+            raise UserError(f"{path}: row {number} names no file; generate the clips again, or remove the row")
+    return rows
 
 
 def ids_of_split(folder: Path, split: str) -> list[str]:

@@ -15,6 +15,7 @@ from syncflow.evaluation.evaluation_plan import plan_evaluation
 from syncflow.evaluation.evaluation_set import System, reference_clips, system_of
 from syncflow.evaluation.extraction import Execute, Item, clip_item, text_item
 from syncflow.evaluation.metrics.catalogue import chosen_metrics
+from syncflow.evaluation.protocol import ProtocolCard
 from syncflow.evaluation.suite_config import EvaluateConfig
 from syncflow.media import MediaError
 from syncflow.media.evaluation_set import ClipFile, read_evaluation_set
@@ -89,9 +90,13 @@ def gathered(
         listed: the clips that each system's folder should hold, by its name.
 
     Raises:
-        UserError: metrics are chosen, and neither a reference nor an evaluation set is given.
+        UserError: there is no metric of a name, an earlier evaluation cannot be read, there are no real clips,
+            or metrics are chosen and neither a reference nor an evaluation set is given.
     """
     settings = config.metrics
+    chosen_metrics(settings.names)
+    for earlier in settings.compare_with:
+        ProtocolCard.read(earlier / "protocol.json")
     reference: Sequence[ClipFile] = ()
     expected: Sequence[ClipFile] | None = None
     if settings.evaluation_set is not None:

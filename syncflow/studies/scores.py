@@ -16,6 +16,7 @@ from syncflow.evaluation.over_checkpoints import mean_markdown, mean_over, write
 from syncflow.evaluation.report import write_scores, write_summary
 from syncflow.evaluation.suite import ClipScore, SystemSummary, list_clips, score_clips, summarise
 from syncflow.evaluation.suite_config import EvaluateConfig
+from syncflow.files import require_writable
 from syncflow.generation.sidecar import Sidecar
 from syncflow.media.clip_folder import distinct_names
 from syncflow.studies.learned_metrics import gathered, measure_systems, print_plan
@@ -32,8 +33,8 @@ def evaluate(config: EvaluateConfig, *, track: Track, execute: Execute | None = 
         execute: computes the features of learned metrics in other processes; None: this one does.
 
     Raises:
-        UserError: a folder that is missing, empty, given twice, or without a list of the split; metrics that
-            compare with real clips where there are none.
+        UserError: a folder that is missing, empty, given twice, or without a list of the split; no metric of a
+            name; metrics that compare with real clips where there are none; an output that cannot be written.
     """
     systems = distinct_names(list(config.clips))
     listed = {
@@ -43,6 +44,7 @@ def evaluate(config: EvaluateConfig, *, track: Track, execute: Execute | None = 
     chosen, reference = gathered(config, listed)
     if config.plan:
         return print_plan(config, chosen, reference)
+    require_writable(config.output)
     scores: dict[str, list[ClipScore]] = {}
     with Progress() as progress:
         task = progress.add_task("scoring", total=sum(len(system.clips) for system in chosen))

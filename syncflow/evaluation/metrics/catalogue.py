@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from syncflow.errors import UserError
+from syncflow.hints import nearest
 
 Side = Literal["generated", "reference", "prompt"]
 Better = Literal["lower", "higher"]
@@ -253,8 +254,8 @@ def chosen_metrics(names: tuple[str, ...]) -> list[Metric]:
     for name in names:
         if name not in every and name not in GROUPS:
             raise UserError(
-                f"metric {name!r}: no such one; there are the groups {', '.join(GROUPS)} and "
-                f"{', '.join(every)}"
+                f"metric {name!r}: no such one; {nearest(name, [*GROUPS, *every])} There are the groups "
+                f"{', '.join(GROUPS)} and {', '.join(every)}"
             )
         for metric in GROUPS.get(name) or (every[name],):
             found[metric.name] = metric
