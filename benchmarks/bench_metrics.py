@@ -201,9 +201,7 @@ def main() -> None:
         draw(collections, shown, config.output / "curves.png")
 
     for name, clips, others in (("synthetic", synthetic, real), ("real", real, synthetic)):
-        keep(
-            measure_collection(name, clips[1::2], others[1::2], metrics, extracted, references=clips[::2])
-        )
+        keep(measure_collection(name, clips[1::2], others[1::2], metrics, extracted, references=clips[::2]))
     of_synchrony = [metric for metric in metrics if isinstance(metric, AvAlign)]
     kept = {name: each for name, each in extracted.extractors.items() if name == "av_align"}
     keep(measure_collection("real strokes", strokes, real[1::2], of_synchrony, Extracted(kept)))

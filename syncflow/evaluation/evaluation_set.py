@@ -34,9 +34,10 @@ def reference_clips(folder: Path, *, split: str) -> list[ClipFile]:
     for path in clips_of_split(folder, split):
         own = clip_id(path)
         if own in found:
+            both = " and ".join(str(each.relative_to(folder)) for each in (found[own].path, path))
             raise UserError(
-                f"reference {folder}: two files have the id {own!r}: {found[own].path.relative_to(folder)} and "
-                f"{path.relative_to(folder)}; each clip counts once: keep one of them there, or rename one"
+                f"reference {folder}: two files have the id {own!r}: {both}; each clip counts once: keep one "
+                "of them there, or rename one"
             )
         found[own] = ClipFile(id=own, path=path, prompt=captions.get(own, ""))
     if not found:

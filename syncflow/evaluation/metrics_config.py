@@ -39,8 +39,8 @@ class MetricsConfig(Config):
     def _check(self) -> Self:
         if self.reference is not None and self.evaluation_set is not None:
             raise ValueError(
-                "metrics.reference and metrics.evaluation_set both say which real clips to compare with; give "
-                "one of them"
+                "metrics.reference and metrics.evaluation_set both say which real clips to compare with; "
+                "give one of them"
             )
         for name, value in (("reference", self.reference), ("compare_with", self.compare_with)):
             if value and not self.names:

@@ -46,7 +46,9 @@ def manifest_rows(folder: Path) -> list[dict[str, str]]:
         raise UserError(f"{path}: no column 'file'; give a folder that generate.py wrote")
     for number, row in enumerate(rows, start=1):
         if not row["file"]:
-            raise UserError(f"{path}: row {number} names no file; generate the clips again, or remove the row")
+            raise UserError(
+                f"{path}: row {number} names no file; generate the clips again, or remove the row"
+            )
     return rows
 
 

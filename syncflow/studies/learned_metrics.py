@@ -90,8 +90,8 @@ def gathered(
         listed: the clips that each system's folder should hold, by its name.
 
     Raises:
-        UserError: there is no metric of a name, an earlier evaluation cannot be read, there are no real clips,
-            or metrics are chosen and neither a reference nor an evaluation set is given.
+        UserError: there is no metric of a name, an earlier evaluation cannot be read, there are no real
+            clips, or metrics are chosen and neither a reference nor an evaluation set is given.
     """
     settings = config.metrics
     chosen_metrics(settings.names)

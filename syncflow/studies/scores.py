@@ -33,8 +33,9 @@ def evaluate(config: EvaluateConfig, *, track: Track, execute: Execute | None = 
         execute: computes the features of learned metrics in other processes; None: this one does.
 
     Raises:
-        UserError: a folder that is missing, empty, given twice, or without a list of the split; no metric of a
-            name; metrics that compare with real clips where there are none; an output that cannot be written.
+        UserError: a folder that is missing, empty, given twice, or without a list of the split; no metric
+            of a name; metrics that compare with real clips where there are none; an output that cannot be
+            written.
     """
     systems = distinct_names(list(config.clips))
     listed = {

@@ -10,8 +10,7 @@ import torch
 from syncflow.evaluation.extractors.base import DecodedMedia, Modality, Outputs, Refused
 from syncflow.evaluation.extractors.settings import AstSettings
 from syncflow.evaluation.extractors.waveforms import waveform_at
-from syncflow.evaluation.extractors.weight_files import MissingWeightsError, WeightFile
-from syncflow.hashing import file_sha256
+from syncflow.evaluation.extractors.weight_files import WeightFile, published_model
 
 FILE = WeightFile(
     name="ast-finetuned-audioset-10-10-0.4593/",
@@ -60,15 +59,12 @@ class AstExtractor:
 
         Raises:
             MissingWeightsError: it is not there.
+            UserError: it is of another model.
         """
         from transformers import ASTForAudioClassification
 
-        file = folder / FILE.name / "model.safetensors"
-        if not file.is_file():
-            raise MissingWeightsError(FILE, folder)
-        model = ASTForAudioClassification.from_pretrained(file.parent, local_files_only=True)
-        settings = settings or AstSettings()
-        return cls(model, weights_sha256=file_sha256(file), settings=settings, device=device)
+        model, sha256 = published_model(ASTForAudioClassification, FILE, folder)
+        return cls(model, weights_sha256=sha256, settings=settings or AstSettings(), device=device)
 
     @torch.inference_mode()
     def __call__(self, clips: Sequence[DecodedMedia]) -> list[Outputs | Refused]:

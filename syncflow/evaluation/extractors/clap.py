@@ -23,6 +23,7 @@ from syncflow.evaluation.extractors.weight_files import (
     MissingWeightsError,
     WeightFile,
     find,
+    published_model,
     read,
 )
 from syncflow.hashing import file_sha256
@@ -197,11 +198,8 @@ class Clap:
         settings = settings or ClapSettings()
         spec = MODELS[settings.checkpoint]
         if spec.folder:
-            place = folder / spec.file.name
-            if not (place / "model.safetensors").is_file():
-                raise MissingWeightsError(spec.file, folder)
-            model = ClapModel.from_pretrained(place, local_files_only=True, use_safetensors=True)
-            sha256, words = file_sha256(place / "model.safetensors"), place
+            model, sha256 = published_model(ClapModel, spec.file, folder)
+            words = folder / spec.file.name
         else:
             path = find(spec.file, folder)
             config = laion_config(fused=spec.fused, base=spec.base)
@@ -209,7 +207,11 @@ class Clap:
             sha256, words = file_sha256(path), folder / TOKENIZER.name
         if not words.is_dir():
             raise MissingWeightsError(TOKENIZER, folder)
-        tokenizer = AutoTokenizer.from_pretrained(words, local_files_only=True)
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(words, local_files_only=True)
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise UserError(f"{words}: no tokenizer can be read there ({reason})") from None
         return cls(model.eval(), tokenizer, weights_sha256=sha256, settings=settings, device=device)
 
     @torch.inference_mode()

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from safetensors import SafetensorError
@@ -104,6 +104,38 @@ def load(
     """
     path = find(file, folder)
     return with_weights(build, rename(read(path)), source=str(path)), file_sha256(path)
+
+
+def published_model(cls: Any, file: WeightFile, folder: Path) -> tuple[Any, str]:
+    """A model of transformers from its published folder in `folder`, and the sha256 of its weights.
+
+    Args:
+        cls: transformers' class of the model, for example ClapModel.
+
+    Raises:
+        MissingWeightsError: the folder, or its weights, are not there.
+        UserError: it cannot be read, or its tensors are not all those of the model: transformers would fill
+            in random ones.
+    """
+    place = folder / file.name
+    weights = place / "model.safetensors"
+    if not weights.is_file():
+        raise MissingWeightsError(file, folder)
+    try:
+        model, told = cls.from_pretrained(
+            place, local_files_only=True, use_safetensors=True, output_loading_info=True
+        )
+    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise UserError(f"{place}: cannot be read ({reason}); it should be {file.needs}") from None
+    wrong = [f"{name} is missing" for name in sorted(told["missing_keys"])]
+    wrong += [f"{each[0]} has another shape" for each in sorted(told["mismatched_keys"])]
+    if wrong:
+        raise UserError(
+            f"{place}: other weights than this model's ({'; '.join(wrong[:3])}; {len(wrong)} in all); it "
+            f"should be {file.needs}"
+        )
+    return model.eval().requires_grad_(False), file_sha256(weights)
 
 
 def with_weights(build: Callable[[], M], tensors: Mapping[str, Tensor], *, source: str) -> M:

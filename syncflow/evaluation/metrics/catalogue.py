@@ -253,9 +253,11 @@ def chosen_metrics(names: tuple[str, ...]) -> list[Metric]:
     found: dict[str, Metric] = {}
     for name in names:
         if name not in every and name not in GROUPS:
+            near = nearest(name, [*GROUPS, *every])
+            hint = f"{near} " if near.startswith("did") else ""
             raise UserError(
-                f"metric {name!r}: no such one; {nearest(name, [*GROUPS, *every])} There are the groups "
-                f"{', '.join(GROUPS)} and {', '.join(every)}"
+                f"metric {name!r}: no such one; {hint}There are the groups {', '.join(GROUPS)} and the "
+                f"metrics {', '.join(every)}"
             )
         for metric in GROUPS.get(name) or (every[name],):
             found[metric.name] = metric
