@@ -12,9 +12,12 @@ def main() -> int:
 
     execute = None
     if config.metrics.executor == "ray":
-        from infra.executors.ray_features import RayFeatures
+        from infra.executors.ray_pool import RayPool
+        from syncflow.evaluation.backbones import ExtractInWorkers
 
-        execute = RayFeatures(config.metrics.backbones, workers=config.metrics.workers)
+        backbones = config.metrics.backbones
+        pool = RayPool(device=backbones.device, workers=config.metrics.workers)
+        execute = ExtractInWorkers(backbones, pool)
     return evaluate(config, track=track, execute=execute)
 
 

@@ -22,13 +22,13 @@ def main() -> int:
 
     from syncflow.evaluation.sync import sync_quality
     from syncflow.generation.plan import plan_clips
-    from syncflow.generation.run import Execute, generate_clips, run_in_loop
+    from syncflow.generation.run import generate_clips
 
-    execute: Execute = run_in_loop
+    execute = None
     if config.executor == "ray":
-        from infra.executors.ray_generate import RayGeneration
+        from infra.executors.ray_pool import RayPool
 
-        execute = RayGeneration(config)
+        execute = RayPool(device=config.device, workers=config.workers)
     clips = plan_clips(rows, per_prompt=config.per_prompt)
     with Progress() as progress:
         task = progress.add_task("loading the checkpoint", total=len(clips))

@@ -14,9 +14,9 @@ def main() -> int:
     if config.executor == "loop":
         precompute_codes(config)
         return 0
-    from infra.executors.ray_codes import RayCodes
+    from infra.executors.ray_pool import RayPool
 
-    precompute_codes(config, execute=RayCodes(config))
+    precompute_codes(config, execute=RayPool(device=config.device, workers=config.workers, cpus_beside_gpu=4))
     return 0
 
 

@@ -7,7 +7,7 @@ a dataset that grew costs what is new.
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,7 @@ from syncflow.foleygen.table import (
     reasons_of,
 )
 from syncflow.hashing import settings_sha256, tensors_sha256
+from syncflow.jobs import Execute, run_in_loop
 from syncflow.places import absolute_place
 from syncflow.records import Weights
 
@@ -52,22 +53,12 @@ RECIPE = "recipe.json"
 OF_THE_MOMENT = MISSING | {"timeout", "not_listed"}  # reasons that may not hold the next time
 
 
-Execute = Callable[[CodesWork, list[str]], Iterable[int]]
-
-
-def run_in_loop(work: CodesWork, shards: list[str]) -> Iterator[int]:
-    """The executor without Ray."""
-    worker = CodesWorker(work)
-    for shard in shards:
-        yield worker(shard)
-
-
 def precompute_codes(config: CodesConfig, *, execute: Execute = run_in_loop) -> CodesManifest:
     """Make what the table lacks, and finish it.
 
     Args:
         config: the job.
-        execute: runs workers over latents shards and yields how many windows of each got codes.
+        execute: runs `CodesWorker`s over latents shards.
 
     Raises:
         UserError: no finished dataset, weights that are missing or not the dataset's, a table of other
@@ -96,7 +87,7 @@ def precompute_codes(config: CodesConfig, *, execute: Execute = run_in_loop) -> 
         print(f"{len(shards) - len(todo)} shards of codes are done, {len(todo)} to do", flush=True)
         if todo:
             (folder / MANIFEST).unlink(missing_ok=True)
-            for number, windows in enumerate(execute(work, todo), start=1):
+            for number, windows in enumerate(execute(partial(CodesWorker, work), todo), start=1):
                 print(f"shard {number} of {len(todo)}: {windows} windows", flush=True)
         reasons = dict(row for shard in shards for row in done(shard) or ())
         manifest = _manifest(config, index, models, reasons, recipe=work.recipe, codec=place)

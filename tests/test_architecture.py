@@ -17,6 +17,7 @@ PLAIN = (
     "hints",
     "html_page",
     "job_places",
+    "jobs",
     "preset",
     "config",
     "command_line",

@@ -5,8 +5,8 @@ import uuid
 from dataclasses import dataclass, field
 
 from infra.executors.local_cluster import cluster
+from infra.executors.ray_pool import RayPool
 from infra.executors.ray_train import refuse_without_gpu, run_workers
-from infra.executors.ray_windows import decode_with_ray
 from infra.launch.ending import is_done, told_how_it_ends
 from infra.tracking.run_record import Open, RunRecord
 from infra.tracking.runs import TrackedRun, client, open_run, opened_by
@@ -74,7 +74,7 @@ def _train(config: AutoencoderTrainConfig, lock: str) -> dict[str, float]:
         cluster(num_cpus=max(os.cpu_count() or 1, config.workers)),
     ):
         for held_out in (False, True):
-            decoded_windows(training_windows(config, held_out=held_out), execute=decode_with_ray)
+            decoded_windows(training_windows(config, held_out=held_out), execute=RayPool(device="cpu"))
         run_workers(
             train_worker,
             job,

@@ -1,11 +1,14 @@
-"""Extractors by name, each loaded when it is first asked for."""
+"""Extractors by name, each loaded when it is first asked for, in this process or in the workers of a job."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial
+from pathlib import Path
 
 from syncflow.errors import UserError
 from syncflow.evaluation.backbone_config import BackboneConfig
+from syncflow.evaluation.extraction import GroupDone, Groups, Lacking, Report, extract_group
 from syncflow.evaluation.extractors.base import Extractor
+from syncflow.jobs import Execute
 
 
 class Backbones:
@@ -93,3 +96,48 @@ class Backbones:
         from syncflow.evaluation.extractors.clap import Clap
 
         return Clap.load(self.config.folder, settings=self.config.clap, device=self.config.device)
+
+
+class GroupWorker:
+    """Holds the extractors of these names and computes groups of clips into the stores below `root`.
+
+    Raises:
+        UserError: as `Backbones.extractor`.
+    """
+
+    def __init__(self, config: BackboneConfig, names: Sequence[str], root: Path) -> None:
+        backbones = Backbones(config)
+        self.extractors, self.root = [backbones.extractor(name) for name in names], root
+
+    def __call__(self, group: Sequence[Lacking]) -> GroupDone:
+        """Compute a group; only reasons of failures come back."""
+        return extract_group(group, self.extractors, root=self.root)
+
+
+class ExtractInWorkers:
+    """An `Execute` of `syncflow.evaluation.extraction`: workers with backbones of their own.
+
+    Args:
+        config: the backbones, as every worker loads them.
+        execute: runs the workers; they must reach the stores.
+    """
+
+    def __init__(self, config: BackboneConfig, execute: Execute) -> None:
+        self.config, self.execute = config, execute
+
+    def __call__(
+        self, groups: Groups, names: Sequence[str], root: Path, report: Report
+    ) -> Iterator[GroupDone]:
+        """What became of each group, as it comes.
+
+        Args:
+            report: called with the number of clips that are done.
+
+        Raises:
+            UserError: a worker lacks weights or the device.
+        """
+        make_worker, done = partial(GroupWorker, self.config, tuple(names), root.resolve()), 0
+        for group in self.execute(make_worker, groups):
+            done += group.items
+            report(done)
+            yield group

@@ -54,6 +54,7 @@ class Extracted:
 class GroupDone:
     """What became of a group: for each extractor in turn, the failures by key and how many were computed."""
 
+    items: int
     failures: tuple[Mapping[str, str], ...]
     computed: tuple[int, ...]
 
@@ -196,7 +197,7 @@ def extract_group(
             report(done)
     finally:  # what is finished is kept, also when the next clip is interrupted
         commit()
-    return GroupDone(failures=tuple(failures), computed=tuple(computed))
+    return GroupDone(items=len(group), failures=tuple(failures), computed=tuple(computed))
 
 
 def _decoded(path: Path, start_s: float, spec: ClipSpec) -> DecodedMedia:

@@ -1,6 +1,6 @@
 """Rows -> a folder of clips, resumable by row; who runs the workers is given to it."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable
 from functools import partial
 
 from syncflow.errors import UserError
@@ -8,31 +8,15 @@ from syncflow.generation.config import GenerateConfig
 from syncflow.generation.outputs import ManifestLine, write_manifest
 from syncflow.generation.plan import Batch, Done, file_name, make_plan
 from syncflow.generation.sidecar import Clip
-from syncflow.generation.worker import ClipWorker, Report, Score
-
-MakeWorker = Callable[[], ClipWorker]
-Execute = Callable[[MakeWorker, Sequence[Batch], Report], Iterable[Done]]
-"""Runs workers over batches and yields what became of each, in any order. The third argument is called
-with the number of clips done of the batch under way, parts of a clip included, where that is known."""
-
-
-def run_in_loop(make_worker: MakeWorker, batches: Sequence[Batch], report: Report) -> Iterator[Done]:
-    """The executor without Ray: one worker, in this process.
-
-    Args:
-        report: called with the share of the batch that is done.
-    """
-    worker = make_worker()
-    for batch in batches:
-        clips = len(batch.wanted)
-        yield worker(batch, lambda share, clips=clips: report(share * clips))
+from syncflow.generation.worker import ClipWorker, Score
+from syncflow.jobs import Execute, run_in_loop
 
 
 def generate_clips(
     clips: Iterable[Clip],
     config: GenerateConfig,
     *,
-    execute: Execute = run_in_loop,
+    execute: Execute | None = None,
     score: Score | None = None,
     report: Callable[[float], None] = lambda done: None,
 ) -> list[ManifestLine]:
@@ -42,7 +26,7 @@ def generate_clips(
 
     Args:
         clips: of `plan_clips`.
-        execute: runs the workers.
+        execute: runs `ClipWorker`s over batches; None: one in this process.
         score: what `best_of` chooses by.
         report: called with the number of clips that are done, parts of a clip included.
 
@@ -55,12 +39,16 @@ def generate_clips(
     notes: dict[str, str] = {}
     make_worker = partial(ClipWorker, config, weights=plan.weights, score=score)
 
-    runner = execute if plan.batches else run_in_loop  # the weights of a whole folder are checked, too
+    def worker_here() -> Callable[[Batch], Done]:
+        """A worker that reports parts of a clip, too."""
+        worker = make_worker()
+        return lambda batch: worker(batch, lambda share: report(done + share * len(batch.wanted)))
 
-    def within(clips: float) -> None:
-        report(done + clips)
-
-    for batch in runner(make_worker, plan.batches, within):
+    if execute is None or not plan.batches:  # the weights of a whole folder are checked, too
+        results = run_in_loop(worker_here, plan.batches)
+    else:
+        results = execute(make_worker, plan.batches)
+    for batch in results:
         failures |= batch.failures
         notes |= batch.notes
         done += batch.clips

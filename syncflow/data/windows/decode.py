@@ -6,8 +6,9 @@ a file that cannot be decoded is a row with its reason.
 
 import json
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,7 @@ from syncflow.data.windows.store import (
 from syncflow.errors import UserError
 from syncflow.files import replacing, write_whole
 from syncflow.hashing import settings_sha256
+from syncflow.jobs import Execute, run_in_loop
 from syncflow.media import MediaError, decode_audio, decode_picture, probe
 from syncflow.media.suffixes import AUDIO_SUFFIXES, VIDEO_SUFFIXES
 from syncflow.records import ClipSpec
@@ -60,16 +62,6 @@ class Group:
 
     name: str
     files: tuple[str, ...]  # below the folder
-
-
-DecodeGroup = Callable[[Group], list[FileRow]]
-Execute = Callable[[Windows, list[Group]], Iterable[list[FileRow]]]
-
-
-def run_in_loop(windows: Windows, groups: list[Group]) -> Iterator[list[FileRow]]:
-    """The executor without Ray."""
-    for group in groups:
-        yield decode_group(group, windows)
 
 
 def decoded_windows(windows: Windows, *, execute: Execute = run_in_loop) -> WindowStore:
@@ -147,6 +139,11 @@ def listed_files(path: Path) -> list[Path]:
     return sorted({(path.parent / line).absolute() for line in lines if line.strip()})
 
 
+def _decoder(windows: Windows) -> Callable[[Group], list[FileRow]]:
+    """A worker; it holds no model."""
+    return partial(decode_group, windows=windows)
+
+
 def decode_group(group: Group, windows: Windows) -> list[FileRow]:
     """Decode the files of a group and write its shard; the rows of its files.
 
@@ -201,7 +198,7 @@ def _run(windows: Windows, todo: list[Group], execute: Execute) -> None:
     with Progress() as progress:
         total = sum(len(group.files) for group in todo)
         task = progress.add_task(f"decode {windows.folder.name}", total=total)
-        for rows in execute(windows, todo):
+        for rows in execute(partial(_decoder, windows), todo):
             progress.advance(task, len(rows))
     for left in (*windows.store.glob(".*.tmp"), *windows.store.glob("*.partial")):  # of jobs that were killed
         left.unlink()
