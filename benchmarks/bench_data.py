@@ -21,11 +21,9 @@ from pydantic import Field
 
 from benchmarks.goals import Figure, print_goals
 from preprocessing.config import PrecomputeConfig
-from preprocessing.job import precompute
 from preprocessing.worker import ShardWorker, Work
 from syncflow.command_line import parse_arguments, run
 from syncflow.config import Config, load_config
-from syncflow.data.batches import LatentDataset
 from syncflow.data.parquet import LedgerRow
 from syncflow.records import ClipRef
 
@@ -105,12 +103,15 @@ def run_rival(config: BenchConfig, rival: Rival) -> int:
     """The whole job, in this process and its workers."""
     settings = job(config, rival)
     if rival == "pool":
+        from preprocessing.job import precompute
+
         return precompute(settings, execute=PoolExecutor(config.workers))
-    from infra.executors.local_cluster import cluster
     from infra.executors.ray_data import RayExecutor
 
-    with cluster(num_cpus=config.workers):
-        return precompute(settings, execute=RayExecutor(settings))
+    with RayExecutor(settings).started(num_cpus=config.workers) as execute:
+        from preprocessing.job import precompute
+
+        return precompute(settings, execute=execute)
 
 
 def time_rival(config: BenchConfig, rival: Rival) -> tuple[float, float]:
@@ -154,6 +155,7 @@ def compare(config: BenchConfig) -> list[Figure]:
 
 def step_of_training(config: BenchConfig) -> None:
     """Print what a step of the tiny joint stage takes, forward and backward, on batches of the same size."""
+    from syncflow.data.batches import LatentDataset
     from syncflow.model.dual_dit import DualDiT
     from syncflow.training.stage.config import TrainConfig
     from syncflow.training.stage.objective import FlowObjective

@@ -17,9 +17,11 @@ def main() -> int:
         return precompute(config)
 
     from infra.executors.ray_data import RayExecutor
-    from preprocessing.job import precompute
 
-    return precompute(config, execute=RayExecutor(config))
+    with RayExecutor(config).started() as execute:
+        from preprocessing.job import precompute
+
+        return precompute(config, execute=execute)
 
 
 if __name__ == "__main__":

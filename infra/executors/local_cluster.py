@@ -7,13 +7,14 @@
 private one is started and ended: never one that happens to run on the machine.
 """
 
+import importlib
 import logging
 import os
 import shutil
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -26,6 +27,7 @@ QUIET = {
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "600",  # a loaded machine imports for minutes; 60 s, then anew
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # leave CUDA_VISIBLE_DEVICES of CPU-only tasks alone
     "RAY_enable_metrics_collection": "0",
+    "RAY_BACKEND_LOG_LEVEL": "fatal",  # its own actors' settings as errors in each run; ours are raised
     "RAY_DATA_DISABLE_PROGRESS_BARS": "0",
     "RAY_worker_niceness": "0",  # that of the driver; Ray's own 15 starves workers where anything else runs
 }
@@ -84,6 +86,33 @@ def cluster(*, num_cpus: int | None = None, log_to_driver: bool = True) -> Itera
     finally:
         _end(folder)
         shutil.rmtree(place, ignore_errors=True)
+
+
+@contextmanager
+def cluster_beside_imports(module: str, *, num_cpus: int | None = None) -> Iterator[None]:
+    """`cluster`, which starts its processes while a thread imports what the block will import.
+
+    Importing torch, transformers and diffusers takes seconds, in which one core is busy and the others wait.
+
+    Args:
+        module: of the job. One that cannot be imported is left to the block, whose own import says why.
+        num_cpus: as `cluster`'s.
+    """
+    import ray  # noqa: F401  first: two threads that enter one package's circular imports could deadlock
+
+    importing = threading.Thread(target=_try_to_import, args=(module,), daemon=True)
+    importing.start()
+    try:
+        with cluster(num_cpus=num_cpus):
+            importing.join()
+            yield
+    finally:
+        importing.join()
+
+
+def _try_to_import(module: str) -> None:
+    with suppress(Exception):
+        importlib.import_module(module)
 
 
 @contextmanager

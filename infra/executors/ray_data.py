@@ -13,12 +13,13 @@ import math
 import os
 import pickle
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 
-from infra.executors.local_cluster import cluster
+from infra.executors.local_cluster import cluster, cluster_beside_imports
 from preprocessing.config import PrecomputeConfig
 from preprocessing.worker import Committer, Decoder, Encoder, ShardWorker, Work
 from syncflow.data.parquet import LedgerRow
@@ -51,6 +52,16 @@ class RayExecutor:
 
     def __init__(self, config: PrecomputeConfig) -> None:
         self.config = config
+
+    @contextmanager
+    def started(self, *, num_cpus: int | None = None) -> Iterator["RayExecutor"]:
+        """Itself, with Ray started beside what a job imports; without it Ray starts when there is work.
+
+        Args:
+            num_cpus: CPUs of a private Ray; None: those of the machine.
+        """
+        with cluster_beside_imports("preprocessing.job", num_cpus=num_cpus):
+            yield self
 
     def __call__(self, work: Work, groups: list[list[ClipRef | StoredClip]]) -> Iterator[list[LedgerRow]]:
         """What was committed, as it comes."""

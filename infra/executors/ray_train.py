@@ -12,8 +12,11 @@ import logging
 import os
 import shutil
 import signal
+import threading
+import uuid
 import warnings
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import Any, TypeVar
@@ -25,9 +28,39 @@ from infra.executors.supervisor import ask_to_stop, stopping
 from syncflow.errors import UserError, full_disk
 
 C = TypeVar("C")
-ERROR_FILE = "user_error.txt"
 NO_GPU = "no GPU is visible, and these settings are made for GPUs (bf16)"
 LOGGERS = ("ray.train", "ray.data", "ray")
+
+
+@dataclass(frozen=True)
+class Call:
+    """One call of `run_workers`. Where its driver was killed, its workers may outlive it for a while: what they
+    still say must not reach the next call's, which has the same storage.
+    """
+
+    storage: Path
+    name: str = field(default_factory=lambda: uuid.uuid4().hex)
+
+    @property
+    def error(self) -> Path:
+        """Where a worker writes a `UserError`."""
+        return self.storage / f"user_error_{self.name}.txt"
+
+    @property
+    def _latest(self) -> Path:
+        return self.storage / "latest_call"
+
+    def begin(self) -> None:
+        """Empty the storage, and be the latest call from now on."""
+        shutil.rmtree(self.storage, ignore_errors=True)
+        self.storage.mkdir(parents=True)
+        self._latest.write_text(self.name, encoding="utf-8")
+
+    def is_latest(self) -> bool:
+        try:
+            return self._latest.read_text(encoding="utf-8") == self.name
+        except OSError:
+            return False
 
 
 def run_workers(
@@ -66,8 +99,8 @@ def run_workers(
     """
     if needs_gpu:
         refuse_without_gpu(needs_gpu)
-    shutil.rmtree(storage, ignore_errors=True)
-    storage.mkdir(parents=True)
+    call = Call(storage.resolve())
+    call.begin()
     print(f"starting {workers} worker{'s' * (workers > 1)} with Ray (about 20 s)", flush=True)
     with cluster(num_cpus=max(os.cpu_count() or 1, workers * cpus_per_worker)):
         import ray
@@ -81,7 +114,7 @@ def run_workers(
             )
         scale = (min_workers, workers) if min_workers else workers
         with contextlib.nullcontext() if stop is None else stopping(stop):
-            _fit(worker_fn, config, scale, storage, stop, gpus > 0, max_failures, cpus_per_worker)
+            _fit(worker_fn, config, scale, call, stop, gpus > 0, max_failures, cpus_per_worker)
     shutil.rmtree(storage, ignore_errors=True)
 
 
@@ -99,7 +132,7 @@ def _fit(
     worker_fn: Callable[[C], None],
     config: C,
     workers: int | tuple[int, int],
-    storage: Path,
+    call: Call,
     stop: Path | None,
     use_gpu: bool,
     max_failures: int,
@@ -113,8 +146,8 @@ def _fit(
         logging.getLogger(name).setLevel(logging.ERROR)
     trainer = TorchTrainer(
         _worker,
-        torch_config=_heeding_signals(stop) if stop else None,
-        train_loop_config={"function": worker_fn, "config": config, "storage": storage.resolve()},
+        torch_config=_heeding_signals(stop, call) if stop else None,
+        train_loop_config={"function": worker_fn, "config": config, "call": call},
         scaling_config=ScalingConfig(
             num_workers=workers,
             use_gpu=use_gpu,
@@ -122,7 +155,7 @@ def _fit(
         ),
         run_config=RunConfig(
             name="workers",
-            storage_path=str(storage.resolve()),
+            storage_path=str(call.storage),
             failure_config=FailureConfig(max_failures=max_failures),
             logging_config=LoggingConfig(log_level="CRITICAL"),
         ),
@@ -134,11 +167,11 @@ def _fit(
             if isinstance(cause, UserError):
                 raise UserError(str(cause)) from None
         raise RuntimeError(f"training failed: {error}") from error
-    if (storage / ERROR_FILE).exists():
-        raise UserError((storage / ERROR_FILE).read_text(encoding="utf-8"))
+    if call.error.exists():
+        raise UserError(call.error.read_text(encoding="utf-8"))
 
 
-def _heeding_signals(stop: Path) -> Any:
+def _heeding_signals(stop: Path, call: Call) -> Any:
     """Ray's torch setup, after which a SIGTERM or SIGINT to a worker writes `stop`.
 
     Python lets only a process's main thread set handlers, and the worker function has another.
@@ -148,7 +181,7 @@ def _heeding_signals(stop: Path) -> Any:
     class Backend(TorchConfig().backend_cls):
         def on_start(self, worker_group: Any, backend_config: Any) -> None:
             super().on_start(worker_group, backend_config)
-            worker_group.execute(_heed_signals, stop)
+            worker_group.execute(_heed_signals, stop, call)
 
     class Config(TorchConfig):
         @property
@@ -158,10 +191,14 @@ def _heeding_signals(stop: Path) -> Any:
     return Config()
 
 
-def _heed_signals(stop: Path) -> None:
+_has_ended = threading.Event()  # in a worker: its function has returned
+
+
+def _heed_signals(stop: Path, call: Call) -> None:
     def ask(number: int, frame: FrameType | None) -> None:
         del frame
-        ask_to_stop(stop, signal.Signals(number))
+        if call.is_latest() and not _has_ended.is_set():  # Ray ends workers whose work is done with a SIGTERM
+            ask_to_stop(stop, signal.Signals(number))
 
     for kind in (signal.SIGTERM, signal.SIGINT):
         signal.signal(kind, ask)
@@ -169,10 +206,11 @@ def _heed_signals(stop: Path) -> None:
 
 def _worker(settings: dict[str, Any]) -> None:
     """Runs in each worker. A `UserError` or a full disk is written down, so that the restart ends at once."""
-    note = settings["storage"] / ERROR_FILE
-    if note.exists():
+    call: Call = settings["call"]
+    if call.error.exists():
         return
     _quiet()
+    _has_ended.clear()
     try:
         settings["function"](settings["config"])
     except Exception as error:
@@ -180,8 +218,10 @@ def _worker(settings: dict[str, Any]) -> None:
         if not told:
             raise
         with contextlib.suppress(OSError):
-            note.write_text(told, encoding="utf-8")
+            call.error.write_text(told, encoding="utf-8")
         raise UserError(told) from error
+    finally:
+        _has_ended.set()
 
 
 def _quiet() -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from infra.executors.ray_train import ERROR_FILE, _worker
+from infra.executors.ray_train import Call, _worker
 from infra.tracking.points import MlflowCallback
 from syncflow.command_line import run
 from syncflow.config import dump_config, load_config
@@ -78,11 +78,12 @@ def test_a_command_says_it_in_one_line(capsys) -> None:
 
 
 def test_a_worker_on_a_full_disk_is_not_started_again(tmp_path: Path) -> None:
+    call = Call(tmp_path)
     with pytest.raises(UserError, match="No space left on device; what was saved"):
-        _worker({"function": full, "config": None, "storage": tmp_path})
-    assert "No space left" in (tmp_path / ERROR_FILE).read_text()
+        _worker({"function": full, "config": None, "call": call})
+    assert "No space left" in call.error.read_text()
     with disk_of(0), pytest.raises(UserError, match="No space left"):  # the note does not fit either
-        _worker({"function": full, "config": None, "storage": tmp_path / "not_there"})
+        _worker({"function": full, "config": None, "call": Call(tmp_path / "not_there")})
 
 
 def test_what_safetensors_says_of_a_full_disk_is_known() -> None:
