@@ -1,5 +1,6 @@
 """Under Ray Data: the loop's set in either form, whatever is killed; wrong weights are one line."""
 
+import importlib
 import os
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from infra.executors.local_cluster import cluster_beside_imports
 from infra.executors.ray_data import RayExecutor, fit_pools
 from preprocessing.config import PrecomputeConfig
 from preprocessing.job import precompute
@@ -53,6 +55,18 @@ def test_three_pools_give_what_the_loop_gives_though_a_worker_is_killed(
     assert 0 < found[0] < len(unbroken), "a worker was to be killed on the way"
     assert content(case / "split") == unbroken
     assert len(LatentDataset(case / "split")) == 2 * GOOD
+
+
+def test_ray_starts_beside_the_jobs_imports_and_a_failed_one_is_left_to_the_job(
+    tmp_path: Path, ray_of_two: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "job_that_imports.py").write_text("made = 1\n")
+    (tmp_path / "job_that_fails.py").write_text("raise ValueError('of the job')\n")
+    with cluster_beside_imports("job_that_imports"):
+        assert "job_that_imports" in sys.modules
+    with cluster_beside_imports("job_that_fails"), pytest.raises(ValueError, match="of the job"):
+        importlib.import_module("job_that_fails")
 
 
 def test_a_killed_driver_loses_and_doubles_nothing(
