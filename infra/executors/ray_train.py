@@ -34,8 +34,10 @@ LOGGERS = ("ray.train", "ray.data", "ray")
 
 @dataclass(frozen=True)
 class Call:
-    """One call of `run_workers`. Where its driver was killed, its workers may outlive it for a while: what they
-    still say must not reach the next call's, which has the same storage.
+    """One call of `run_workers`.
+
+    Where its driver was killed, its workers may outlive it for a while. What they still say must not reach the
+    workers of the next call, which has the same storage.
     """
 
     storage: Path
