@@ -36,8 +36,8 @@ LOGGERS = ("ray.train", "ray.data", "ray")
 class Call:
     """One call of `run_workers`.
 
-    Where its driver was killed, its workers may outlive it for a while. What they still say must not reach the
-    workers of the next call, which has the same storage.
+    Where its driver was killed, its workers may outlive it for a while. What they still say must not reach
+    the workers of the next call, which has the same storage.
     """
 
     storage: Path
