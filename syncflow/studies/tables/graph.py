@@ -1,7 +1,6 @@
 """The jobs behind the tables at one size: what is trained, what makes clips, what measures them."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from syncflow.config import load_config
@@ -11,47 +10,13 @@ from syncflow.preset import read_preset
 from syncflow.studies.tables.config import TablesConfig
 from syncflow.studies.tables.jobs import Job, was_run
 from syncflow.studies.tables.reference_set import PROMPTS, SET
+from syncflow.studies.tables.sizes import SIZES
 from syncflow.training.stage.config import TrainConfig
 
 Made = tuple[tuple[Path, ...], tuple[str, ...]]
 """Folders of clips, one a seed, and the jobs that make them."""
 RECORDS = "jobs"  # folder of what was done
-
-
-@dataclass(frozen=True, kw_only=True)
-class Size:
-    """Presets of one size."""
-
-    generate: str
-    foleygen: str  # folder of codes, train and foleygen_audio
-    stages: str  # folder of audio, joint ...
-    edge: int  # rows and columns of the clips, pixels
-    ablation: tuple[str, str, str]  # Table 4: with adaptor, without, text alone
-
-
-SIZES = {
-    "miniature": Size(
-        generate="tiny/generate",
-        foleygen="tiny/foleygen",
-        stages="tiny/shipped",
-        edge=64,
-        ablation=("tiny/ablation/adaptor", "tiny/ablation/no_adaptor", "tiny/ablation/text"),
-    ),
-    "greatest_hits": Size(
-        generate="greatest_hits/generate",
-        foleygen="greatest_hits/foleygen",
-        stages="greatest_hits",
-        edge=256,
-        ablation=("greatest_hits/audio", "greatest_hits/audio_no_adaptor", "greatest_hits/audio_text"),
-    ),
-    "vggsound": Size(
-        generate="vggsound/generate",
-        foleygen="vggsound/foleygen",
-        stages="vggsound",
-        edge=256,
-        ablation=("", "", ""),
-    ),
-}
+TRACKED = ("train_stage.py", "train_foleygen.py", "evaluate.py")  # pipelines that track their runs
 
 
 class Jobs:
@@ -102,9 +67,8 @@ class Jobs:
         leaves, needs = output / "summary.csv", [*made[1], "set"]
         elsewhere = [folder for folder in made[0] if self.root not in folder.parents]
         given = sorted(path for folder in elsewhere for path in folder.rglob("*") if path.is_file())
-        return self.add(
-            f"scores-{system}", "evaluate.py", [], leaves, flags, needs=needs, output=output, given=given
-        )
+        name = f"scores-{system}"
+        return self.add(name, "evaluate.py", [], leaves, flags, needs=needs, output=output, given=given)
 
     def scores_of(self, system: str) -> Path:
         """Where a system's scores lie."""
@@ -170,14 +134,14 @@ class Jobs:
         In miniature it is trained once a seed, each with its own first weights, order and noise: `{seed}` in
         the job and the checkpoint is the seed. The paper's sizes train it once.
         """
-        flags, runs, needs = ["--data", str(self.data)], self.root / name, self.video()
+        flags, needs = ["--data", str(self.data)], self.video()
         if self.config.size != "miniature":
-            return self._trained(name, preset, runs, flags, needs)
+            return self._trained(name, preset, self.root / name, flags, needs)
         start = self.config.stages.absolute() / "video" / "checkpoint"
         for seed in self.config.seeds:
             own = [*flags, "--initialise-from", str(start), "--seed", str(seed)]
-            self._trained(f"{name}-trained{seed}", preset, runs / f"seed{seed}", own, needs)
-        return f"{name}-trained{{seed}}", runs / "seed{seed}" / "audio" / "checkpoint"
+            self._trained(f"{name}-trained{seed}", preset, self.root / f"{name}_seed{seed}", own, needs)
+        return f"{name}-trained{{seed}}", self.root / f"{name}_seed{{seed}}" / "audio" / "checkpoint"
 
     def last_states(self, name: str, preset: str) -> list[tuple[str, str, Path]]:
         """The last saved states of `variant`, each an ending of the system's name, a job and a checkpoint.
@@ -312,6 +276,12 @@ class Jobs:
         presets = [preset] if preset else []
         return self.clips(system, "make_audio.py", presets, given, needs)
 
+    def _tracking(self, pipeline: str, name: str) -> tuple[str, ...]:
+        """One store for all: from a cell of a table a person gets to the training behind it."""
+        uri = self.config.tracking or "none"
+        flags = ("--tracking-uri", uri, "--experiment", self.config.experiment)
+        return (*flags, "--run", name) if pipeline == "evaluate.py" else flags
+
     def checkpoint(self, stage: str) -> Path:
         return self.config.stages.absolute() / stage / "checkpoint"
 
@@ -338,6 +308,7 @@ class Jobs:
             needs=tuple(needs),
             settings_sha256=settings_sha256(read_preset(path)) if path else "",
             given=tuple(given),
+            tracking=self._tracking(pipeline, name) if pipeline in TRACKED else (),
         )
         assert self.jobs.get(name, job) == job, f"two jobs named {name}"
         self.jobs[name] = job

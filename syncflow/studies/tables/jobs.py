@@ -35,14 +35,15 @@ class Job:
     needs: tuple[str, ...] = ()
     settings_sha256: str = ""  # of its preset as it is now
     given: tuple[Path, ...] = ()  # files that no job made and that tell what it works on
+    tracking: tuple[str, ...] = ()  # flags that change nothing in what it makes
 
     def command(self, pipelines: Path) -> list[str]:
         """As it is run."""
-        return [sys.executable, str(pipelines / self.pipeline), *self.flags]
+        return [sys.executable, str(pipelines / self.pipeline), *self.flags, *self.tracking]
 
     def line(self) -> str:
         """As a person would type it."""
-        return shlex.join(["python", f"pipelines/{self.pipeline}", *self.flags])
+        return shlex.join(["python", f"pipelines/{self.pipeline}", *self.flags, *self.tracking])
 
 
 def identity(job: Job, jobs: Mapping[str, Job]) -> str:

@@ -88,7 +88,7 @@ def test_every_job_has_flags_that_its_pipeline_takes(
         kind = (job.pipeline, *(flag for flag in job.flags if flag.startswith("--")))
         if kind not in seen:  # parsing takes a moment
             seen.add(kind)
-            monkeypatch.setattr(sys, "argv", [job.pipeline, *job.flags])
+            monkeypatch.setattr(sys, "argv", [job.pipeline, *job.command(PIPELINES)[2:]])
             parse_arguments(CONFIGS[job.pipeline], description="")
     made = {row.system for row in tables.rows if not row.reason}
     assert {"t2v_audiogen", "specvqgan", "diff_foley"} <= made
@@ -180,6 +180,23 @@ def test_a_row_is_made_anew_when_what_it_is_made_of_has_changed(what: str, tmp_p
     assert before[name] != after[name]
     same = {"preset": "set", "weights": "set", "clips": "syncflow_vgg-seed0"}.get(what, "")
     assert not same or before[same] == after[same], "what does not depend on it is not made again"
+
+
+def test_all_runs_of_the_tables_are_in_one_store_and_where_it_is_makes_nothing_anew(tmp_path: Path) -> None:
+    here, there = (tables_of(tmp_path, tracking_uri=uri) for uri in ("", "http://127.0.0.1:5000"))
+    jobs, others = ({each.name: each for each in jobs_of(tables)} for tables in (here, there))
+    tracked = {
+        name: each.tracking[1]
+        for name, each in jobs.items()
+        if each.pipeline.startswith("train_") or name.startswith("scores-")
+    }
+    assert len(tracked) > 20 and set(tracked.values()) == {f"sqlite:///{tmp_path / 'mlflow.db'}"}
+    assert jobs["scores-t2v_t2a"].tracking[-2:] == ("--run", "scores-t2v_t2a")
+    assert others["audio"].line().endswith("--tracking-uri http://127.0.0.1:5000 --experiment syncflow")
+    assert all(identity(each, jobs) == identity(others[name], others) for name, each in jobs.items())
+    outputs = [each.flags[-1] for each in jobs.values() if each.pipeline == "train_stage.py"]
+    runs = [Path(each).name for each in outputs if each != str(tmp_path / "out" / "runs")]
+    assert len(runs) == len(set(runs)) == 15, "a parent run in MLflow is named by this folder"
 
 
 def test_a_stage_that_was_trained_here_stays_a_job_and_one_that_was_given_is_none(tmp_path: Path) -> None:
@@ -301,7 +318,9 @@ def test_a_whole_table_from_commands_to_page(tmp_path: Path) -> None:
     write_scores(tmp_path / "scores", [0.5, 0.7])
     config = config_of(tmp_path, tables=["table_3"], seeds=[0, 1])
     jobs = jobs_of(Tables(config, presets=tmp_path / "configs"))
-    (tmp_path / "leaves.json").write_text(json.dumps({" ".join(j.flags): [str(j.leaves)] for j in jobs}))
+    (tmp_path / "leaves.json").write_text(
+        json.dumps({" ".join(j.command(tmp_path)[2:]): [str(j.leaves)] for j in jobs})
+    )
     for name in {each.pipeline for each in jobs}:
         (tmp_path / name).write_text(script)
     assert reproduce(config, pipelines=tmp_path) == 0
