@@ -59,6 +59,13 @@ class SystemSummary:
         figures = [f.name for f in fields(self) if f.type in (float, "float")]
         return replace(self, note=reason, **dict.fromkeys(figures, math.nan))
 
+    def silent_because(self) -> str:
+        """Why clips that are all there have no sync score: no sound begins in any of them; else empty."""
+        if self.onsets_per_clip == 0:
+            read = self.expected - self.failed
+            return f"withheld: no sound begins in any of {read} clips; videos alone have no synchrony"
+        return ""
+
 
 def list_clips(folder: Path, *, split: str = "all") -> list[Path]:
     """The clips that a folder should hold: its manifest's where it has one, else its media files.

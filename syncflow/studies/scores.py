@@ -63,6 +63,7 @@ def evaluate(config: EvaluateConfig, *, track: Track, execute: Execute | None = 
     for system, folder in zip(chosen, config.clips, strict=True):
         summary = summarise(system.name, scores[system.name], best_of=_best_of(folder))
         reason = withheld_because(system, failed=summary.failed, max_failed=config.metrics.max_failed)
+        reason = reason or summary.silent_because()
         summaries.append(summary.withheld(reason) if reason else summary)
     write_scores(config.output, scores)
     page = write_summary(config.output, summaries, tolerance_s=config.tolerance_s)

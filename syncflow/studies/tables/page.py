@@ -57,15 +57,11 @@ def read_scores(folder: Path) -> Scored:
             clips = list(csv.DictReader(stream))
     except OSError as error:
         raise UserError(f"{folder}: no scores ({error.strerror}); run reproduce_tables.py again") from None
-    heard = sum(bool(clip["f1"]) and math.isfinite(float(clip["f1"])) for clip in clips)
-    cells = {
-        EVENTS: f"{heard} / {len(clips)}",
-        SYNC: _pooled(clips, "f1", interval=True),
-        CHANCE: _pooled(clips, "chance_f1", interval=False),
-    }
+    withheld = _withheld(folder)
+    cells = {} if withheld else _sync(clips)
     config = load_config(EvaluateConfig, folder / "resolved.yaml")
     fields: dict[str, Any] = {"settings": settings_of(config)}
-    notes: list[str] = []
+    notes = [f"sync score {reason}" for reason in withheld]
     if (folder / "metrics.csv").is_file():
         fields["metrics"] = dict(ProtocolCard.read(folder / "protocol.json").fields)
         cells |= _learned(folder / "metrics.csv", notes)
@@ -73,6 +69,21 @@ def read_scores(folder: Path) -> Scored:
     if failed:
         notes.append(f"{failed} of {len(clips)} clips failed")
     return Scored(protocol=ProtocolCard(json.loads(json.dumps(fields))), cells=cells, notes=tuple(notes))
+
+
+def _withheld(folder: Path) -> list[str]:
+    """Why evaluate.py gave no sync score for a seed; the mean over the others would be another figure."""
+    with (folder / "summary.csv").open(newline="", encoding="utf-8") as stream:
+        return list(dict.fromkeys(row["note"] for row in csv.DictReader(stream) if row["note"]))
+
+
+def _sync(clips: Sequence[Mapping[str, str]]) -> dict[str, str]:
+    used = sum(bool(clip["f1"]) and math.isfinite(float(clip["f1"])) for clip in clips)
+    return {
+        EVENTS: f"{used} / {len(clips)}",
+        SYNC: _pooled(clips, "f1", interval=True),
+        CHANCE: _pooled(clips, "chance_f1", interval=False),
+    }
 
 
 def _pooled(clips: Sequence[Mapping[str, str]], name: str, *, interval: bool) -> str:

@@ -29,6 +29,13 @@ def write_sidecar(folder: Path, *, checkpoint: Path, **settings: object) -> None
     ).write(folder / "00000-0.json")
 
 
+def sound_late(spec: ClipSpec) -> np.ndarray:
+    """A sound that begins 1.5 s after the clip does."""
+    audio = np.zeros(spec.num_samples, np.float32)
+    audio[spec.num_samples * 3 // 4 :] = 0.5 * np.sin(np.arange(spec.num_samples // 4) * 0.2)
+    return audio
+
+
 def test_a_system_is_traced_to_its_checkpoint_and_run_and_real_clips_to_nothing(
     tmp_path: Path, uri: str
 ) -> None:
@@ -66,7 +73,7 @@ def test_folders_of_one_name_are_both_scored_and_both_in_the_tables(tmp_path: Pa
         write_clip(
             folder / "a.mp4",
             frames=frames,
-            audio=np.zeros(spec.num_samples, np.float32),
+            audio=sound_late(spec),
             fps=spec.fps,
             sample_rate=spec.sample_rate,
         )
@@ -116,3 +123,17 @@ def test_another_protocol_under_one_name_is_another_run(tmp_path: Path, uri: str
             (config.output / name).touch()
         track(config, [])
         assert sorted(runs().values()) == expected
+
+
+def test_videos_alone_have_no_sync_score_rather_than_zero(tmp_path: Path) -> None:
+    spec, silent = ClipSpec(height=32, width=32), tmp_path / "videos"
+    frames = np.zeros((spec.num_frames, 32, 32, 3), np.uint8)
+    frames[8:, 8:24, 8:24] = 255  # something moves
+    silent.mkdir()
+    audio = np.zeros(spec.num_samples, np.float32)
+    write_clip(silent / "0.mp4", frames=frames, audio=audio, fps=spec.fps, sample_rate=spec.sample_rate)
+    config = EvaluateConfig(clips=(silent,), output=tmp_path / "out", clip=spec, tracking_uri="none")
+    assert evaluate(config, track=track) == 0
+    (row,) = csv.DictReader((tmp_path / "out" / "summary.csv").open())
+    assert row["f1"] == "nan" and row["note"].startswith("withheld: no sound begins in any of 1 clips")
+    assert "no sound begins" in (tmp_path / "out" / "summary.md").read_text()

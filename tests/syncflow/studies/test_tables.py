@@ -270,7 +270,7 @@ def test_a_signal_ends_the_running_job_too(tmp_path: Path) -> None:
     assert not is_done(jobs["a"], jobs, tmp_path / "jobs")
 
 
-def write_scores(folder: Path, values: list[float], *, tolerance_s: float = 0.1) -> None:
+def write_scores(folder: Path, values: list[float], *, tolerance_s: float = 0.1, note: str = "") -> None:
     folder.mkdir(parents=True)
     dump_config(
         EvaluateConfig(clips=(Path("/c"),), output=folder, tolerance_s=tolerance_s), folder / "resolved.yaml"
@@ -281,16 +281,19 @@ def write_scores(folder: Path, values: list[float], *, tolerance_s: float = 0.1)
         for seed in (0, 1):
             for number, value in enumerate(values):
                 writer.writerow([f"seed{seed}", f"{number:05}-0.mp4", value + seed / 10, "", "", "", 0.1, ""])
+    (folder / "summary.csv").write_text(f"system,note\nseed0,\nseed1,{note}\n")
 
 
 def test_a_cell_of_another_protocol_is_withheld_and_the_papers_figures_are_marked(tmp_path: Path) -> None:
     write_scores(tmp_path / "a", [0.4, 0.6, math.nan])  # in the third nothing is heard or seen
     write_scores(tmp_path / "b", [0.2, 0.2], tolerance_s=0.05)
-    scored = {name: read_scores(tmp_path / name) for name in ("a", "b")}
+    write_scores(tmp_path / "d", [0.9], note="withheld: 1 of 2 clips failed")
+    scored = {name: read_scores(tmp_path / name) for name in ("a", "b", "d")}
     rows = [
         TableRow(table="table_3", setting="FoleyGen", system="a", folders=(tmp_path,)),
         TableRow(table="table_3", setting="Diff-Foley", system="b", folders=(tmp_path,)),
         TableRow(table="table_3", setting="SpecVQGAN", system="c", reason="no environment"),
+        TableRow(table="table_3", setting="SyncFlow-VGG, zero-shot", system="d", folders=(tmp_path,)),
     ]
     page = page_of(rows, scored, {})
     text = as_markdown(page)
@@ -298,6 +301,8 @@ def test_a_cell_of_another_protocol_is_withheld_and_the_papers_figures_are_marke
     assert "| Diff-Foley |  |  |  | 7.85 | 3.51 | 0.143 |" in text
     assert "Diff-Foley: withheld, its protocol differs: settings.tolerance_s is 0.05, and 0.1" in text
     assert "SpecVQGAN: not made; no environment" in text
+    assert "| SyncFlow-VGG, zero-shot |  |  |  | 1.81 | 2.44 |" in text
+    assert "SyncFlow-VGG, zero-shot: sync score withheld: 1 of 2 clips failed" in text
     assert "paper: FAD" in text.splitlines()[2]
     with pytest.raises(UserError, match=r"no scores .*reproduce_tables\.py again"):
         read_scores(tmp_path / "nowhere")
