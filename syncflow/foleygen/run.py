@@ -25,7 +25,7 @@ from syncflow.training.progress import Progress
 from syncflow.training.resume import check_settings, latest_state
 from syncflow.training.saver import Saver
 from syncflow.training.schedule import adamw, learning_rate
-from syncflow.training.shares import batches_of, held_out_batches, passes_of
+from syncflow.training.shares import batches_of, batches_of_test_split, passes_of
 from syncflow.training.stall import StallWatch
 from syncflow.training.validation import Validation
 
@@ -153,11 +153,7 @@ def _validation(
 ) -> list[Callback]:
     if not config.validate_every:
         return []
-    try:
-        held_out = dataset.of_split("test")
-    except UserError as error:
-        if rank() == 0:
-            print(f"no validation: {error}", flush=True)
+    batches, counts = batches_of_test_split(dataset, config)
+    if not batches:
         return []
-    batches, counts = held_out_batches(held_out, config)
     return [Validation(engine, batches, counts=counts, every=config.validate_every, reporters=reporters)]

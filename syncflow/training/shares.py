@@ -7,7 +7,7 @@ by one sample at most, and each batch carries the weight that keeps the loss the
 import dataclasses
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Protocol, TypeVar
+from typing import Literal, Protocol, TypeVar
 
 from syncflow.errors import UserError
 from syncflow.training.distributed import rank, world_size
@@ -27,6 +27,12 @@ class Samples(Protocol[B_co]):
     def samples(
         self, mine: range, *, among: range, per_step: int, seed: int = 0, drop_probability: float = 0.1
     ) -> B_co: ...
+
+
+class Splits(Protocol[B_co]):
+    """A dataset that has splits."""
+
+    def of_split(self, split: Literal["test"]) -> Samples[B_co]: ...
 
 
 class UpdateSizes(Protocol):
@@ -99,6 +105,17 @@ def batches_of(
         )
         for part in parts
     ]
+
+
+def batches_of_test_split(dataset: Splits[B], config: UpdateSizes) -> tuple[list[B], list[int]]:
+    """As `held_out_batches`, of the test split; empty where there is none, which rank 0 prints."""
+    try:
+        held_out = dataset.of_split("test")
+    except UserError as error:
+        if rank() == 0:
+            print(f"no validation: {error}", flush=True)
+        return [], []
+    return held_out_batches(held_out, config)
 
 
 def held_out_batches(held_out: Samples[B], config: UpdateSizes) -> tuple[list[B], list[int]]:

@@ -1,4 +1,4 @@
-"""A small clip of noise, for those tests that need any clip."""
+"""A small clip of noise and small models, for the tests that need any."""
 
 from pathlib import Path
 
@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from syncflow.media import write_clip
+from tests.precompute_case import write_weights
 
 
 @pytest.fixture(scope="session")
@@ -15,3 +16,11 @@ def clip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     audio = np.random.default_rng(1).normal(0, 0.1, 144_000).astype(np.float32)
     write_clip(path, frames=frames, audio=audio, fps=16, sample_rate=48_000)
     return path
+
+
+@pytest.fixture(scope="session")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with both VAEs, small and of random weights; no test writes into it."""
+    folder = tmp_path_factory.mktemp("weights")
+    write_weights(folder)
+    return folder

@@ -7,8 +7,6 @@ import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import (
-    ByT5Tokenizer,
-    GitConfig,
     GitForCausalLM,
     PreTrainedTokenizerFast,
     Qwen2VLImageProcessorPil,
@@ -24,6 +22,7 @@ from preprocessing.recipe import make_recipe
 from syncflow.errors import UserError
 from syncflow.records import CaptionedClip, ClipRef, DecodedClip, DecodedWindow, Dropped
 from tests.precompute_case import job, write_weights
+from tests.tiny_git import tiny_git
 
 
 def clip(name: str, *, windows: int = 1, **source: str | tuple[str, ...]) -> DecodedClip:
@@ -44,28 +43,10 @@ def clip(name: str, *, windows: int = 1, **source: str | tuple[str, ...]) -> Dec
 @pytest.fixture(scope="module")
 def git(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A GIT for video of random weights, as a folder."""
-    folder, tokenizer = tmp_path_factory.mktemp("git"), ByT5Tokenizer(extra_ids=0)
-    config = GitConfig(
-        vision_config={
-            "hidden_size": 16,
-            "intermediate_size": 32,
-            "num_hidden_layers": 1,
-            "num_attention_heads": 2,
-            "image_size": 16,
-            "patch_size": 8,
-        },
-        vocab_size=len(tokenizer),
-        hidden_size=16,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=32,
-        num_image_with_embedding=6,
-        bos_token_id=2,
-        eos_token_id=1,
-        pad_token_id=0,
-    )
+    folder = tmp_path_factory.mktemp("git")
     torch.manual_seed(0)
-    GitForCausalLM(config).save_pretrained(folder)
+    model, tokenizer = tiny_git()
+    model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
 

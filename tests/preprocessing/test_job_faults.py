@@ -9,16 +9,9 @@ from syncflow.data.parquet import DatasetManifest, read_ledger, read_rows
 from syncflow.data.verify import find_faults
 from syncflow.errors import UserError
 from tests.full_disk import disk_of
-from tests.precompute_case import content, job, write_clip_number, write_media, write_weights
+from tests.precompute_case import content, job, write_clip_number, write_media
 
 pytestmark = pytest.mark.filterwarnings("ignore")
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("weights")
-    write_weights(folder)
-    return folder
 
 
 def test_full_disk_keeps_what_was_there_and_the_job_goes_on_later(tmp_path: Path, weights: Path) -> None:

@@ -5,14 +5,12 @@ from functools import partial
 from itertools import count
 
 from syncflow.data.batches import LatentDataset
-from syncflow.errors import UserError
 from syncflow.records import LatentBatch
-from syncflow.training.distributed import rank
 from syncflow.training.engine import Engine
 from syncflow.training.finite import Fault
 from syncflow.training.loop import Callback
 from syncflow.training.prefetch import prefetch
-from syncflow.training.shares import batches_of, held_out_batches, passes_of
+from syncflow.training.shares import batches_of, batches_of_test_split, passes_of
 from syncflow.training.stage.config import TrainConfig
 from syncflow.training.stage.objective import FlowObjective
 from syncflow.training.stage.pairing import paired
@@ -81,13 +79,9 @@ def validation_of(
     """
     if not config.validate_every:
         return []
-    try:
-        held_out = dataset.of_split("test")
-    except UserError as error:
-        if rank() == 0:
-            print(f"no validation: {error}", flush=True)
+    batches, counts = batches_of_test_split(dataset, config)
+    if not batches:
         return []
-    batches, counts = held_out_batches(held_out, config)
     if compiled:
         batches = [few_lengths(each, longest=config.model.video.max_text_tokens) for each in batches]
     every = config.validate_every

@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 import yaml
-from transformers import ByT5Tokenizer, GitConfig, GitForCausalLM
 
 from syncflow.autoencoders.open_sora_vae import save_open_sora_vae
 from syncflow.autoencoders.video_vae import VideoVAE
@@ -19,6 +18,7 @@ from syncflow.model.open_sora import export_video_tower
 from syncflow.model.video_tower import VideoTower
 from tests.pickled_t5 import write_pickled_t5
 from tests.precompute_case import AUDIO, VIDEO
+from tests.tiny_git import tiny_git
 
 SPEC = {"seconds": 1.0, "height": 16, "width": 16, "sample_rate": 16_000}
 TEXT = {"text_dim": 64, "max_text_tokens": 20}
@@ -106,23 +106,10 @@ def _write_weights(folder: Path) -> None:
 
 
 def _write_pickled_git(folder: Path) -> None:
-    tokenizer = ByT5Tokenizer(extra_ids=0)
-    eye = {"hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2}
-    config = GitConfig(
-        vision_config={**eye, "image_size": 16, "patch_size": 8},
-        vocab_size=len(tokenizer),
-        hidden_size=16,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        intermediate_size=32,
-        num_image_with_embedding=6,
-        bos_token_id=2,
-        eos_token_id=1,
-        pad_token_id=0,
-    )
-    config.save_pretrained(folder)
+    model, tokenizer = tiny_git()
+    model.config.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
-    torch.save(GitForCausalLM(config).state_dict(), folder / "pytorch_model.bin")
+    torch.save(model.state_dict(), folder / "pytorch_model.bin")
 
 
 _SOURCES: dict[str, dict[str, Any]] = {"vggsound": {}, "greatest_hits": {"segment_seconds": 2.0}}

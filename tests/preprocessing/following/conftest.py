@@ -6,15 +6,8 @@ from pathlib import Path
 import pytest
 
 from preprocessing.job import precompute
-from tests.precompute_case import write_clip_number, write_weights
+from tests.precompute_case import write_clip_number
 from tests.preprocessing.following.case import GOOD, of_table, write_table
-
-
-@pytest.fixture(scope="session")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("weights")
-    write_weights(folder)
-    return folder
 
 
 @pytest.fixture(scope="session")
