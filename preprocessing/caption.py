@@ -103,13 +103,13 @@ class ModelCaptionStep:
         self.config, self.captioner = config, captioner
 
     def __call__(self, batch: list[DecodedClip]) -> list[CaptionedClip | Dropped]:
-        pictures = [frames for clip in batch for frames in self._pictures(clip)]
+        videos = [frames for clip in batch for frames in self._frames(clip)]
         size = self.config.batch
-        parts = (self.captioner(pictures[start : start + size]) for start in range(0, len(pictures), size))
+        parts = (self.captioner(videos[start : start + size]) for start in range(0, len(videos), size))
         written = iter([" ".join(caption.split()) for part in parts for caption in part])
-        return [self._captioned(clip, [next(written) for _ in self._pictures(clip)]) for clip in batch]
+        return [self._captioned(clip, [next(written) for _ in self._frames(clip)]) for clip in batch]
 
-    def _pictures(self, clip: DecodedClip) -> list[np.ndarray]:
+    def _frames(self, clip: DecodedClip) -> list[np.ndarray]:
         """What the model looks at, for each caption: evenly spaced frames `f h w c`."""
         if self.config.span == "clip":
             assert clip.overview is not None, "the decoder was not told that captions are of whole clips"

@@ -82,8 +82,8 @@ class EncodeStep:
         clip = captioned.clip
         frames = np.stack([window.frames for window in clip.windows])  # k f h w c
         audio = np.stack([window.audio for window in clip.windows])  # k m
-        video = self._moments("video", frames, shape=self.video_shape)
-        sound = self._moments("audio", audio, shape=self.audio_shape)
+        video_moments = self._moments("video", frames, shape=self.video_shape)
+        audio_moments = self._moments("audio", audio, shape=self.audio_shape)
         rows = [
             LatentRow(
                 dataset=clip.ref.dataset,
@@ -97,10 +97,10 @@ class EncodeStep:
                 source_sha256=clip.source_sha256,
                 fingerprint="",
                 scores=clip.scores[k],
-                video_mean=video[0][k],
-                video_logvar=video[1][k],
-                audio_mean=sound[0][k],
-                audio_logvar=sound[1][k],
+                video_mean=video_moments[0][k],
+                video_logvar=video_moments[1][k],
+                audio_mean=audio_moments[0][k],
+                audio_logvar=audio_moments[1][k],
             )
             for k, window in enumerate(clip.windows)
         ]

@@ -28,9 +28,9 @@ class GitCaptioner:
         self.size: int = model.config.vision_config.image_size  # type: ignore[attr-defined]
 
     @torch.inference_mode()
-    def __call__(self, pictures: list[np.ndarray]) -> list[str]:
+    def __call__(self, videos: list[np.ndarray]) -> list[str]:
         """A caption of each; frames `f h w c`, uint8."""
-        pixels = torch.stack([self._pixels(frames) for frames in pictures]).to(self.model.device)
+        pixels = torch.stack([self._pixels(frames) for frames in videos]).to(self.model.device)
         written = self.model.generate(  # type: ignore[attr-defined]
             pixel_values=pixels.to(self.model.dtype), max_new_tokens=self.max_tokens, do_sample=False
         )

@@ -46,13 +46,13 @@ class QwenCaptioner:
         self.prompt, self.max_tokens = prompt, max_tokens
 
     @torch.inference_mode()
-    def __call__(self, pictures: list[np.ndarray]) -> list[str]:
+    def __call__(self, videos: list[np.ndarray]) -> list[str]:
         """A caption of each; frames `f h w c`, uint8, as many and as large in all of them."""
-        assert len({frames.shape for frames in pictures}) == 1, "prompts of one length need no padding"
-        frames = [frame.transpose(2, 0, 1) for frames in pictures for frame in frames]
+        assert len({frames.shape for frames in videos}) == 1, "prompts of one length need no padding"
+        frames = [frame.transpose(2, 0, 1) for frames in videos for frame in frames]
         seen = self.images.preprocess(frames, input_data_format="channels_first", return_tensors="pt")
         grid = seen["image_grid_thw"]  # an image's patches: (frames, rows, columns)
-        ids = self._prompt_ids(grid[: len(pictures[0])]).repeat(len(pictures), 1)
+        ids = self._prompt_ids(grid[: len(videos[0])]).repeat(len(videos), 1)
         written = self.model.generate(  # type: ignore[attr-defined]
             **self._on_device(
                 input_ids=ids,

@@ -124,7 +124,7 @@ def refuse_without_gpu(remedy: str) -> None:
     """Refuse to train on a machine without a GPU, before Ray starts; another cluster shows later what it has.
 
     Raises:
-        UserError: so.
+        UserError: no GPU here and no other cluster.
     """
     if not (ray_is_elsewhere() or torch.cuda.is_available()):
         raise UserError(f"{NO_GPU}; {remedy}")

@@ -1,7 +1,7 @@
 """A dataset's windows as WebDataset shards: tar files that other trainers stream.
 
 train-000000.tar    00000017.json            dataset, clip_id, window, caption, split, scores
-                    00000017.video_mean.npy  float16, and likewise video_logvar, audio_mean, audio_logvar
+                    00000017.video_mean.npy  float16; so are video_logvar, audio_mean, audio_logvar
                     00000017.text.npy        float16 `l e`, the caption's embedding
 """
 

@@ -9,7 +9,7 @@ import numpy as np
 from syncflow.errors import UserError
 from syncflow.generation.config import GenerateConfig
 from syncflow.generation.sidecar import Clip
-from syncflow.media import MediaError, MediaInfo, decode_audio, decode_picture, probe
+from syncflow.media import MediaError, MediaInfo, decode_audio, decode_frames, probe
 from syncflow.media.probe import checked_path
 from syncflow.records import ClipSpec
 from syncflow.sampling.spans import Keep, end_of, parse_keep
@@ -18,7 +18,7 @@ from syncflow.sampling.spans import Keep, end_of, parse_keep
 @dataclass(frozen=True, kw_only=True)
 class Inputs:
     frames: np.ndarray | None  # uint8 f h w c: from `start_s` on, as much as is kept or edited
-    audio: np.ndarray | None  # float32 m, likewise
+    audio: np.ndarray | None  # float32 m: from `start_s` on, as much as is kept or edited
     failure: str = ""  # why the file could not be read
     note: str = ""  # what of the file is not used, where that is not what was asked for
 
@@ -48,7 +48,7 @@ def read_inputs(clip: Clip, config: GenerateConfig, spec: ClipSpec) -> Inputs:
         info = probe(path)
         if video_s:
             part = spec.model_copy(update={"seconds": video_s})
-            frames = decode_picture(path, start_s=clip.start_s, spec=part, info=info)
+            frames = decode_frames(path, start_s=clip.start_s, spec=part, info=info)
         if audio_s:
             audio = decode_audio(path, sample_rate=spec.sample_rate, start_s=clip.start_s, seconds=audio_s)
     except MediaError as error:

@@ -108,7 +108,7 @@ def _there(clip: Clip, config: GenerateConfig) -> Sidecar | None:
     if not path.is_file():
         return None
     sidecar = Sidecar.read(path)
-    theirs = validate(GenerateConfig, sidecar.settings, source=str(path))
-    if essence(theirs, sidecar.clip) != essence(config, clip):
+    written = validate(GenerateConfig, sidecar.settings, source=str(path))
+    if essence(written, sidecar.clip) != essence(config, clip):
         raise UserError(f"output {config.output}: {clip.name} has other settings; give another --output")
     return sidecar if (config.output / sidecar.file).is_file() else None

@@ -1,7 +1,7 @@
 """Read and write clips: the only caller of ffmpeg and decord (rules: docs/decoding.md)."""
 
 from syncflow.media.decode import Backend, MediaWindow, decode_window, decode_windows
-from syncflow.media.decode_stream import decode_audio, decode_frames_at, decode_picture
+from syncflow.media.decode_stream import decode_audio, decode_frames, decode_frames_at
 from syncflow.media.encode import write_clip
 from syncflow.media.errors import MediaError, Reason
 from syncflow.media.probe import Limits, MediaInfo, probe
@@ -14,8 +14,8 @@ __all__ = [
     "MediaWindow",
     "Reason",
     "decode_audio",
+    "decode_frames",
     "decode_frames_at",
-    "decode_picture",
     "decode_window",
     "decode_windows",
     "probe",

@@ -121,7 +121,7 @@ def _windows_of(
     limits: Limits,
 ) -> list[MediaWindow]:
     """The windows of one stretch, in the order of its places."""
-    raw, sound = decode_span(
+    raw, waveforms = decode_span(
         path,
         span,
         info=info,
@@ -132,7 +132,7 @@ def _windows_of(
         audio=True,
         side=not (info.mono or info.ambisonic),
     )
-    assert sound is not None, "audio was asked for"
+    assert waveforms is not None, "audio was asked for"
     if raw is None:
         from syncflow.media.decord_backend import decord_frames
 
@@ -142,13 +142,13 @@ def _windows_of(
         video = frames_of_windows(path, raw, span=span, info=info, spec=spec)
     windows = []
     for first, (frames, share) in zip(span.first_frames, video, strict=True):
-        samples = samples_of_window(path, sound, first=_sample_of(first, spec), spec=spec)
+        samples = samples_of_window(path, waveforms, first=_sample_of(first, spec), spec=spec)
         windows.append(
             MediaWindow(
                 frames=frames,
                 audio=np.clip(samples[0], -1.0, 1.0),
                 video_decoded=share,
-                audio_decoded=_audio_share(sound, info, span.start_s + first / spec.fps, spec),
+                audio_decoded=_audio_share(waveforms, info, span.start_s + first / spec.fps, spec),
                 phase_cancellation=_cancellation(samples),
             )
         )

@@ -13,7 +13,7 @@ from syncflow.media.window_parts import frames_of_windows, require_decoded, requ
 from syncflow.records import ClipSpec
 
 
-def decode_picture(
+def decode_frames(
     path: Path,
     *,
     start_s: float,

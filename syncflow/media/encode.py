@@ -51,11 +51,11 @@ def write_clip(
     try:
         with (
             replacing(path) as partial,
-            tempfile.NamedTemporaryFile(prefix="syncflow-", suffix=".f32") as sound,
+            tempfile.NamedTemporaryFile(prefix="syncflow-", suffix=".f32") as samples,
         ):
-            sound.write(audio.astype("<f4").tobytes())
-            sound.flush()
-            command = _command(frames, Path(sound.name), partial, fps=fps, sample_rate=sample_rate, crf=crf)
+            samples.write(audio.astype("<f4").tobytes())
+            samples.flush()
+            command = _command(frames, Path(samples.name), partial, fps=fps, sample_rate=sample_rate, crf=crf)
             done = run_command(
                 command,
                 timeout_s=timeout_s,
@@ -87,14 +87,14 @@ def _checked_audio(frames: np.ndarray, audio: np.ndarray, *, fps: float, sample_
 
 
 def _command(
-    frames: np.ndarray, sound: Path, partial: Path, *, fps: float, sample_rate: int, crf: int
+    frames: np.ndarray, samples: Path, partial: Path, *, fps: float, sample_rate: int, crf: int
 ) -> list[str]:
     height, width = frames.shape[1:3]
     rate = str(Fraction(fps).limit_denominator(1001))
     video = ffmpeg.input(
         "pipe:0", format="rawvideo", pix_fmt="rgb24", video_size=(width, height), framerate=rate
     ).video.filter("scale", out_color_matrix="bt709", out_range="tv", flags="accurate_rnd+full_chroma_int")
-    audio = ffmpeg.input(str(sound), format="f32le", sample_rate=sample_rate, ch_layout="mono").audio
+    audio = ffmpeg.input(str(samples), format="f32le", sample_rate=sample_rate, ch_layout="mono").audio
     output = ffmpeg.output(
         video,
         audio,

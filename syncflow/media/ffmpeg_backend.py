@@ -76,10 +76,10 @@ def decode_span(
     with contextlib.ExitStack() as stack:
         pipes = _Pipes(stack)
         if video:
-            source = inputs[span.picture_seek_s]
+            source = inputs[span.video_seek_s]
             outputs.append(_video_output(source, pipes, span=span, info=info, spec=spec))
         if audio:
-            source = inputs[span.sound_seek_s]
+            source = inputs[span.audio_seek_s]
             outputs.append(_audio_output(source, pipes, span=span, info=info, spec=spec, side=side))
         merged = ffmpeg.merge_outputs(*outputs) if len(outputs) > 1 else outputs[0]
         span_s = span.start_s + span.num_frames / spec.fps - min(inputs)
@@ -91,15 +91,15 @@ def decode_span(
     if done.returncode != 0 or not any(done.outputs):
         raise refusal(path, done)
     results = list(done.outputs)
-    frames = sound = None
+    frames = waveforms = None
     if video:
         corrupt = np.zeros(0)
         if _CORRUPT in done.messages:
             corrupt = _corrupt_times(path, span, info=info, timeout_s=timeout_s + span_s, limits=limits)
         frames = _frames(results.pop(0), results.pop(0), spec=spec, corrupt_s=corrupt - span.start_s)
     if audio:
-        sound = _samples(results, span=span, spec=spec, channels=2 if side else 1)
-    return frames, sound
+        waveforms = _samples(results, span=span, spec=spec, channels=2 if side else 1)
+    return frames, waveforms
 
 
 class _Pipes:
@@ -141,8 +141,8 @@ class _Pipes:
 
 
 def _inputs(span: Span, limits: Limits, *, video: bool, audio: bool) -> dict[float, Any]:
-    seeks = {span.picture_seek_s} if video else set()
-    seeks |= {span.sound_seek_s} if audio else set()
+    seeks = {span.video_seek_s} if video else set()
+    seeks |= {span.audio_seek_s} if audio else set()
     return {seek_s: _input(seek_s, limits) for seek_s in seeks}
 
 
@@ -158,7 +158,7 @@ def _video_output(source: Any, pipes: _Pipes, *, span: Span, info: MediaInfo, sp
     wide = f"gt(dar,{w}/{h})"
     kept = keep_expression(info.frame_times_s, span=span, fps=spec.fps)
     target = pipes.open((kept.most_frames + 1) * h * w * 3)
-    shift_s = span.start_s - span.picture_seek_s
+    shift_s = span.start_s - span.video_seek_s
     if info.lacks_times:  # the decoder counts from its own delay on
         start = f"PTS-STARTPTS+{info.frame_times_s[0] - span.start_s:.6f}/TB"
     else:
@@ -190,7 +190,7 @@ def _video_output(source: Any, pipes: _Pipes, *, span: Span, info: MediaInfo, sp
 def _audio_output(
     source: Any, pipes: _Pipes, *, span: Span, info: MediaInfo, spec: ClipSpec, side: bool
 ) -> Any:
-    first = round((span.start_s - span.sound_seek_s) * spec.sample_rate)
+    first = round((span.start_s - span.audio_seek_s) * spec.sample_rate)
     last = first + round((span.num_frames + 1) / spec.fps * spec.sample_rate)
     target = pipes.open(4 * (2 if side else 1) * (last - first + spec.sample_rate))
     blocks, decoded = pipes.open(_LOG_BYTES), pipes.open(_LOG_BYTES)
@@ -242,15 +242,15 @@ def _samples(results: list[bytearray], *, span: Span, spec: ClipSpec, channels: 
         samples[:, at + skipped : at + skipped + block.shape[1]] = block
         read, written = read + length, max(written, at + length)
     times = np.array([float(time) for time in _FRAME_TIME.findall(decoded)])
-    return RawAudio(samples=samples, decoded_s=times + span.sound_seek_s)
+    return RawAudio(samples=samples, decoded_s=times + span.audio_seek_s)
 
 
 def _corrupt_times(
     path: Path, span: Span, *, info: MediaInfo, timeout_s: float, limits: Limits
 ) -> np.ndarray:
     """Times in the file of the frames that the decoder calls corrupt, from its messages in order."""
-    source = _input(span.picture_seek_s, limits)
-    end_s = span.start_s - span.picture_seek_s + 60.0
+    source = _input(span.video_seek_s, limits)
+    end_s = span.start_s - span.video_seek_s + 60.0
     output = ffmpeg.output(source["V:0"], "pipe:1", format="null", fps_mode="passthrough", t=f"{end_s:.3f}")
     done = run_command(
         [*ffmpeg_command(loglevel="repeat+info"), "-debug_ts", *arguments(output, path)],
@@ -268,5 +268,5 @@ def _corrupt_times(
             if corrupt:
                 times.append(float(told[1]))
             corrupt = False
-    shift_s = info.frame_times_s[0] - (first or 0.0) if info.lacks_times else span.picture_seek_s
+    shift_s = info.frame_times_s[0] - (first or 0.0) if info.lacks_times else span.video_seek_s
     return np.array(times) + shift_s

@@ -25,8 +25,8 @@ class Span:
     start_s: float  # of the first window, in the file
     places: tuple[int, ...]  # of its windows, among the starts asked for
     first_frames: tuple[int, ...]  # of each window, on the grid from `start_s` on
-    picture_seek_s: float
-    sound_seek_s: float
+    video_seek_s: float
+    audio_seek_s: float
     num_frames: int  # from the first window's start to the last one's end
 
     @property
@@ -72,9 +72,9 @@ def _joins(start_s: float, group: Sequence[float], *, info: MediaInfo, spec: Cli
     off_grid = (start_s - group[0]) * spec.fps
     if abs(off_grid - round(off_grid)) > _SAME_GRID or start_s + spec.seconds - group[0] > CELL_S:
         return False
-    if _sound_seek(start_s, info) != _sound_seek(group[0], info):
+    if _audio_seek(start_s, info) != _audio_seek(group[0], info):
         return False
-    entered_s = _latest(info.keyframe_times_s, _picture_seek(start_s, info))
+    entered_s = _latest(info.keyframe_times_s, _video_seek(start_s, info))
     return entered_s <= group[-1] + spec.seconds
 
 
@@ -85,20 +85,20 @@ def _span(places: Sequence[int], starts_s: Sequence[float], *, info: MediaInfo, 
         start_s=start_s,
         places=tuple(places),
         first_frames=first_frames,
-        picture_seek_s=_picture_seek(start_s, info),
-        sound_seek_s=_sound_seek(start_s, info),
+        video_seek_s=_video_seek(start_s, info),
+        audio_seek_s=_audio_seek(start_s, info),
         num_frames=max(first_frames) + spec.num_frames,
     )
 
 
-def _picture_seek(start_s: float, info: MediaInfo) -> float:
+def _video_seek(start_s: float, info: MediaInfo) -> float:
     """The time of the last frame before the run-up: a whole number of the stream's ticks."""
     if start_s <= 2 * PREROLL_S or not info.container.startswith(SEEKABLE):
         return 0.0
     return max(0.0, _latest(info.frame_times_s, start_s - PREROLL_S))
 
 
-def _sound_seek(start_s: float, info: MediaInfo) -> float:
+def _audio_seek(start_s: float, info: MediaInfo) -> float:
     if not info.container.startswith(SEEKABLE):
         return 0.0
     return max(0.0, (start_s - PREROLL_S) // CELL_S * CELL_S)

@@ -38,8 +38,8 @@ def checkpoint_parts(
     Args:
         folder: a stage's hand-over, .../joint/checkpoint.
         video_vae: where the video VAE lies now; empty: where it was when the dataset was made.
-        audio_vae: likewise for the audio VAE.
-        text_encoder: likewise for the text encoder.
+        audio_vae: where the audio VAE lies now; empty: where it was then.
+        text_encoder: where the text encoder lies now; empty: where it was then.
 
     Raises:
         UserError: a part is not there, or is another one than the model was trained with.

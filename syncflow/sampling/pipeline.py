@@ -23,7 +23,7 @@ from syncflow.sampling.options import SampleOptions
 from syncflow.sampling.output import OUTPUT_TYPES, OutputType, SyncFlowOutput
 from syncflow.sampling.parts import SyncFlowParts
 from syncflow.sampling.prompts import NULL_TOKENS, Lines, PromptEncoder
-from syncflow.sampling.sample import picture_first, sample, seeds_of, starting_noise
+from syncflow.sampling.sample import sample, seeds_of, starting_noise, video_first
 from syncflow.sampling.spans import Keep
 from syncflow.sampling.unlike_training import unlike_training
 from syncflow.sampling.velocity import ClipVelocity
@@ -202,7 +202,7 @@ class SyncFlowPipeline(SyncFlowParts):
             )
         )
         self._wake(self.dual_dit)
-        passes = 2 if picture_first(given, noise, clean_video=clean_video) else 1
+        passes = 2 if video_first(given, noise, clean_video=clean_video) else 1
         self._num_timesteps = passes * (len(step_times(options.solver, start=options.start)) - 1)
         with self.progress_bar(total=self._num_timesteps) as bar:  # type: ignore[call-issue]
 

@@ -20,7 +20,7 @@ from syncflow.sampling.given import Given
 from syncflow.sampling.graphed import Graphs
 from syncflow.sampling.options import SampleOptions
 from syncflow.sampling.prompts import Prompts
-from syncflow.sampling.velocity import ClipVelocity, GivenVideo, ReusedVideo, SoundVelocity
+from syncflow.sampling.velocity import AudioVelocity, ClipVelocity, GivenVideo, ReusedVideo
 
 Callback = Callable[[Step], AVLatents | None]
 
@@ -100,7 +100,7 @@ def _joined(clips: Sequence[AVLatents]) -> AVLatents:
     return AVLatents(video=join([c.video for c in clips]), audio=join([c.audio for c in clips]))
 
 
-def picture_first(given: Given, noise: AVLatents, *, clean_video: bool) -> bool:
+def video_first(given: Given, noise: AVLatents, *, clean_video: bool) -> bool:
     """Whether the video is made before the audio: then both have all of the solver's steps."""
     both = noise.video is not None and noise.audio is not None
     return clean_video and both and not given.holds_video and not given.holds_audio
@@ -154,15 +154,15 @@ def sample(
     if given.holds_audio:
         found = follow(towers, AVLatents(video=noise.video, audio=None))
         return AVLatents(video=found.video, audio=given.latents.audio)
-    if picture_first(given, noise, clean_video=options.clean_video):
-        picture = follow(towers, AVLatents(video=noise.video, audio=None)).video
-        assert picture is not None, "its noise was not"
-        given = given.with_video(picture)
+    if video_first(given, noise, clean_video=options.clean_video):
+        made = follow(towers, AVLatents(video=noise.video, audio=None)).video
+        assert made is not None, "its noise was not"
+        given = given.with_video(made)
     if not given.holds_video:
         return follow(towers, noise)
     assert noise.video is not None and given.latents.video is not None
     video = GivenVideo(x_0=noise.video, x_1=given.latents.video, clean=options.clean_video)
-    velocity = SoundVelocity(
+    velocity = AudioVelocity(
         clip,
         video,
         times=evaluation_times(solver, start=start),

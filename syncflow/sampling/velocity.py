@@ -76,7 +76,7 @@ class GivenVideo:
         return (1 - time) * self.x_0 + time * self.x_1
 
 
-class SoundVelocity:
+class AudioVelocity:
     """Velocity of the audio alone, under the features of a given video (a `TextVelocity`).
 
     The features and what the adaptors make of them do not depend on the audio, so those of several coming
@@ -107,8 +107,10 @@ class SoundVelocity:
             audio = self.clip.model.audio(x_t.audio, there, text, None, frame_times=self.clip.frame_times)
             return AVLatents(video=None, audio=audio)
         copies = len(x_t.audio) // len(self.video.x_1)
-        heard = self._adapted(float(t[0]), text, copies=copies)
-        audio = tower(x_t.audio, there, video=heard.layers, video_positions=heard.positions, text=text.audio)
+        adapted = self._adapted(float(t[0]), text, copies=copies)
+        audio = tower(
+            x_t.audio, there, video=adapted.layers, video_positions=adapted.positions, text=text.audio
+        )
         return AVLatents(video=None, audio=audio)
 
     def _adapted(self, t: float, text: DualText, *, copies: int) -> AdaptedFeatures:
@@ -134,9 +136,9 @@ class SoundVelocity:
             height=spec.height,
             width=spec.width,
         ).features
-        heard = model.adapt(found, frame_times=self.clip.frame_times)
-        parts = zip(*(layer.chunk(len(times)) for layer in heard.layers), strict=True)
-        return {t: AdaptedFeatures(layers, heard.positions) for t, layers in zip(times, parts, strict=True)}
+        adapted = model.adapt(found, frame_times=self.clip.frame_times)
+        parts = zip(*(layer.chunk(len(times)) for layer in adapted.layers), strict=True)
+        return {t: AdaptedFeatures(layers, adapted.positions) for t, layers in zip(times, parts, strict=True)}
 
 
 def _tiled(text: PreparedText, times: int) -> PreparedText:

@@ -18,20 +18,20 @@ FINAL: Collection[State] = ("done", "failed", "cancelled")
 
 
 class Result(Config):
-    """What is told of a finished clip."""
+    """Figures of a finished clip."""
 
     sync_f1: float | None
-    """F1 of audio onsets and motion peaks, one to one within 0.1 s; null where nothing moves or sounds."""
+    """F1 of audio onsets and motion peaks, one to one within 0.1 s; null without any onset or peak."""
     sync_offset_ms: float | None
-    """Mean of audio minus video over the matched pairs, milliseconds; positive when the sound is late."""
+    """Mean of audio minus video over the matched pairs, milliseconds; positive when the audio is late."""
     audio_onsets: int
-    """Sounds that start."""
+    """Number of audio onsets."""
     motion_peaks: int
-    """Motions that end."""
+    """Number of motion peaks: instants at which a movement ends."""
     seconds: float
-    """How long the batch took to make, seconds."""
+    """How long the batch took to generate, seconds."""
     note: str = ""
-    """What of a given video was not used."""
+    """Which part of the given video was not used; empty: all of it was."""
 
 
 class JobStatus(Config):

@@ -29,11 +29,11 @@ class ClipRequest(Config):
     """One clip from text, or new audio for an uploaded video."""
 
     prompt: str = Field(default="", max_length=MAX_PROMPT_CHARACTERS)
-    """What is to be seen and heard; may be empty with a video."""
+    """What the clip shows and sounds like; may be empty with a video."""
     negative_prompt: str = Field(default="", max_length=MAX_PROMPT_CHARACTERS)
     """What to steer away from; empty: the learned null prompt."""
     video: Annotated[str, Role.WORK] = Field(default="", pattern=r"^([0-9a-f]{32})?$")
-    """Id of an uploaded video that gets new audio; empty: the video is made, too."""
+    """Id of an uploaded video that gets new audio; empty: the video is generated, too."""
     video_start: float = Field(default=0.0, ge=0, allow_inf_nan=False)
     """Where in the uploaded video the clip begins, seconds."""
     seed: int | None = Field(default=None, ge=0, lt=SEEDS)
@@ -43,7 +43,8 @@ class ClipRequest(Config):
     guidance_scale: float | None = Field(default=None, ge=0, le=GREATEST_SCALE, allow_inf_nan=False)
     """Classifier-free guidance of the video, w of equation (3); null takes the server's."""
     audio_guidance_scale: float | None = Field(default=None, ge=0, le=GREATEST_SCALE, allow_inf_nan=False)
-    """Of the audio; null takes the server's, or `guidance_scale` where the server has none of its own."""
+    """Classifier-free guidance of the audio; null takes the server's, or `guidance_scale` where it has
+    none of its own."""
     seconds: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     """Length, seconds; null takes the server's."""
     height: int | None = Field(default=None, ge=1)
@@ -51,14 +52,14 @@ class ClipRequest(Config):
     width: int | None = Field(default=None, ge=1)
     """Columns, pixels; null takes the server's."""
     preview: Annotated[bool, Role.WORK] = False
-    """Decode previews of the frames on the way."""
+    """Whether to decode previews of the frames while the clip is generated."""
     key: Annotated[str, Role.WORK] = Field(default="", max_length=128)
-    """Any text of the client's: a second request with the same key answers with the first one's job, so that
-    a request may be sent again after a lost answer. Empty: none."""
+    """Any text that the client chooses: a second request with the same key answers with the first one's job,
+    so that a request may be sent again after a lost answer. Empty: none."""
 
 
 class About(Config):
-    """What a server's model makes, and the defaults of a request."""
+    """What the server's model generates, and the defaults of a request."""
 
     model: str
     """Name of the checkpoint's folder."""
@@ -75,9 +76,9 @@ class About(Config):
     steps: int
     """Solver steps where a request says nothing."""
     guidance_scale: float
-    """Guidance of the video, likewise."""
+    """Guidance of the video where a request says nothing."""
     audio_guidance_scale: float | None
-    """Guidance of the audio, likewise; null: the video's."""
+    """Guidance of the audio where a request says nothing; null: the video's."""
 
 
 def resolved(request: ClipRequest, about: About, limits: LimitsConfig) -> ClipRequest:
@@ -87,7 +88,7 @@ def resolved(request: ClipRequest, about: About, limits: LimitsConfig) -> ClipRe
         RequestError: no prompt and no video; a size that the model cannot make; more than `limits` allow.
     """
     if not request.prompt.strip() and not request.video:
-        raise RequestError("prompt: empty; say what is to be seen and heard, or give a video")
+        raise RequestError("prompt: empty; say what the clip shows and sounds like, or give a video")
     clip = about.clip
     steps = request.steps or about.steps
     seconds = request.seconds or clip.seconds

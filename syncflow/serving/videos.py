@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from syncflow.config import Config
-from syncflow.media import Limits, MediaError, MediaInfo, decode_audio, decode_picture, probe, write_clip
+from syncflow.media import Limits, MediaError, MediaInfo, decode_audio, decode_frames, probe, write_clip
 from syncflow.records import ClipSpec
 from syncflow.serving.config import LimitsConfig
 from syncflow.serving.request import RequestError
@@ -22,7 +22,7 @@ class UploadedVideo(Config):
     """An upload that can be read."""
 
     id: str
-    """What a request names it by."""
+    """By which a request names it."""
     seconds: float
     """Length of its video stream."""
     width: int
@@ -30,9 +30,9 @@ class UploadedVideo(Config):
     height: int
     """Pixels as shown."""
     fps: float
-    """Mean frames a second."""
+    """Mean frames per second."""
     has_audio: bool
-    """Whether it has a sound of its own."""
+    """Whether it has an audio stream."""
 
 
 class VideoShelf:
@@ -82,7 +82,7 @@ class VideoShelf:
     def window(self, video: str, *, start_s: float, spec: ClipSpec) -> Path:
         """The clip that begins at `start_s` seconds, cut from the upload in the size and rate of `spec`.
 
-        It has the upload's own sound, or silence. The file lies here until the upload goes.
+        It has the upload's own audio, or silence. The file is kept as long as the upload.
 
         Raises:
             RequestError: no such upload, or one that is broken, or too short.
@@ -100,7 +100,7 @@ class VideoShelf:
             raise RequestError(f"video {video[:40]!r}: not known; upload it again", status=404)
         info = self._looked_at(path)
         with self._decoders, _refusing(path, start_s=start_s, spec=spec, info=info):
-            frames = decode_picture(path, start_s=start_s, spec=spec, info=info)
+            frames = decode_frames(path, start_s=start_s, spec=spec, info=info)
             audio = np.zeros(spec.num_samples, dtype=np.float32)
             if info.has_audio and info.audio_end_s >= start_s + spec.seconds:
                 audio = decode_audio(

@@ -53,9 +53,9 @@ def ablation_markdown(results: Sequence[Result]) -> str:
     head = ("variant", "seeds", *(heading for heading, _, _ in COLUMNS))
     lines = ["| " + " | ".join(head) + " |", "|---" * len(head) + "|"]
     for variant in variants:
-        mine = [result for result in results if result.variant == variant]
-        cells = [_spread([getattr(r, field) for r in mine], digits) for _, field, digits in COLUMNS]
-        lines.append("| " + " | ".join((variant, str(len(mine)), *cells)) + " |")
+        own = [result for result in results if result.variant == variant]
+        cells = [_spread([getattr(r, field) for r in own], digits) for _, field, digits in COLUMNS]
+        lines.append("| " + " | ".join((variant, str(len(own)), *cells)) + " |")
     return "\n".join(lines) + "\n"
 
 

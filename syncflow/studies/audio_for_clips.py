@@ -97,7 +97,7 @@ def score_audio(
         audio: the generated audio of each clip, float32 `b m`.
     """
     events = [
-        ClipEvents.of(video.frames, sound, fps=fps, sample_rate=sample_rate)
-        for video, sound in zip(videos, audio, strict=True)
+        ClipEvents.of(video.frames, waveform, fps=fps, sample_rate=sample_rate)
+        for video, waveform in zip(videos, audio, strict=True)
     ]
     return score_events([video.name for video in videos], events, tolerance_s=tolerance_s)

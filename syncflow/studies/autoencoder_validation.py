@@ -100,6 +100,6 @@ def measure_saved(config: AutoencoderTrainConfig) -> dict[str, float]:
 
 
 def _summary(scores: Sequence[AudioScore | VideoScore]) -> dict[str, float]:
-    sounds = [score for score in scores if isinstance(score, AudioScore)]
-    pictures = [score for score in scores if isinstance(score, VideoScore)]
-    return dataclasses.asdict(summarise_audio(sounds) if sounds else summarise_video(pictures))
+    audio = [score for score in scores if isinstance(score, AudioScore)]
+    video = [score for score in scores if isinstance(score, VideoScore)]
+    return dataclasses.asdict(summarise_audio(audio) if audio else summarise_video(video))

@@ -58,12 +58,12 @@ def check_comparable(runs: Sequence[ComparedRun], *, allowed: Sequence[str]) -> 
     first: dict[str, ComparedRun] = {}
     for run in runs:
         other = first.setdefault(run.stage, run)
-        mine, theirs = protocol_of(run), protocol_of(other)
-        for name in sorted(mine.keys() | theirs.keys()):
-            if mine.get(name, "") != theirs.get(name, "") and name not in allowed:
+        ours, others = protocol_of(run), protocol_of(other)
+        for name in sorted(ours.keys() | others.keys()):
+            if ours.get(name, "") != others.get(name, "") and name not in allowed:
                 raise UserError(
-                    f"runs {other.name} and {run.name}: {name} is {theirs.get(name, '')!r} in the first, "
-                    f"{mine.get(name, '')!r} in the second, so their figures do not compare; choose with "
+                    f"runs {other.name} and {run.name}: {name} is {others.get(name, '')!r} in the first, "
+                    f"{ours.get(name, '')!r} in the second, so their figures do not compare; choose with "
                     f"--runs, or insist with --allow-different {name}"
                 )
 
@@ -84,4 +84,4 @@ def grouped(runs: Sequence[ComparedRun], by: Sequence[str]) -> list[RunGroup]:
                 hint = f"; did you mean {' or '.join(near)}?" if near else ""
                 raise UserError(f"group_by {name}: run {run.name} has no such setting or tag{hint}")
         groups.setdefault(", ".join(f"{name} {run.value(name)}" for name in by), []).append(run)
-    return [RunGroup(name=f"{name} (n = {len(mine)})", runs=tuple(mine)) for name, mine in groups.items()]
+    return [RunGroup(name=f"{name} (n = {len(runs)})", runs=tuple(runs)) for name, runs in groups.items()]

@@ -69,7 +69,7 @@ def demo_parts(config: DemoConfig) -> list[Part]:
             *("--checkpoint", checkpoint, "--prompts", presets / "prompts.txt"),
         ),
         generate(
-            "video to sound",
+            "video to audio",
             "video_to_sound",
             *("--checkpoint", checkpoint, "--video", clips, "--split", "test"),
         ),

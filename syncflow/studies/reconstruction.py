@@ -74,8 +74,8 @@ def write_sample(
     assert isinstance(vae, AudioVAE)
     title = f"{name}: {score.kept} of {score.onsets} onsets kept, mel distance {score.mel_distance_db:.1f} dB"
     write_sound_picture(folder / f"{name}.png", original, made, sample_rate=vae.sample_rate, title=title)
-    for part, sound in (("original", original), ("made", made)):
-        levels = (np.clip(sound, -1.0, 1.0) * 32_767).round().astype(np.int16)
+    for part, waveform in (("original", original), ("made", made)):
+        levels = (np.clip(waveform, -1.0, 1.0) * 32_767).round().astype(np.int16)
         wavfile.write(folder / f"{name}_{part}.wav", vae.sample_rate, levels)
 
 
@@ -129,8 +129,8 @@ def reconstruct(
     """
     where = next(vae.parameters()).device
     if isinstance(vae, AudioVAE):
-        sound = window.astype(np.float32)
-        made, _ = vae(torch.from_numpy(sound)[None].to(where), generator)
-        return sound, made[0].cpu().numpy()
+        audio = window.astype(np.float32)
+        made, _ = vae(torch.from_numpy(audio)[None].to(where), generator)
+        return audio, made[0].cpu().numpy()
     made, _ = vae(to_video(window[None]).to(where), generator)
     return np.array(window), video_to_frames(made)[0]

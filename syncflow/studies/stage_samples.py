@@ -73,15 +73,15 @@ class StageSamples(Callback):
 
     def _make(self, step: int) -> None:
         self.done = step
-        frames, sounds = self.clips()
+        frames, waveforms = self.clips()
         folder = self.config.folder / "samples" / f"step_{step:08}"
-        for number, picture in enumerate(frames):
-            sound = None if sounds is None else sounds[number]
+        for number, video in enumerate(frames):
+            audio = None if waveforms is None else waveforms[number]
             try:
                 write_files(
                     folder / f"{number}.mp4",
-                    frames=picture,
-                    audio=sound,
+                    frames=video,
+                    audio=audio,
                     spec=self.spec,
                     title=f"step {step}",
                     strip=True,
@@ -89,7 +89,7 @@ class StageSamples(Callback):
                 )
             except (MediaError, OSError) as error:  # a full disk costs clips, not the training
                 print(f"samples of step {step}: clip {number} not written ({error})", flush=True)
-        figures = {} if sounds is None else self._scores(frames, sounds)
+        figures = {} if waveforms is None else self._scores(frames, waveforms)
         for reporter in self.reporters:
             reporter.on_log(step, figures)
         told = ", ".join(f"{name.removeprefix('samples/')} {value:.3f}" for name, value in figures.items())
@@ -128,18 +128,18 @@ class StageSamples(Callback):
             )
         model.train(trains)
         assert made.video is not None, "a stage is given a video or makes one"
-        picture = decode_video(self.video_vae.to(where), made.video.float(), self.spec)  # type: ignore[arg-type]
+        video = decode_video(self.video_vae.to(where), made.video.float(), self.spec)  # type: ignore[arg-type]
         self.video_vae.to("cpu")  # type: ignore[arg-type]
         if made.audio is None:
-            return video_to_frames(picture), None
-        sound = decode_audio(self.audio_vae.to(where), made.audio.float(), self.spec)  # type: ignore[arg-type]
+            return video_to_frames(video), None
+        audio = decode_audio(self.audio_vae.to(where), made.audio.float(), self.spec)  # type: ignore[arg-type]
         self.audio_vae.to("cpu")  # type: ignore[arg-type]
-        return video_to_frames(picture), sound.float().cpu().numpy()
+        return video_to_frames(video), audio.float().cpu().numpy()
 
-    def _scores(self, frames: np.ndarray, sounds: np.ndarray) -> Mapping[str, float]:
-        pictures = [HeldOutVideo(name=str(n), prompt="", frames=each) for n, each in enumerate(frames)]
+    def _scores(self, frames: np.ndarray, waveforms: np.ndarray) -> Mapping[str, float]:
+        videos = [HeldOutVideo(name=str(n), prompt="", frames=each) for n, each in enumerate(frames)]
         rates = {"fps": self.spec.fps, "sample_rate": self.spec.sample_rate}
-        found = summarise("samples", score_audio(pictures, sounds, **rates, tolerance_s=TOLERANCE_S))
+        found = summarise("samples", score_audio(videos, waveforms, **rates, tolerance_s=TOLERANCE_S))
         return {
             "samples/sync_f1": found.f1,
             "samples/sync_f1_by_chance": found.chance_f1,

@@ -7,7 +7,7 @@ from typing import Protocol
 
 import numpy as np
 
-from syncflow.media import decode_picture
+from syncflow.media import decode_frames
 from syncflow.records import ClipSpec
 from syncflow.systems.card import SystemCard
 
@@ -28,7 +28,7 @@ class AudioRequest:
         Raises:
             MediaError: it cannot be read.
         """
-        return decode_picture(self.video.resolve(), start_s=self.start_s, spec=self.spec)
+        return decode_frames(self.video.resolve(), start_s=self.start_s, spec=self.spec)
 
 
 @dataclass(frozen=True, kw_only=True)

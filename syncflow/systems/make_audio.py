@@ -256,7 +256,7 @@ def _check_card(folder: Path, card: SystemCard) -> None:
     """Refuse a folder that another system's clips are in.
 
     Raises:
-        UserError: so.
+        UserError: its card is another system's.
     """
     if (folder / CARD).is_file() and SystemCard.read(folder).sha256 != card.sha256:
         raise UserError(

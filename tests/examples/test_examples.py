@@ -26,7 +26,7 @@ def test_text_to_clip_writes_a_clip_with_audio(repository: Path, tmp_path: Path)
 def test_video_to_sound_is_in_time(
     repository: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    script(repository, "video_to_sound")["main"](output=str(tmp_path))
+    script(repository, "video_to_audio")["main"](output=str(tmp_path))
     assert float(capsys.readouterr().out.rsplit("sync F1 ", 1)[1]) > 0.5
 
 

@@ -10,7 +10,7 @@ from preprocessing.decode import DecodeStep
 from preprocessing.decode_config import DecodeConfig, FilterConfig, WindowConfig
 from preprocessing.filters import FilterStep
 from preprocessing.steps import run_steps
-from syncflow.media import MediaError, decode_picture
+from syncflow.media import MediaError, decode_frames
 from syncflow.media.process import ffmpeg_binary
 from syncflow.records import ClipRef, ClipSpec, DecodedClip, Dropped
 
@@ -97,9 +97,9 @@ def test_damage_up_to_a_keyframe_leaves_what_follows_it(whole: Path, tmp_path: P
 
 def test_a_caller_that_is_not_told_the_share_gets_an_error(whole: Path, tmp_path: Path) -> None:
     path = with_hole(whole, tmp_path / "hole.mp4", first=0.35, share=0.3)
-    assert decode_picture(path, start_s=0.0, spec=SPEC).shape == (32, 32, 32, 3)
+    assert decode_frames(path, start_s=0.0, spec=SPEC).shape == (32, 32, 32, 3)
     with pytest.raises(MediaError, match="partly_decoded"):
-        decode_picture(path, start_s=2.0, spec=SPEC)
+        decode_frames(path, start_s=2.0, spec=SPEC)
 
 
 def test_a_variable_rate_is_no_hole(whole: Path, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ from syncflow.media import (
     Backend,
     MediaError,
     decode_audio,
-    decode_picture,
+    decode_frames,
     decode_windows,
     probe,
 )
@@ -46,7 +46,7 @@ def test_the_colour_matrix_is_that_of_the_tag_or_else_of_the_size(
 ) -> None:
     names = {"bt709": "bt709", "bt601": "smpte170m"}
     tags = [f"colorspace={names[matrix]}"] if tagged else []
-    frames = decode_picture(
+    frames = decode_frames(
         plain(tmp_path / "a.mp4", size=size, matrix=matrix, tags=tags), start_s=0.0, spec=SPEC
     )
     assert np.abs(frames.mean(axis=(0, 1, 2)) - GREEN).max() <= 3
@@ -57,7 +57,7 @@ def test_high_dynamic_range_is_refused_by_name(tmp_path: Path, transfer: str) ->
     tags = [f"color_trc={transfer}", "color_primaries=bt2020", "colorspace=bt2020nc"]
     path = plain(tmp_path / "a.mkv", size="160x120", matrix="bt2020", tags=tags)
     with pytest.raises(MediaError) as caught:
-        decode_picture(path, start_s=0.0, spec=SPEC)
+        decode_frames(path, start_s=0.0, spec=SPEC)
     assert caught.value.reason == "hdr" and transfer in caught.value.detail
 
 

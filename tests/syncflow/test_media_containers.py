@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from syncflow.media import MediaError, decode_picture, decode_windows, probe
+from syncflow.media import MediaError, decode_frames, decode_windows, probe
 from syncflow.media.suffixes import VIDEO_SUFFIXES
 from tests.media_case import SPEC, assert_in_sync, beeps_of, ffmpeg, flashes_and_beeps
 
@@ -78,7 +78,7 @@ def test_the_size_may_change_midway(tmp_path: Path) -> None:
         assert_in_sync(
             windows[each], starts_s[each], first_s=first_s, count=2, audio_s=0.025
         )  # both Opus streams count their pre-skip
-    assert decode_picture(path, start_s=4.5, spec=SPEC).shape == (32, 32, 32, 3)
+    assert decode_frames(path, start_s=4.5, spec=SPEC).shape == (32, 32, 32, 3)
 
 
 def test_channels_and_rate_of_the_audio_may_change_midway(tmp_path: Path) -> None:

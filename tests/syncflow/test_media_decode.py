@@ -10,7 +10,7 @@ import pytest
 from syncflow.media import (
     Backend,
     MediaError,
-    decode_picture,
+    decode_frames,
     decode_window,
     decode_windows,
     probe,
@@ -109,16 +109,16 @@ def test_no_container_or_cut_moves_sound_against_picture(
 
 def test_picture_alone_is_the_picture_of_the_window(shared: Path) -> None:
     path = shared / "data" / "clips" / SYNC0
-    assert np.array_equal(decode_picture(path, start_s=2.5, spec=SPEC), frames_of(path, 2.5))
+    assert np.array_equal(decode_frames(path, start_s=2.5, spec=SPEC), frames_of(path, 2.5))
 
 
 def test_picture_of_a_silent_film_is_decoded(shared: Path) -> None:
     path = shared / "data" / "clips" / "vfr_oddsize_noaudio.mp4"
-    assert decode_picture(path, start_s=1.0, spec=SPEC).shape == (32, 64, 64, 3)
+    assert decode_frames(path, start_s=1.0, spec=SPEC).shape == (32, 64, 64, 3)
     with pytest.raises(MediaError, match="no_audio"):
         decode_window(path, start_s=1.0, spec=SPEC)
     with pytest.raises(MediaError, match="too_short"):
-        decode_picture(path, start_s=7.0, spec=SPEC)
+        decode_frames(path, start_s=7.0, spec=SPEC)
 
 
 @pytest.mark.parametrize("name", ["cc0_rabbit.webm", "gh_hitting_metal.mp4", "derived_mpeg4_mp3.avi"])

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from syncflow.media import decode_picture, decode_windows, probe
+from syncflow.media import decode_frames, decode_windows, probe
 from syncflow.records import ClipSpec
 from tests.media_case import SPEC, TONE, assert_in_sync, ffmpeg, flashes_and_beeps
 
@@ -140,6 +140,6 @@ def test_oblong_pixels_are_made_square(tmp_path: Path, shape: str, columns: tupl
     ffmpeg(
         "-f", "lavfi", "-i", video, "-f", "lavfi", "-i", f"aevalsrc='{TONE}':s=48000:d=1", *H264, *AAC, path
     )
-    frames = decode_picture(path, start_s=0.0, spec=ClipSpec(seconds=0.5, height=60, width=60))
+    frames = decode_frames(path, start_s=0.0, spec=ClipSpec(seconds=0.5, height=60, width=60))
     inner = frames[:, 2:-2, 2:-2].mean(axis=(0, 1, 2))
     assert inner[1] > 200 and inner[0] < 40

@@ -55,14 +55,14 @@ def test_every_window_is_in_one_span_at_its_place(frames: list[int], shift_s: fl
         for place, first, offset in zip(span.places, span.first_frames, span.offsets(), strict=True):
             assert span.start_s + first / 16 == pytest.approx(starts[place], abs=1e-5)
             assert held[offset : offset + 32] == list(range(first, first + 32))
-            assert span.picture_seek_s <= max(0.0, span.start_s - 0.9)
-            assert span.sound_seek_s <= max(0.0, starts[place] - 1.0) and span.sound_seek_s % CELL_S == 0
+            assert span.video_seek_s <= max(0.0, span.start_s - 0.9)
+            assert span.audio_seek_s <= max(0.0, starts[place] - 1.0) and span.audio_seek_s % CELL_S == 0
 
 
 def test_windows_of_a_ten_second_clip_are_one_span() -> None:
     starts = [7.0, 0.5, 3.0625, 3.0, 5.0]
     (span,) = plan_spans(starts, info=info(seconds=10), spec=SPEC)
-    assert span.start_s == 0.5 and span.picture_seek_s == span.sound_seek_s == 0
+    assert span.start_s == 0.5 and span.video_seek_s == span.audio_seek_s == 0
 
 
 def test_windows_with_a_keyframe_between_them_are_two_spans() -> None:
@@ -72,9 +72,9 @@ def test_windows_with_a_keyframe_between_them_are_two_spans() -> None:
 
 def test_a_file_without_an_index_is_decoded_from_its_start() -> None:
     (span,) = plan_spans([100.0], info=info(container="mpegts"), spec=SPEC)
-    assert span.picture_seek_s == span.sound_seek_s == 0
+    assert span.video_seek_s == span.audio_seek_s == 0
 
 
 def test_a_file_is_entered_at_the_time_of_a_frame() -> None:
     (span,) = plan_spans([100.03], info=FILM, spec=SPEC)
-    assert span.picture_seek_s == pytest.approx(99.0) and span.picture_seek_s in FILM.frame_times_s
+    assert span.video_seek_s == pytest.approx(99.0) and span.video_seek_s in FILM.frame_times_s

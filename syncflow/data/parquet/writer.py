@@ -79,7 +79,7 @@ class DatasetWriter:
         """Write the rows, the captions that this process has not seen, and the ledger.
 
         A kill before the last rename leaves files that no ledger row names: they count for nothing. One
-        after it, before the caller has heard, lets the same clips come again: they are committed once, for a
+        after it, before the caller knows, lets the same clips come again: they are committed once, for a
         second ledger file would name only what is new to this process.
 
         Raises:

@@ -29,7 +29,7 @@ from syncflow.errors import UserError
 from syncflow.files import replacing, write_whole
 from syncflow.hashing import settings_sha256
 from syncflow.jobs import Execute, run_in_loop
-from syncflow.media import MediaError, decode_audio, decode_picture, probe
+from syncflow.media import MediaError, decode_audio, decode_frames, probe
 from syncflow.media.suffixes import AUDIO_SUFFIXES, VIDEO_SUFFIXES
 from syncflow.records import ClipSpec
 
@@ -177,14 +177,14 @@ def _decode(path: Path, windows: Windows) -> Iterator[np.ndarray]:
         if not info.has_audio:
             raise MediaError("no_audio", f"{path}: no audio stream")
         count = _count(path, info.audio_end_s, windows)
-        sound = decode_audio(path, sample_rate=spec.sample_rate, seconds=count * spec.seconds)
-        yield from sound[: count * spec.num_samples].reshape(count, spec.num_samples)
+        samples = decode_audio(path, sample_rate=spec.sample_rate, seconds=count * spec.seconds)
+        yield from samples[: count * spec.num_samples].reshape(count, spec.num_samples)
         return
     if not info.has_video:
         raise MediaError("no_video", f"{path}: no video stream")
     first = max(0.0, info.video_start_s)
     for number in range(_count(path, info.video_end_s - first, windows)):
-        yield decode_picture(path, start_s=first + number * spec.seconds, spec=spec, info=info)
+        yield decode_frames(path, start_s=first + number * spec.seconds, spec=spec, info=info)
 
 
 def _count(path: Path, seconds: float, windows: Windows) -> int:

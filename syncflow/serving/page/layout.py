@@ -96,10 +96,10 @@ class Page:
                 elem_id="window",
             )
             v2a_prompt = gr.Textbox(label="Prompt (may be empty)", lines=1, max_length=2000)
-            sound = gr.Button("Make audio", variant="primary", elem_id="make_audio")
+            make_audio = gr.Button("Make audio", variant="primary", elem_id="make_audio")
             video = {
                 "prompt": v2a_prompt,
-                "button": sound,
+                "button": make_audio,
                 "upload": upload,
                 "start": start,
                 "window": window,

@@ -45,8 +45,8 @@ def preview(image: bytes) -> dict[str, Any]:
 
 def score(result: Result, seed: int | None) -> str:
     """Markdown of a finished clip's sync score and seed."""
-    events = f"{result.audio_onsets} onsets of sound, {result.motion_peaks} peaks of motion"
-    f1 = "none (nothing moves or sounds)" if result.sync_f1 is None else f"{result.sync_f1:.2f}"
+    events = f"{result.audio_onsets} audio onsets, {result.motion_peaks} motion peaks"
+    f1 = "none (no onset and no motion peak)" if result.sync_f1 is None else f"{result.sync_f1:.2f}"
     offset = "" if result.sync_offset_ms is None else f", audio {result.sync_offset_ms:+.0f} ms"
     note = f" Note: {result.note}." if result.note else ""
     return f"**Sync F1 {f1}** ({events}{offset}). Seed **{seed}**, {result.seconds:.1f} s.{note}"

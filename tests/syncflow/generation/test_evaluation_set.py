@@ -12,7 +12,7 @@ from syncflow.evaluation.evaluation_set import system_of
 from syncflow.evaluation.suite import list_clips
 from syncflow.evaluation.suite_config import EvaluateConfig
 from syncflow.generation.requests import read_rows
-from syncflow.media import decode_picture, write_clip
+from syncflow.media import decode_frames, write_clip
 from syncflow.media.evaluation_set import ClipFile, read_evaluation_set, write_evaluation_set
 from syncflow.studies.scores import evaluate
 from tests.syncflow.generation.generate_case import SPEC, make, settings
@@ -46,7 +46,7 @@ def test_a_row_is_made_from_its_window_under_its_id_and_a_missing_video_is_a_fai
         manifest = list(csv.DictReader(stream))
     assert [row["id"] for row in manifest] == ["long-b", "long-a", "gone"]
     assert [bool(line.failure) for line in lines] == [False, False, True]
-    seen = [decode_picture((out / row["file"]).resolve(), start_s=0, spec=SPEC) for row in manifest[:2]]
+    seen = [decode_frames((out / row["file"]).resolve(), start_s=0, spec=SPEC) for row in manifest[:2]]
     assert seen[0].mean() > 150 and seen[1].mean() < 50
 
     expected = read_evaluation_set(table)

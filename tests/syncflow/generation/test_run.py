@@ -12,7 +12,7 @@ from syncflow.generation.plan import make_plan, plan_clips
 from syncflow.generation.reproduce import reproduce_clip, settings_to_reproduce
 from syncflow.generation.requests import read_rows
 from syncflow.generation.sidecar import Sidecar
-from syncflow.media import decode_picture, decode_window, probe, write_clip
+from syncflow.media import decode_frames, decode_window, probe, write_clip
 from syncflow.sampling.pipeline import SyncFlowPipeline
 from tests.syncflow.generation.generate_case import PROMPTS, SPEC, latents, make, settings
 
@@ -130,7 +130,7 @@ def test_video_to_sound_keeps_the_picture_and_makes_new_sound(saved: Path, tmp_p
 def test_a_real_clip_without_sound_gets_one(saved: Path, shared: Path, tmp_path: Path) -> None:
     video = shared / "data" / "clips" / "av1_noaudio.mkv"
     make(settings(saved, tmp_path, prompt=("a fan",), video=video))
-    given = decode_picture(video.resolve(), start_s=0, spec=SPEC)
+    given = decode_frames(video.resolve(), start_s=0, spec=SPEC)
     found, sound = decode_window((tmp_path / "00000-0.mp4").resolve(), start_s=0, spec=SPEC)
     assert float(np.corrcoef(given.ravel(), found.ravel())[0, 1]) > 0.95  # H.264 halves the colour
     assert float(sound.std()) > 0

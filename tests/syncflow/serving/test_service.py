@@ -196,7 +196,7 @@ def test_a_folder_has_one_service(closing: list[ClipService], tmp_path: Path) ->
 @pytest.mark.parametrize(
     ("request_", "message"),
     [
-        ({}, "prompt: empty; say what is to be seen and heard, or give a video"),
+        ({}, "prompt: empty; say what the clip shows and sounds like, or give a video"),
         ({"prompt": "a", "steps": 500}, "steps: got 500; this server makes at most 100"),
         ({"prompt": "a", "seconds": 60}, "seconds: got 60; this server makes at most 10"),
         ({"prompt": "a", "seconds": 0.01}, "seconds: got 0.01; expected at least 0.0625, one frame"),

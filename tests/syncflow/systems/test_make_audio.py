@@ -16,7 +16,7 @@ from syncflow.errors import UserError
 from syncflow.evaluation.evaluation_set import system_of
 from syncflow.foleygen.run import run_foleygen
 from syncflow.foleygen.train_config import FoleyGenTrainConfig
-from syncflow.media import decode_audio, decode_picture
+from syncflow.media import decode_audio, decode_frames
 from syncflow.media.evaluation_set import read_evaluation_set
 from syncflow.studies.tables.reference_set import write_reference_set
 from syncflow.systems.card import SystemCard
@@ -241,9 +241,9 @@ def test_ids_of_an_evaluation_set_go_from_its_table_to_the_comparison(tmp_path: 
         assert found == {"late": "00000-0.mp4", "lost": "lost.mp4", "early": "00002-0.mp4"}
         assert not system.extra
     late, early = (
-        decode_picture(tmp_path / "first" / f"{n:05}-0.mp4", start_s=0.0, spec=config.clip) for n in (0, 2)
+        decode_frames(tmp_path / "first" / f"{n:05}-0.mp4", start_s=0.0, spec=config.clip) for n in (0, 2)
     )
-    video = decode_picture(tmp_path / "videos" / "clip0.mp4", start_s=0.125, spec=config.clip)
+    video = decode_frames(tmp_path / "videos" / "clip0.mp4", start_s=0.125, spec=config.clip)
     assert abs(late.astype(int) - video).mean() < 0.5 * abs(early.astype(int) - video).mean()
     made = (tmp_path / "first" / "00000-0.mp4").stat().st_mtime_ns
     make_audio(config)  # nothing is made twice

@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 PICTURES, ROWS = 96, 64
-PICTURE_DEVIATION = 0.45
+FRAME_DEVIATION = 0.45
 COLOUR_SHARE = 0.45  # deviation of each colour channel's own part, that of the common part being 1
 CLIPS, FRAMES = 48, 8
 MOST_SPEED = 4.0  # pixels a frame, along each axis
@@ -46,4 +46,4 @@ def _noise(count: int, rows: int, generator: torch.Generator) -> Tensor:
         noise = F.interpolate(common + COLOUR_SHARE * own, size=(rows, rows), mode="bilinear")
         total += noise / scale
         scale *= 2
-    return PICTURE_DEVIATION * total / total.std()
+    return FRAME_DEVIATION * total / total.std()

@@ -20,7 +20,7 @@ from syncflow.autoencoders.temporal_vae import ResidualBlock
 from syncflow.autoencoders.video_vae import VideoVAE
 from syncflow.training.autoencoder.first_weights.linear_path import Link, at, clear, set_linear_path
 from syncflow.training.autoencoder.first_weights.random_clips import (
-    PICTURE_DEVIATION,
+    FRAME_DEVIATION,
     random_clips,
     random_images,
 )
@@ -93,10 +93,10 @@ def _initialise_decoder(
         enlarged = F.interpolate(made, scale_factor=2.0, mode="nearest")
         kernel = _fitted(enlarged, wanted[:, : min(up.out_channels, width)], generator)
         if following is blocks[-1]:
-            kernel /= PICTURE_DEVIATION
+            kernel /= FRAME_DEVIATION
         made = F.conv2d(enlarged, kernel, padding=1)
         links += [Link(conv=up, kernel=kernel), *_shortcut(following, len(kernel))]
-    out = at(decoder.conv_out, PICTURE_DEVIATION * torch.eye(3), (1, 1))
+    out = at(decoder.conv_out, FRAME_DEVIATION * torch.eye(3), (1, 1))
     set_linear_path(links, norm=decoder.conv_norm_out, out=decoder.conv_out, kernel=out)  # type: ignore[arg-type]
 
 

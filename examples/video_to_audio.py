@@ -3,7 +3,7 @@
 The video is drawn here, so that the instants of its impacts are known. Of your own file,
 `syncflow.media.decode_window` reads a window as the same array of frames.
 
-    python examples/video_to_sound.py out/examples
+    python examples/video_to_audio.py out/examples
 """
 
 import sys
@@ -26,7 +26,7 @@ def main(output: str = "out/examples") -> Path:
     made = pipeline(scene.caption, video=frames, seed=0, num_inference_steps=10, clean_video=True)
     sample_rate = pipeline.audio_vae.config.sample_rate
 
-    path = Path(output) / "video_to_sound.mp4"
+    path = Path(output) / "video_to_audio.mp4"
     write_clip(path, frames=frames, audio=made.audio[0], fps=drawn.fps, sample_rate=sample_rate)
     score = sync_score(frames, made.audio[0], fps=drawn.fps, sample_rate=sample_rate)
     impacts = ", ".join(f"{impact.time_s:.2f}" for impact in scene.impacts)
