@@ -45,8 +45,8 @@ test-ray: $(READY)  ## the tests that start Ray, in a process of their own
 test-plain: $(READY)  ## all others
 	$(BIN)/python -m pytest -m "not ray and not gpu and not weights"
 
-test-fast: $(READY)  ## only the tests that take seconds
-	$(BIN)/python -m pytest -m "not gpu and not weights and not slow and not ray"
+test-fast: $(READY)  ## in a minute on two cores: all tests but those that tests/longer_tests.txt lists
+	$(BIN)/python -m pytest --fast -n 2 --dist loadfile
 
 test-gpu: $(READY)  ## those that need a CUDA device
 	$(BIN)/python -m pytest -m gpu

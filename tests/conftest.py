@@ -11,6 +11,7 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 import pytest
 import torch
 
+pytest_plugins = ("tests.fast",)
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 
