@@ -57,6 +57,11 @@ def av_align(
     """
     onsets = onset_times(audio, sample_rate)
     peaks = flow_peaks(flow_magnitude(frames), fps, variant=variant)
+    return align(onsets, peaks, fps=fps, variant=variant)
+
+
+def align(onsets: np.ndarray, peaks: np.ndarray, *, fps: float, variant: Variant) -> Alignment:
+    """AV-Align of the times of onsets and of flow peaks, seconds."""
     matches, used = 0, np.zeros(len(peaks), dtype=bool)
     for onset in onsets:
         near = np.flatnonzero((np.abs(peaks - onset) < 1.0 / fps) & ~used)

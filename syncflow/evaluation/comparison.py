@@ -39,7 +39,7 @@ REFERENCE = "reference"  # among the systems of `Comparison.failures`
 LACKING = {"reference": "no reference clip of this id", "prompt": "no prompt"}
 UNPAIRED = {
     "reference": "no clip has a reference clip of its id: that of its manifest's `video`, or its file's name",
-    "prompt": "no clip has a prompt: those of manifest.csv, or of the evaluation set",
+    "prompt": "no clip has a prompt: those of manifest.csv, captions.csv or the evaluation set",
 }
 LEVELS = Source(extractor="levels", output="levels")
 

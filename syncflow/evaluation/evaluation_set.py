@@ -1,5 +1,6 @@
 """Which clips are compared: the real ones, and each system's under the ids that they are compared by."""
 
+import contextlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -57,6 +58,10 @@ def system_of(name: str, folder: Path, files: Sequence[Path], expected: Sequence
         expected: the rows of an evaluation set.
     """
     rows = {row["file"]: row for row in manifest_rows(folder)}
+    captions: Mapping[str, str] = {}
+    if not rows:  # a folder of real clips; another tool's table gives no prompts
+        with contextlib.suppress(UserError):
+            captions = captions_by_id(folder)
     by_id = {clip.id: clip for clip in expected or ()}
     clips: dict[str, ClipFile] = {}
     extra = []
@@ -75,7 +80,7 @@ def system_of(name: str, folder: Path, files: Sequence[Path], expected: Sequence
                 own = f"{own}#{file.stem}"
             more = (own, *(f"{own}#{number}" for number in range(2, len(files) + 2)))
             own = next(name for name in more if name not in clips)
-            clips[own] = ClipFile(id=own, path=file, prompt=row.get("prompt", ""))
+            clips[own] = ClipFile(id=own, path=file, prompt=row.get("prompt", captions.get(own, "")))
     for each in by_id.values():
         missing = ClipFile(id=each.id, path=folder / f"{each.id}.mp4", prompt=each.prompt)
         clips.setdefault(each.id, missing)

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from syncflow.errors import UserError
+from syncflow.evaluation.backbone_config import default_folder
 from syncflow.evaluation.extractors import imagebind, imagebind_inputs
 from syncflow.evaluation.extractors.base import DecodedMedia, Refused
 from syncflow.evaluation.extractors.imagebind import (
@@ -50,6 +51,22 @@ def test_spectrograms_equal_the_originals(shared: Path, case: str) -> None:
     audio = resample(clip.waveform, clip.sample_rate, 16_000, "sinc")
     theirs = arrays[f"audio.{case}.mel"]
     close(imagebind_inputs.spectrograms(audio), theirs, tolerance=2e-4)  # transformers' fbank
+
+
+def test_the_filterbank_equals_kaldis(shared: Path) -> None:
+    arrays, _ = golden(shared, "imagebind_a")
+    audio = arrays["audio.a16.waveform"]
+    close(imagebind_inputs.filterbank(audio - audio.mean()), arrays["audio.a16.fbank"], tolerance=2e-4)
+
+
+@pytest.mark.weights
+def test_tokens_equal_the_originals(shared: Path) -> None:
+    folder = default_folder()
+    if not (folder / imagebind_inputs.WORDS.name).is_file():
+        pytest.skip(f"no {imagebind_inputs.WORDS.name}: run pipelines/fetch_backbones.py")
+    arrays, _ = golden(shared, "imagebind_a")
+    texts = json.loads((shared / "golden/imagebind_a/config.json").read_text())["text"]
+    assert (imagebind_inputs.Words(folder)(texts).numpy() == arrays["text.tokens"]).all()
 
 
 def test_the_resampler_is_torchaudios(shared: Path) -> None:
@@ -110,6 +127,9 @@ def test_small_towers_equal_the_original(shared: Path) -> None:
         close(item["embedding"][None], arrays[f"tiny.video.{case}.embedding"])
     ids = torch.from_numpy(arrays["text.tokens"]).long()
     close(loaded.model.text(ids), arrays["tiny.text.embedding"])
+    (image,) = ImageBindFrames(loaded)([DecodedMedia(frames=arrays["video.square.frames"][:1], fps=16)])
+    assert not isinstance(image, Refused)
+    close(image["frames"], arrays["tiny.image.embedding"])
 
 
 @pytest.mark.slow

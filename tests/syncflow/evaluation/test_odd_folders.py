@@ -123,6 +123,15 @@ def test_clips_without_a_reference_of_their_id_are_failed_clips(tmp_path: Path, 
     assert allowed.failures == (("made", "clip3", "no reference clip of this id"),)
 
 
+def test_real_clips_have_their_captions_as_prompts(tmp_path: Path, clips: list[Path]) -> None:
+    folder = copies(tmp_path / "real", clips[:2])
+    (folder / "captions.csv").write_text("clip_id,caption\nclip1,rain\n", encoding="utf-8")
+    system = system_of("real", folder, list_clips(folder), None)
+    assert [clip.prompt for clip in system.clips] == ["", "rain"]
+    (folder / "captions.csv").write_text("video,text\nclip1,rain\n", encoding="utf-8")  # another tool's
+    assert not any(clip.prompt for clip in system_of("real", folder, list_clips(folder), None).clips)
+
+
 def test_without_any_pair_the_note_says_what_pairs_them_and_no_clip_has_failed(
     tmp_path: Path, clips: list[Path]
 ) -> None:

@@ -34,6 +34,10 @@ def test_soundnet_equals_its_known_output(shared: Path, folder: Path) -> None:
     (found,) = extractor([DecodedMedia(audio=arrays["choir.waveform_22050"], sample_rate=22_050)])
     assert not isinstance(found, Refused)
     close(found["pool5"], arrays["soundnet.choir.pool5_mean"])
+    layers: list[torch.Tensor] = []
+    extractor.model.bn7.register_forward_hook(lambda module, given, made: layers.append(made.relu()))
+    extractor([DecodedMedia(audio=arrays["choir.waveform_22050"], sample_rate=22_050)])
+    close(layers[0][0].mean(-1), arrays["soundnet.choir.conv7_mean"])
     close(np.exp(found["objects"]), arrays["soundnet.choir.imagenet_probabilities"])
     close(np.exp(found["places"]), arrays["soundnet.choir.places_probabilities"])
 

@@ -25,6 +25,11 @@ def test_the_front_end_equals_the_original(shared: Path, case: str) -> None:
     close(examples(audio), arrays[f"{case}.examples"], tolerance=1e-5)
 
 
+def test_digital_silence_equals_the_originals(shared: Path) -> None:
+    arrays, _ = golden(shared, "vggish_a")
+    close(examples(np.zeros(15_600, np.float32)), arrays["silence.examples"], tolerance=1e-6)
+
+
 def test_the_resamplers_move_the_examples_a_little(shared: Path) -> None:
     """resampy's kernel against ours: the reason why the resampler is part of the protocol."""
     arrays, _ = golden(shared, "vggish_a")
