@@ -248,7 +248,11 @@ def protocol_card(
     spec: ClipSpec,
     max_failed: int,
 ) -> ProtocolCard:
-    """Everything that decides the numbers."""
+    """Everything that decides the numbers.
+
+    Args:
+        reference_failed: ids of the reference clips that have no features.
+    """
     failed = {"failed": list(reference_failed)} if reference_failed else {}  # none: cards as ever
     return ProtocolCard(
         {
