@@ -38,6 +38,8 @@ class BenchConfig(Config):
     """Rounds; each times every rival once."""
     device: str = "cpu"
     """torch device. On cuda the weights are bf16."""
+    autocast: bool = False
+    """On a CPU: products of both towers in bf16 (autocast); the weights are float32."""
 
 
 def counted(work: Work) -> int:
@@ -79,13 +81,17 @@ def against_latte(config: BenchConfig, model: DualDiT, inputs: tuple) -> None:
         cross_attention_dim=video.hidden_size,
     ).to(latents.video)
 
+    def rounded() -> torch.autocast:
+        return torch.autocast(latents.video.device.type, dtype=torch.bfloat16, enabled=config.autocast)
+
     def ours() -> torch.Tensor:
-        return model.video(latents.video, t, text, **clip).velocity
+        with rounded():
+            return model.video(latents.video, t, text, **clip).velocity
 
     def theirs() -> torch.Tensor:
-        return latte(
-            latents.video, timestep=1000 * (1 - t), encoder_hidden_states=text.tokens, return_dict=False
-        )[0]
+        prompts = {"encoder_hidden_states": text.tokens}
+        with rounded():
+            return latte(latents.video, timestep=1000 * (1 - t), return_dict=False, **prompts)[0]
 
     def without_graph(forward: Callable[[], torch.Tensor]) -> Work:
         return torch.no_grad()(forward)
@@ -168,7 +174,8 @@ def main() -> None:
     clip = {"fps": 16.0, "height": config.size, "width": config.size}
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {config}")
     against_latte(config, model, (latents, t, text, clip))
-    stages(config, model, (latents, t, text, clip))
+    if not config.autocast:
+        stages(config, model, (latents, t, text, clip))
 
 
 if __name__ == "__main__":
