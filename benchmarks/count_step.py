@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from syncflow.command_line import parse_arguments, run
 from syncflow.config import Config
 from syncflow.model.attention import rotary_frequencies, rotation
-from syncflow.model.config import AudioTowerConfig, DualDiTConfig, SampleShape, VideoTowerConfig
+from syncflow.model.config import AdaptorConfig, AudioTowerConfig, DualDiTConfig, SampleShape, VideoTowerConfig
 from syncflow.model.dual_dit import DualDiT
 
 HALF = torch.bfloat16
@@ -55,7 +55,11 @@ class Blocks:
         self, width: int, heads: int, *, device: str, half: bool, batch: int, side: int, text_tokens: int
     ) -> None:
         sizes = {"hidden_size": width, "num_heads": heads, "depth": 1}
-        settings = DualDiTConfig(video=VideoTowerConfig(**sizes), audio=AudioTowerConfig(**sizes))
+        settings = DualDiTConfig(
+            video=VideoTowerConfig(**sizes),
+            audio=AudioTowerConfig(**sizes),
+            adaptor=AdaptorConfig(num_heads=heads),
+        )
         shape, self.autocast = SampleShape(), not half
         frames, self.stream = shape.video_latents[0], (batch, shape.video_latents[0], side**2, width)
         with torch.device(device):
