@@ -86,7 +86,7 @@ class AsOnCUDA(TorchFunctionMode):
 
     def __init__(self) -> None:
         super().__init__()
-        self.cast_weights: dict[int, Tensor] = {}  # as autocast does, once
+        self.cast_weights: dict[int, tuple[Tensor, Tensor]] = {}  # each once, as autocast does
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs, autocast = kwargs or {}, torch.is_autocast_enabled("cpu")
@@ -111,7 +111,9 @@ class AsOnCUDA(TorchFunctionMode):
             return tensor
         if not (tensor.is_leaf and tensor.requires_grad):
             return tensor.to(HALF)
-        return self.cast_weights.setdefault(id(tensor), tensor.to(HALF))
+        if id(tensor) not in self.cast_weights:
+            self.cast_weights[id(tensor)] = tensor, tensor.to(HALF)  # held, so that no other gets its id
+        return self.cast_weights[id(tensor)][1]
 
 
 def _rms_norm(x: Tensor, normalized_shape: tuple[int, ...], weight: Tensor, eps: float) -> Tensor:
@@ -191,25 +193,26 @@ def compiled(work: Callable[[], Tensor], *, autocast: bool) -> tuple[Counts, Cou
     """
     from torch._inductor import config
     from torch._inductor.async_compile import AsyncCompile
-    from torch._inductor.graph import GraphLowering
     from torch._inductor.ir import MultiOutput
+    from torch._inductor.scheduler import Scheduler
+    from torch._inductor.virtualized import V
 
     forward, backward = Counts(), Counts()
-    count_bytes = GraphLowering.count_bytes
+    codegen = Scheduler.codegen
 
-    def note(graph: GraphLowering) -> Any:
-        counts = backward if graph.is_backward else forward
-        for node in graph.scheduler.nodes:
+    def note(scheduler: Scheduler) -> Any:
+        counts = backward if V.graph.is_backward else forward
+        for node in scheduler.nodes:
             if isinstance(node.node, MultiOutput):  # takes one of the results of the kernel before it
                 continue
             name = str(node.node.python_kernel_name) if node.is_extern() else "fused"
             counts.add(name, node.get_read_write_buffers_sizes())
-        return count_bytes(graph)
+        return codegen(scheduler)
 
     with (
-        mock.patch.object(GraphLowering, "count_bytes", note),
+        mock.patch.object(Scheduler, "codegen", note),
         mock.patch.object(AsyncCompile, "cpp_pybinding", lambda *_: lambda *_: None),
-        config.patch(force_disable_caches=True),
+        config.patch(force_disable_caches=True, compile_threads=1),
         patches_share_tiles(),
     ):
         torch._dynamo.reset()
