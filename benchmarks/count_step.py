@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Literal
 
 import torch
-from counting import Counts, compiled, eager, one_kernel
+from counting import AsOnCUDA, Counts, compiled, eager, one_kernel
 from torch import Tensor, nn
 
 from syncflow.command_line import parse_arguments, run
@@ -93,7 +93,7 @@ class Blocks:
 
     def settle(self) -> None:
         """Give the pair a stream of the type that it returns."""
-        with torch.autocast("cpu", dtype=HALF, enabled=self.autocast):
+        with AsOnCUDA(), torch.autocast("cpu", dtype=HALF, enabled=self.autocast):
             kind = self.pair().dtype
         self.x = self.x.detach().to(kind).requires_grad_()
 

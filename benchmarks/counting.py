@@ -117,8 +117,36 @@ class AsOnCUDA(TorchFunctionMode):
 
 
 def _rms_norm(x: Tensor, normalized_shape: tuple[int, ...], weight: Tensor, eps: float) -> Tensor:
-    """As CUDA's kernel takes its input: in one piece."""
-    return torch.ops.aten._fused_rms_norm(x.contiguous(), normalized_shape, weight, eps)[0]
+    """As CUDA's kernel takes its input: in one piece. The meta device would take it apart."""
+    return _RMSNorm.apply(x.contiguous(), weight)  # type: ignore[return-value]
+
+
+class _RMSNorm(torch.autograd.Function):
+    """What CUDA's kernel reads and writes, forward and backward."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return torch.ops.count.rms_norm(x, weight)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, ...]:  # type: ignore[override]
+        x, weight = ctx.saved_tensors
+        return torch.ops.count.rms_norm_backward(gradient.contiguous(), x, weight), weight
+
+
+@torch.library.custom_op("count::rms_norm", mutates_args=())
+def _rms_norm_kernel(x: Tensor, weight: Tensor) -> Tensor:
+    return torch.empty_like(x)
+
+
+@torch.library.custom_op("count::rms_norm_backward", mutates_args=())
+def _rms_norm_backward_kernel(gradient: Tensor, x: Tensor, weight: Tensor) -> Tensor:
+    return torch.empty_like(x)
+
+
+_rms_norm_kernel.register_fake(lambda x, weight: torch.empty_like(x))
+_rms_norm_backward_kernel.register_fake(lambda gradient, x, weight: torch.empty_like(x))
 
 
 class _OneKernel(torch.autograd.Function):
