@@ -19,7 +19,13 @@ from torch import Tensor, nn
 from syncflow.command_line import parse_arguments, run
 from syncflow.config import Config
 from syncflow.model.attention import rotary_frequencies, rotation
-from syncflow.model.config import AdaptorConfig, AudioTowerConfig, DualDiTConfig, SampleShape, VideoTowerConfig
+from syncflow.model.config import (
+    AdaptorConfig,
+    AudioTowerConfig,
+    DualDiTConfig,
+    SampleShape,
+    VideoTowerConfig,
+)
 from syncflow.model.dual_dit import DualDiT
 
 HALF = torch.bfloat16
