@@ -27,7 +27,6 @@ QUIET = {
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "600",  # a loaded machine imports for minutes; 60 s, then anew
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # leave CUDA_VISIBLE_DEVICES of CPU-only tasks alone
     "RAY_enable_metrics_collection": "0",
-    "RAY_BACKEND_LOG_LEVEL": "fatal",  # its own actors' settings as errors in each run; ours are raised
     "RAY_DATA_DISABLE_PROGRESS_BARS": "0",
     "RAY_worker_niceness": "0",  # that of the driver; Ray's own 15 starves workers where anything else runs
 }
