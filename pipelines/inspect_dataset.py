@@ -59,13 +59,14 @@ def decode_sample(config: InspectConfig) -> list[tuple[Path, str]]:
     from syncflow.autoencoders.loading import load_vae
     from syncflow.data.index import WindowIndex
     from syncflow.data.inspect import choose_windows, decode_entry, file_name
+    from syncflow.files import require_writable
     from syncflow.media import write_clip
 
     windows = WindowIndex(config.dataset)
     manifest = windows.manifest
     video_vae = load_video_vae(manifest.video_vae.location)
     audio_vae = load_vae(AudioVAE, Path(manifest.audio_vae.location))
-    config.output.mkdir(parents=True, exist_ok=True)
+    require_writable(config.output)
     written: list[tuple[Path, str]] = []
     for entry in track(choose_windows(windows, count=config.sample, seed=config.seed), "decoding"):
         clip = decode_entry(entry, spec=manifest.spec, video_vae=video_vae, audio_vae=audio_vae)

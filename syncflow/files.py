@@ -64,17 +64,20 @@ def require_writable(folder: Path) -> None:
         with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
-        if folder.exists() and not folder.is_dir():
-            raise UserError(f"{folder}: cannot be written, for it is a file; give a folder") from None
-        raise cannot_write(folder, error) from None
+        raise _in_the_way(folder, folder) or cannot_write(folder, error) from None
 
 
 def cannot_write(path: Path, error: OSError) -> UserError:
-    """The one line for a full disk or a folder without permission."""
-    return UserError(
+    """The one line for a file in the place of a folder, a full disk or a folder without permission."""
+    return _in_the_way(path, path.parent) or UserError(
         f"{path}: cannot be written ({error.strerror or error}); what was there is kept: make room or mend "
         "the folder's permissions, and run the same command again"
     )
+
+
+def _in_the_way(path: Path, folder: Path) -> UserError | None:
+    file = next((place for place in (folder, *folder.parents) if place.is_file()), None)
+    return UserError(f"{path}: cannot be written, for {file} is a file; give a folder") if file else None
 
 
 def read_json(path: Path, *, absent: str, damaged: str) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from infra.tracking.runs import TrackedRun, client, open_run, opened_by
 from syncflow.config import settings_of, with_absolute_paths
 from syncflow.data.parquet.lock import writer_lock
 from syncflow.data.windows.decode import check_clips, decoded_windows
+from syncflow.files import require_writable
 from syncflow.hashing import settings_sha256
 from syncflow.training.autoencoder.config import AutoencoderTrainConfig
 from syncflow.training.autoencoder.segments import training_windows
@@ -61,7 +62,7 @@ def train_with_ray(config: AutoencoderTrainConfig) -> dict[str, float]:
     if config.bf16:
         refuse_without_gpu(NEEDS_GPU)
     config = with_absolute_paths(config)
-    config.output.mkdir(parents=True, exist_ok=True)
+    require_writable(config.output)
     with writer_lock(config.output) as lock:
         return _train(config, lock)
 

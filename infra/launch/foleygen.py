@@ -12,6 +12,7 @@ from infra.tracking.runs import DataUsed, TrackedRun, open_run
 from syncflow.config import settings_of, with_absolute_paths
 from syncflow.data.parquet import DatasetManifest
 from syncflow.data.parquet.lock import writer_lock
+from syncflow.files import require_writable
 from syncflow.foleygen.table import CodesManifest
 from syncflow.foleygen.train_config import FoleyGenTrainConfig
 from syncflow.hashing import settings_sha256
@@ -41,7 +42,7 @@ def train_foleygen(config: FoleyGenTrainConfig) -> Path:
     """
     config = with_absolute_paths(config)
     CodesManifest.read(config.table)  # before Ray starts
-    config.output.mkdir(parents=True, exist_ok=True)
+    require_writable(config.output)
     with writer_lock(config.output) as lock:
         _train(FoleyGenJob(config=config, lock=lock))
     return config.output / "checkpoint"

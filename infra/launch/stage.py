@@ -12,6 +12,7 @@ from infra.tracking.runs import TrackedRun
 from infra.tracking.stage import open_stage
 from syncflow.config import with_absolute_paths
 from syncflow.data.parquet.lock import LOCK, writer_lock
+from syncflow.files import require_writable
 from syncflow.training.distributed import rank
 from syncflow.training.loop import Callback
 from syncflow.training.stage.config import TrainConfig
@@ -43,7 +44,7 @@ def train_stage(config: TrainConfig, *, in_this_process: bool = False) -> Path:
     """
     check_start(config)
     config = with_absolute_paths(config)
-    config.folder.mkdir(parents=True, exist_ok=True)
+    require_writable(config.folder)
     with writer_lock(config.folder) as lock:
         _train(config, lock, in_this_process=in_this_process)
     return config.folder / "checkpoint"

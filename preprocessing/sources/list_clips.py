@@ -6,6 +6,7 @@ from pathlib import Path
 from preprocessing.sources.list_config import ListConfig
 from preprocessing.sources.read import list_source
 from syncflow.errors import UserError
+from syncflow.files import require_writable
 
 
 def write_lists(config: ListConfig) -> dict[str, int]:
@@ -23,7 +24,7 @@ def write_lists(config: ListConfig) -> dict[str, int]:
     refs = [ref for ref in refs if not ref.known_bad]
     if not refs:
         raise UserError(f"source.root {config.source.root}: no clip is a file there; give their folder")
-    config.output.mkdir(parents=True, exist_ok=True)
+    require_writable(config.output)
     counts = {}
     for split in ("train", "test"):
         files = sorted({str(ref.path) for ref in refs if ref.split == split})

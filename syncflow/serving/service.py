@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from syncflow.data.parquet.lock import writer_lock
+from syncflow.files import require_writable
 from syncflow.serving.config import ServiceConfig
 from syncflow.serving.job_folders import JobFolders
 from syncflow.serving.jobs import FINAL, Job, JobBoard, JobStatus, State
@@ -35,7 +36,7 @@ class ClipService:
         self._makers = makers
         self._threads: list[threading.Thread] = []
         self._stopped = threading.Event()
-        config.folder.mkdir(parents=True, exist_ok=True)
+        require_writable(config.folder)
         with ExitStack() as held:
             held.enter_context(writer_lock(config.folder))
             self.videos = VideoShelf(config.folder / "videos", config.limits)

@@ -5,6 +5,7 @@ import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
+from syncflow.files import require_writable
 from syncflow.studies.compared_runs import ComparedRun, Curve, RunGroup, check_comparable, grouped
 from syncflow.studies.comparison_config import CompareConfig
 from syncflow.studies.comparison_page import Clips, Section, Table, draw_curve, print_tables, write_pages
@@ -30,7 +31,7 @@ def compare_runs(config: CompareConfig, runs: Sequence[ComparedRun]) -> Path:
         UserError: as `check_comparable` and `grouped`.
     """
     check_comparable(runs, allowed=config.allow_different)
-    config.output.mkdir(parents=True, exist_ok=True)
+    require_writable(config.output)
     sections = []
     for stage in dict.fromkeys(run.stage for run in runs):
         groups = grouped([run for run in runs if run.stage == stage], config.group_by)

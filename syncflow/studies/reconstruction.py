@@ -19,6 +19,7 @@ from syncflow.data.windows.store import Kind, WindowStore
 from syncflow.evaluation.reconstruction import AudioScore, VideoScore, score_audio, score_video
 from syncflow.evaluation.reconstruction_picture import write_frames_picture, write_sound_picture
 from syncflow.evaluation.reconstruction_report import WindowScore, summary_markdown, write_rows
+from syncflow.files import require_writable
 from syncflow.media.clip_folder import distinct_names
 from syncflow.noise import keyed_generator
 from syncflow.pixels import video_to_frames
@@ -38,7 +39,7 @@ def report(config: ReconstructionConfig) -> None:
     if config.audio_vae:
         vaes["audio"] = load_vae(AudioVAE, Path(config.audio_vae))
         vaes["audio"].latent_shape(config.clip)  # refuses another sample rate before anything is decoded
-    config.output.mkdir(parents=True, exist_ok=True)
+    require_writable(config.output)
     dump_config(config, config.output / "resolved.yaml")
     tables, names = [], distinct_names(list(config.clips))
     for kind, vae in vaes.items():

@@ -13,7 +13,7 @@ import torch
 from syncflow.config import dump_config, with_absolute_paths
 from syncflow.data.parquet.lock import writer_lock
 from syncflow.errors import UserError
-from syncflow.files import whole_file
+from syncflow.files import require_writable, whole_file
 from syncflow.generation.outputs import ManifestLine, write_files, write_manifest
 from syncflow.generation.sidecar import Clip
 from syncflow.hashing import file_sha256, settings_sha256
@@ -95,7 +95,7 @@ def make_audio(config: MakeAudioConfig, system: AudioSystem | None = None) -> li
     system = load_system(config) if system is None else system
     for line in system.card.told():
         print(line, flush=True)
-    config.output.mkdir(parents=True, exist_ok=True)
+    require_writable(config.output)
     with writer_lock(config.output):
         _check_card(config.output, system.card)
         system.card.write(config.output)

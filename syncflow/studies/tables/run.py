@@ -8,6 +8,7 @@ from pathlib import Path
 
 from syncflow.config import dump_config
 from syncflow.data.parquet.lock import writer_lock
+from syncflow.files import require_writable
 from syncflow.studies.tables.config import TablesConfig
 from syncflow.studies.tables.graph import RECORDS
 from syncflow.studies.tables.jobs import (
@@ -49,7 +50,7 @@ def reproduce(config: TablesConfig, *, pipelines: Path, track: Track | None = No
         for line in plan_lines(tables, todo, records):
             print(line)
         return 0
-    config.output.mkdir(parents=True, exist_ok=True)
+    require_writable(config.output)
     with writer_lock(config.output):
         dump_config(config, config.output / "resolved.yaml")
         failed = {}
