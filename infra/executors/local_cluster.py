@@ -33,6 +33,7 @@ QUIET = {
 
 SHUTDOWN_S = 60.0
 PLACE_VARIABLE = "RAY_TMPDIR"
+PRELOAD_VARIABLE = "RAY_preload_python_modules"
 ADDRESS_FILE = "ray_current_cluster"
 
 
@@ -88,13 +89,16 @@ def cluster(*, num_cpus: int | None = None, log_to_driver: bool = True) -> Itera
 
 
 @contextmanager
-def cluster_beside_imports(module: str, *, num_cpus: int | None = None) -> Iterator[None]:
+def cluster_beside_imports(
+    module: str, *, in_workers: str = "", num_cpus: int | None = None
+) -> Iterator[None]:
     """`cluster`, which starts its processes while a thread imports what the block will import.
 
     Importing torch, transformers and diffusers takes seconds, in which one core is busy and the others wait.
 
     Args:
         module: of the job. One that cannot be imported is left to the block, whose own import says why.
+        in_workers: a module that each worker of a private Ray imports as it starts, the first ones meanwhile.
         num_cpus: as `cluster`'s.
     """
     import ray  # noqa: F401  first: two threads that enter one package's circular imports could deadlock
@@ -102,7 +106,7 @@ def cluster_beside_imports(module: str, *, num_cpus: int | None = None) -> Itera
     importing = threading.Thread(target=_try_to_import, args=(module,), daemon=True)
     importing.start()
     try:
-        with cluster(num_cpus=num_cpus):
+        with _with_variable(PRELOAD_VARIABLE, in_workers), cluster(num_cpus=num_cpus):
             importing.join()
             yield
     finally:
@@ -121,15 +125,22 @@ def _as_place_of_ray(place: str) -> Iterator[None]:
     An actor of Ray Train's asks the cluster for the state of another. Where another Ray runs on the machine,
     or has left its address there, it would ask that one, and end in a traceback.
     """
-    before = os.environ.get(PLACE_VARIABLE)
-    os.environ[PLACE_VARIABLE] = place
+    with _with_variable(PLACE_VARIABLE, place):
+        yield
+
+
+@contextmanager
+def _with_variable(name: str, value: str) -> Iterator[None]:
+    """An environment variable that what begins in the block is given."""
+    before = os.environ.get(name)
+    os.environ[name] = value
     try:
         yield
     finally:
         if before is None:
-            del os.environ[PLACE_VARIABLE]
+            del os.environ[name]
         else:
-            os.environ[PLACE_VARIABLE] = before
+            os.environ[name] = before
 
 
 def _end(folder: Path) -> None:

@@ -60,7 +60,7 @@ class RayExecutor:
         Args:
             num_cpus: CPUs of a private Ray; None: those of the machine.
         """
-        with cluster_beside_imports("preprocessing.job", num_cpus=num_cpus):
+        with cluster_beside_imports("preprocessing.job", in_workers="ray.data", num_cpus=num_cpus):
             yield self
 
     def __call__(self, work: Work, groups: list[list[ClipRef | StoredClip]]) -> Iterator[list[LedgerRow]]:
