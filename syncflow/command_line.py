@@ -80,6 +80,9 @@ def run(main: Callable[[], int | None]) -> None:
 
     Where the reader of the output has gone (`--help | head`), it ends without a word, as by SIGPIPE.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a folder's name may be no UTF-8: that ends no job
+            stream.reconfigure(errors="backslashreplace")
     try:
         status: Any = _status_of(main)
     except SystemExit as end:  # of --help

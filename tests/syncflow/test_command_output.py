@@ -1,4 +1,4 @@
-"""A command whose reader has gone, as with `| head`, ends as one that SIGPIPE ends: without a word."""
+"""What a command prints: a reader that has gone (`| head`) ends it without a word, an odd name does not."""
 
 import os
 import subprocess
@@ -27,6 +27,9 @@ def other_pipe():
     reading, writing = os.pipe()
     os.close(reading)
     os.write(writing, b"x")
+
+def odd_name():
+    print("/data/film_\\udcff: 2 clips")
 
 run(globals()[sys.argv[1]])
 """
@@ -66,6 +69,11 @@ def test_a_refusal_is_still_told() -> None:
 def test_a_pipe_that_is_not_the_output_is_an_error() -> None:
     status, told = called("-c", PROGRAM, "other_pipe", closed=False)
     assert status == 1 and "BrokenPipeError" in told
+
+
+def test_a_name_that_is_no_utf_8_can_be_printed() -> None:
+    told = subprocess.run([sys.executable, "-c", PROGRAM, "odd_name"], capture_output=True, check=False)
+    assert (told.returncode, told.stdout, told.stderr) == (0, b"/data/film_\\udcff: 2 clips\n", b"")
 
 
 def test_help_and_no_room_for_it(repository: Path) -> None:
