@@ -62,8 +62,7 @@ def decode_sample(config: InspectConfig) -> list[tuple[Path, str]]:
     from syncflow.files import require_writable
     from syncflow.media import write_clip
 
-    windows = WindowIndex(config.dataset)
-    manifest = windows.manifest
+    manifest = (windows := WindowIndex(config.dataset)).manifest
     video_vae = load_video_vae(manifest.video_vae.location)
     audio_vae = load_vae(AudioVAE, Path(manifest.audio_vae.location))
     require_writable(config.output)
