@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 
 from syncflow.errors import UserError
+from syncflow.files import require_writable
 from syncflow.generation.config import GenerateConfig
 from syncflow.generation.outputs import ManifestLine, write_manifest
 from syncflow.generation.plan import Batch, Done, file_name, make_plan
@@ -34,6 +35,7 @@ def generate_clips(
         UserError: a request that cannot be met, or a folder of clips of other settings or weights.
     """
     plan = make_plan(clips, config)
+    require_writable(config.output)
     done = plan.done
     failures: dict[str, str] = {}
     notes: dict[str, str] = {}

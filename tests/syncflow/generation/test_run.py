@@ -97,6 +97,19 @@ def test_a_folder_of_other_settings_is_refused(saved: Path, tmp_path: Path) -> N
         make(settings(saved, tmp_path, prompt=PROMPTS[:1], seed=1))
 
 
+def test_an_output_that_is_a_file_is_refused_before_a_clip_is_made(saved: Path, tmp_path: Path) -> None:
+    (tmp_path / "film.mp4").touch()
+    scored: list[int] = []
+
+    def score(frames: np.ndarray, audio: np.ndarray, spec: object) -> float:
+        scored.append(len(frames))
+        return 0.0
+
+    with pytest.raises(UserError, match=r"film.mp4 is a file; give a folder"):
+        make(settings(saved, tmp_path / "film.mp4", prompt=PROMPTS[:1], best_of=2), score=score)
+    assert not scored
+
+
 def test_a_sidecar_makes_the_same_latents_again_bit_for_bit(saved: Path, tmp_path: Path) -> None:
     make(settings(saved, tmp_path / "first", batch_size=3))
     sidecar = Sidecar.read(tmp_path / "first" / "00001-0.json")
