@@ -25,7 +25,7 @@ from preprocessing.worker import ShardWorker, Work
 from syncflow.command_line import parse_arguments, run
 from syncflow.config import Config, load_config
 from syncflow.data.parquet import LedgerRow
-from syncflow.records import ClipRef
+from syncflow.records import ClipRef, StoredClip
 
 ROOT = Path(__file__).resolve().parent.parent
 Rival = Literal["pool", "ray", "ray_split"]
@@ -76,7 +76,7 @@ class PoolExecutor:
     def __init__(self, workers: int) -> None:
         self.workers = workers
 
-    def __call__(self, work: Work, groups: list[list[ClipRef]]) -> Iterator[list[LedgerRow]]:
+    def __call__(self, work: Work, groups: list[list[ClipRef | StoredClip]]) -> Iterator[list[LedgerRow]]:
         """What each group's worker committed, in order."""
         context = multiprocessing.get_context("spawn")
         with ProcessPoolExecutor(self.workers, context, initializer=_begin, initargs=(work,)) as pool:
@@ -94,7 +94,7 @@ def _begin(work: Work) -> None:
     _worker = ShardWorker(work)
 
 
-def _work_on(group: list[ClipRef]) -> list[LedgerRow]:
+def _work_on(group: list[ClipRef | StoredClip]) -> list[LedgerRow]:
     assert _worker is not None
     return _worker(group)
 

@@ -202,8 +202,10 @@ def _heed_signals(stop: Path, call: Call) -> None:
         if call.is_latest() and not _has_ended.is_set():  # Ray ends workers whose work is done with a SIGTERM
             ask_to_stop(stop, signal.Signals(number))
 
-    for kind in (signal.SIGTERM, signal.SIGINT):
+    kinds = (signal.SIGTERM, signal.SIGINT)
+    for kind in kinds:
         signal.signal(kind, ask)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, kinds)  # Ray starts its workers with SIGINT blocked
 
 
 def _worker(settings: dict[str, Any]) -> None:

@@ -1,5 +1,6 @@
-"""Workers that outlive a killed driver: what they still say does not reach the next call's workers."""
+"""Signals of Ray Train's workers, and workers that outlive their killed driver."""
 
+import os
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -59,6 +60,21 @@ def test_its_signal_does_not_stop_the_next_call(tmp_path: Path, handlers: None) 
     _heed_signals(stop, later)
     run(later, ended_by_ray)
     assert stop.read_text() == "SIGTERM"
+
+
+def test_ctrl_c_reaches_a_worker_though_ray_starts_it_with_that_signal_blocked(
+    tmp_path: Path, handlers: None
+) -> None:
+    call, stop = Call(tmp_path / "ray"), tmp_path / "stop"
+    call.begin()
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})  # as `ray._private.services` does
+    try:
+        _heed_signals(stop, call)
+        run(call, lambda _: os.kill(os.getpid(), signal.SIGINT))
+        assert stop.exists() and stop.read_text() == "SIGINT"
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # one that still waits ends no test
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
 
 
 def test_the_signal_by_which_ray_ends_a_worker_that_is_done_says_nothing(
