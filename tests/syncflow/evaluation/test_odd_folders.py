@@ -12,8 +12,9 @@ from syncflow.evaluation.backbone_config import BackboneConfig
 from syncflow.evaluation.backbones import Backbones
 from syncflow.evaluation.comparison import Comparison, compare, is_number
 from syncflow.evaluation.evaluation_set import reference_clips, system_of
-from syncflow.evaluation.extractors.base import DecodedMedia, Extractor, Outputs, Refused
+from syncflow.evaluation.extractors.base import DecodedMedia, Extractor, Modality, Outputs, Refused
 from syncflow.evaluation.metrics.catalogue import chosen_metrics
+from syncflow.evaluation.metrics_config import MetricsConfig
 from syncflow.evaluation.suite import list_clips, score_clips
 from syncflow.evaluation.suite_config import EvaluateConfig
 from syncflow.media import write_clip
@@ -28,7 +29,9 @@ METRICS = ("sound_distance_aisfx", "kl_aisfx")
 class Spectrum:
     """Log energies of four bands, as aiSFX's outputs; NaN for a sound without any energy."""
 
-    name, modality, outputs = "aisfx", "audio", ("embedding", "logits")
+    name = "aisfx"
+    modality: Modality = "audio"
+    outputs = ("embedding", "logits")
     identity: dict[str, Any] = {}  # noqa: RUF012
 
     def __call__(self, clips: Sequence[DecodedMedia]) -> list[Outputs | Refused]:
@@ -170,7 +173,11 @@ def test_features_that_are_not_finite_are_a_failed_clip_and_no_end_of_the_job(
 
 def configured(tmp_path: Path, clips: Path, **metrics: Any) -> EvaluateConfig:
     return EvaluateConfig(
-        clips=(clips,), output=tmp_path / "scores", clip=SPEC, tracking_uri="none", metrics=metrics
+        clips=(clips,),
+        output=tmp_path / "scores",
+        clip=SPEC,
+        tracking_uri="none",
+        metrics=MetricsConfig(**metrics),
     )
 
 
