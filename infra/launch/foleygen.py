@@ -97,6 +97,7 @@ def train_worker(job: FoleyGenJob) -> None:
             accumulate=passes_of(config),
             clip_norm=config.optimizer.clip_norm,
             bf16=config.engine.bf16,
+            communication=config.engine.communication,
             guard=UpdateGuard(limit=config.optimizer.skip_not_finite),
         )
 

@@ -33,6 +33,7 @@ class ZeroEngine:
         optimizer: a torch AdamW over all of its parameters.
         micro_batch: samples a worker, in one forward pass.
         accumulate: forward passes that make one update.
+        communication: "float32" or "bfloat16", in which gradients travel between workers.
         guard: as the plain engine's.
 
     Raises:
@@ -50,6 +51,7 @@ class ZeroEngine:
         accumulate: int = 1,
         clip_norm: float = 0.0,
         bf16: bool = False,
+        communication: str = "float32",
         guard: UpdateGuard | None = None,
     ) -> None:
         frozen = [name for name, parameter in objective.named_parameters() if not parameter.requires_grad]
@@ -69,6 +71,7 @@ class ZeroEngine:
                     accumulate=accumulate,
                     clip_norm=clip_norm if zero_stage else 0.0,  # `_update` clips for stage 0
                     bf16=bf16,
+                    communication=communication,
                 ),
             )
         self.zero_stage, self.schedule, self.guard = zero_stage, schedule, guard or UpdateGuard()
@@ -237,5 +240,6 @@ def zero_engine(objective: FlowObjective, config: TrainConfig) -> ZeroEngine:
         accumulate=passes_of(config),
         clip_norm=config.optimizer.clip_norm,
         bf16=config.engine.bf16,
+        communication=config.engine.communication,
         guard=UpdateGuard(limit=config.optimizer.skip_not_finite, fault=objective.fault),
     )

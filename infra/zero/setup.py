@@ -12,6 +12,8 @@ import torch
 
 from syncflow.training.distributed import world_size
 
+LINEAR = ["torch.nn.Linear", "syncflow.model.linear.Linear"]  # DeepSpeed takes no subclasses
+
 
 def prepare_deepspeed() -> Any:
     """Import DeepSpeed, quiet, and on CPU without compiling its shared-memory operations."""
@@ -28,18 +30,26 @@ def prepare_deepspeed() -> Any:
 
 
 def deepspeed_config(
-    *, zero_stage: int, micro_batch: int, accumulate: int, clip_norm: float, bf16: bool
+    *, zero_stage: int, micro_batch: int, accumulate: int, clip_norm: float, bf16: bool, communication: str
 ) -> dict[str, Any]:
     """DeepSpeed's settings; the optimizer and its schedule are ours.
 
-    Autocast is asked for here: on a GPU the engine turns off one that it finds around itself. With no module
-    named as safe in lower precision, gradients still travel in float32.
+    Autocast is asked for here: on a GPU the engine turns off one that it finds around itself. Under autocast
+    what travels in bfloat16 are the gradients of modules that are named as safe in lower precision, and under
+    stage 3 their weights; without autocast, all gradients.
 
     Args:
         micro_batch: samples of one pass.
+        communication: "float32" or "bfloat16".
     """
+    halved = communication == "bfloat16"
     return {
-        "torch_autocast": {"enabled": bf16, "dtype": "bfloat16", "lower_precision_safe_modules": []},
+        "torch_autocast": {
+            "enabled": bf16,
+            "dtype": "bfloat16",
+            "lower_precision_safe_modules": LINEAR if halved else [],
+        },
+        "communication_data_type": "bf16" if halved else "fp32",
         "train_micro_batch_size_per_gpu": micro_batch,
         "gradient_accumulation_steps": accumulate,
         "train_batch_size": micro_batch * accumulate * world_size(),

@@ -41,6 +41,7 @@ def torch_engine(objective: CodeObjective, config: FoleyGenTrainConfig) -> CodeE
         schedule=learning_rate(config.optimizer, steps=config.steps),
         clip_norm=config.optimizer.clip_norm,
         bf16=config.engine.bf16,
+        communication=getattr(torch, config.engine.communication),
         guard=UpdateGuard(limit=config.optimizer.skip_not_finite),
     )
 

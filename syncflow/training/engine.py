@@ -71,6 +71,7 @@ class TorchEngine(Generic[B]):
         schedule: learning rate of each step.
         clip_norm: largest norm of the gradient; 0 leaves it.
         bf16: run the forward pass under bfloat16 autocast; weights and moments stay float32.
+        communication: type in which gradients travel between workers.
         guard: decides whether an update is made; None: one that ends training at the first NaN or Inf.
     """
 
@@ -82,8 +83,10 @@ class TorchEngine(Generic[B]):
         schedule: Schedule,
         clip_norm: float = 0.0,
         bf16: bool = False,
+        communication: torch.dtype = torch.float32,
         guard: UpdateGuard | None = None,
     ) -> None:
+        self.communication = communication
         self.objective, self.optimizer, self.guard = objective, optimizer, guard or UpdateGuard()
         self.schedule, self.clip_norm, self.bf16 = schedule, clip_norm, bf16
         taken = {id(p) for group in optimizer.param_groups for p in group["params"]}
@@ -158,8 +161,8 @@ class TorchEngine(Generic[B]):
             if parameter.grad is None:  # a worker may not have used it; all must reduce the same list
                 parameter.grad = torch.zeros_like(parameter)
             gradients.append(parameter.grad)
-        flat = torch.cat([gradient.reshape(-1) for gradient in gradients])
-        all_sum(flat).div_(world_size())
+        flat = torch.cat([gradient.reshape(-1).to(self.communication) for gradient in gradients])
+        flat = all_sum(flat).float().div_(world_size())
         for gradient, part in zip(gradients, flat.split([g.numel() for g in gradients]), strict=True):
             gradient.copy_(part.view_as(gradient))
 

@@ -39,6 +39,9 @@ class EngineConfig(Config):
     """What ZeRO shards over the workers: 0 nothing, 1 optimizer states, 2 gradients too, 3 weights too."""
     bf16: Annotated[bool, Role.ROUNDING] = True
     """Matrix products in bfloat16 (autocast); weights, moments and losses stay float32."""
+    communication: Annotated[Literal["float32", "bfloat16"], Role.ROUNDING] = "float32"
+    """Type in which gradients travel between workers; bfloat16 halves their bytes. Under `zero_stage` 3 with
+    `bf16` the weights of linear layers travel in it, too. Each worker's weights and moments stay float32."""
     gradient_checkpointing: Annotated[bool, Role.WORK] = False
     """Compute activations again in the backward pass: less memory, about a third more time."""
     compile: Annotated[Literal["auto", "always", "never"], Role.WORK] = "auto"

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from syncflow.data.batches import LatentDataset
@@ -40,6 +41,7 @@ def torch_engine(objective: FlowObjective, config: TrainConfig) -> TorchEngine[L
         schedule=learning_rate(config.optimizer, steps=config.steps),
         clip_norm=config.optimizer.clip_norm,
         bf16=config.engine.bf16,
+        communication=getattr(torch, config.engine.communication),
         guard=UpdateGuard(limit=config.optimizer.skip_not_finite, fault=objective.fault),
     )
 

@@ -26,6 +26,8 @@ class Runs:
     moved: TrainConfig  # two workers, one, and three that share eight samples unevenly
     back: dict[int, TrainConfig]  # by ZeRO stage, two workers, one, and two again
     in_turn: tuple[TrainConfig, ...]  # the three stages, each from the one before
+    halved: dict[int | None, TrainConfig]  # gradients in bfloat16, by ZeRO stage (None: plain), two workers
+    autocast: dict[str, TrainConfig]  # by the type in which gradients travel
 
 
 @pytest.fixture(scope="module")
@@ -53,13 +55,30 @@ def runs(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Runs:
         launcher.config("in_turn", workers=2, zero=1, stage=stage, steps=4, initialise_from="auto")
         for stage in STAGES
     )
+
+    def halved_by(zero: int | None, *, bf16: bool = False, communication: str = "bfloat16") -> TrainConfig:
+        engine = {"kind": "torch"} if zero is None else {"kind": "deepspeed", "zero_stage": zero}
+        engine |= {"bf16": bf16, "communication": communication}
+        return build(f"{communication}_{zero}_{bf16}", workers=2, zero=zero, engine=engine)
+
+    halved = {zero: halved_by(zero) for zero in (None, *ZERO)}
+    autocast = {c: halved_by(1, bf16=True, communication=c) for c in ("float32", "bfloat16")}
     launcher.launch(
         (2, [*sharded.values(), moved[0], *two.values(), *in_turn]),
         (1, [*plain.values(), moved[1], *one.values()]),
         (3, [moved[2]]),
-        (2, [*back.values()]),
+        # those under autocast last: DeepSpeed keeps in the process that there was one
+        (2, [*back.values(), *halved.values(), *autocast.values()]),
     )
-    return Runs(plain=plain, sharded=sharded, moved=moved[2], back=back, in_turn=in_turn)
+    return Runs(
+        plain=plain,
+        sharded=sharded,
+        moved=moved[2],
+        back=back,
+        in_turn=in_turn,
+        halved=halved,
+        autocast=autocast,
+    )
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -67,6 +86,19 @@ def runs(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Runs:
 def test_two_workers_have_the_losses_of_the_plain_engine(runs: Runs, stage: str, zero: int) -> None:
     found = losses(runs.sharded[stage, zero])
     assert len(found) == STEPS + 1 and found == pytest.approx(losses(runs.plain[stage]), rel=1e-5)
+
+
+@pytest.mark.parametrize("zero", [None, *ZERO])
+def test_gradients_that_travel_in_bfloat16_are_rounded_and_learn_the_same(
+    runs: Runs, zero: int | None
+) -> None:
+    found, exact = losses(runs.halved[zero]), losses(runs.plain["video"])
+    assert found == pytest.approx(exact, rel=1e-2) and found != pytest.approx(exact, rel=1e-6)
+
+
+def test_they_do_so_under_autocast(runs: Runs) -> None:
+    exact, found = (losses(runs.autocast[each]) for each in ("float32", "bfloat16"))
+    assert len(found) == STEPS + 1 and found == pytest.approx(exact, rel=1e-2) and found != exact
 
 
 def test_a_run_goes_on_at_another_number_of_workers_and_zero_stage(runs: Runs) -> None:
