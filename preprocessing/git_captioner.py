@@ -8,6 +8,7 @@ from transformers import AutoTokenizer, GitForCausalLM, PreTrainedTokenizerBase
 
 from preprocessing.config import CaptionConfig
 from syncflow.errors import UserError
+from syncflow.pretrained import load_whole
 
 # of the images that CLIP, GIT's eye, was trained on (transformers: OPENAI_CLIP_MEAN and _STD)
 PIXEL_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -53,10 +54,10 @@ def load_git(config: CaptionConfig, *, device: str) -> GitCaptioner:
     """A GIT and its tokenizer from a folder or the hub.
 
     Raises:
-        OSError, ValueError: there is none.
+        OSError, ValueError: there is none, or its weights are another model's.
         UserError: it takes no video, or not so many frames.
     """
-    model = GitForCausalLM.from_pretrained(config.location, use_safetensors=True)
+    model = load_whole(GitForCausalLM, config.location)
     tokenizer = AutoTokenizer.from_pretrained(config.location)
     most = model.config.num_image_with_embedding
     if not most or config.frames > most:

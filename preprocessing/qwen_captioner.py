@@ -18,6 +18,7 @@ from transformers import (
 )
 
 from preprocessing.config import CaptionConfig
+from syncflow.pretrained import load_whole
 
 TURN = ("<|im_start|>user\n", "<|im_end|>\n<|im_start|>assistant\n")  # the model's conversation format
 
@@ -92,13 +93,10 @@ def load_qwen(config: CaptionConfig, *, device: str) -> QwenCaptioner:
     """A Qwen3-VL, its tokenizer and its image processor, from a folder or the hub.
 
     Raises:
-        OSError, ValueError: there is none.
+        OSError, ValueError: there is none, or its weights are another model's.
     """
-    model = Qwen3VLForConditionalGeneration.from_pretrained(
-        config.location,
-        use_safetensors=True,
-        dtype="auto" if device != "cpu" else torch.float32,
-    )
+    dtype = "auto" if device != "cpu" else torch.float32
+    model = load_whole(Qwen3VLForConditionalGeneration, config.location, dtype=dtype)
     return QwenCaptioner(
         model.to(device),  # type: ignore[arg-type]
         AutoTokenizer.from_pretrained(config.location),

@@ -23,6 +23,7 @@ from transformers import (
 from syncflow.config import dump_config, load_config
 from syncflow.errors import UserError
 from syncflow.hashing import tensors_sha256
+from syncflow.pretrained import load_whole
 from syncflow.text_config import TextConfig
 from syncflow.weight_files import conversion_command, refuse_pickled
 
@@ -116,14 +117,14 @@ def _load(config: TextConfig) -> tuple[T5EncoderModel, PreTrainedTokenizerBase]:
     refuse_pickled(config.location, setting="text.location")
     try:
         eight_bit = config.dtype == "int8"
-        model = T5EncoderModel.from_pretrained(
+        model = load_whole(
+            T5EncoderModel,
             config.location,
             dtype=torch.bfloat16 if eight_bit else getattr(torch, config.dtype),
             quantization_config=BitsAndBytesConfig(load_in_8bit=True) if eight_bit else None,
-            use_safetensors=True,
         )
         return model, AutoTokenizer.from_pretrained(config.location)
-    except (OSError, ImportError) as error:
+    except (OSError, ImportError, ValueError) as error:
         reason = " ".join(str(error).split())[:200]
         raise UserError(
             f"text.location {config.location!r}: cannot load a T5 encoder ({reason}); give a saved folder "

@@ -21,6 +21,7 @@ from syncflow.autoencoders.loading import download, load_vae
 from syncflow.errors import UserError
 from syncflow.hashing import tensors_sha256
 from syncflow.noise import keyed_generator
+from syncflow.pretrained import load_whole
 
 QUANTISER = "quantiser.safetensors"
 ITERATIONS = 20  # of k-means
@@ -182,7 +183,7 @@ def load_codec(folder: str, *, num_codebooks: int, setting: str = "codec.locatio
         kind = json.loads((place / "config.json").read_text(encoding="utf-8")).get("model_type")
         if kind != "encodec":
             raise UserError(f"{setting} {folder}: holds a {kind or 'model of another kind'}; give an EnCodec")
-        model = EncodecModel.from_pretrained(place, use_safetensors=True).eval()
+        model = load_whole(EncodecModel, place).eval()
     except (OSError, ValueError, SafetensorError) as error:
         told = " ".join(str(error).split())[:200]
         raise UserError(f"{setting} {folder}: cannot be loaded ({told}); copy the folder again") from None

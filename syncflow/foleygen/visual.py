@@ -16,6 +16,7 @@ from syncflow.evaluation.extractors.weight_files import load
 from syncflow.foleygen.config import VisualConfig
 from syncflow.hashing import tensors_sha256
 from syncflow.pixels import scaled
+from syncflow.pretrained import load_whole
 
 DEFAULT_CLIP = "openai/clip-vit-base-patch32"
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
@@ -80,7 +81,7 @@ def _clip(config: VisualConfig, device: str) -> VisualEncoder:
     name = config.location or DEFAULT_CLIP
     folder = Path(name) if Path(name).is_dir() else download(name, setting="visual.location")
     try:
-        model = CLIPVisionModelWithProjection.from_pretrained(folder, use_safetensors=True)
+        model = load_whole(CLIPVisionModelWithProjection, folder)
     except (OSError, ValueError) as error:
         told = " ".join(str(error).split())[:200]
         raise UserError(

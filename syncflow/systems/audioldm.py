@@ -1,6 +1,6 @@
 """AudioLDM and AudioLDM 2 through diffusers: the prompt -> audio."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,6 +11,7 @@ from syncflow.errors import UserError
 from syncflow.foleygen.codec import resampled
 from syncflow.hashing import tensors_sha256
 from syncflow.noise import keyed_generator
+from syncflow.pretrained import load_whole
 from syncflow.records import ClipSpec
 from syncflow.systems.card import SystemCard, UsedWeights
 from syncflow.systems.config import DiffusionConfig
@@ -77,6 +78,23 @@ class AudioLdmSystem:
         return answers
 
 
+def _parts_of_transformers(index: Mapping[str, Any], place: str) -> dict[str, Any]:
+    """The pipeline's models that are transformers', whole: diffusers would let them lack tensors."""
+    import transformers
+
+    named = {name: value for name, value in index.items() if isinstance(value, (list, tuple))}
+    kinds = {
+        name: getattr(transformers, str(value[1]), None)
+        for name, value in named.items()
+        if value[0] == "transformers"
+    }
+    return {
+        name: load_whole(kind, place, subfolder=name)
+        for name, kind in kinds.items()
+        if isinstance(kind, type) and issubclass(kind, transformers.PreTrainedModel)
+    }
+
+
 def load_audioldm(
     kind: Literal["audioldm", "audioldm2"],
     place: str,
@@ -98,7 +116,8 @@ def load_audioldm(
     cls: Any = AudioLDMPipeline if kind == "audioldm" else AudioLDM2Pipeline
     place = place or DEFAULTS[kind]
     try:
-        pipeline = cls.from_pretrained(place, use_safetensors=True)
+        parts = _parts_of_transformers(cls.load_config(place), place)
+        pipeline = cls.from_pretrained(place, use_safetensors=True, **parts)
     except (OSError, ValueError) as error:
         told = " ".join(str(error).split())[:200]
         raise UserError(

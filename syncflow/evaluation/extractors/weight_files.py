@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from syncflow.errors import UserError
 from syncflow.hashing import file_sha256
+from syncflow.pretrained import load_whole
 
 M = TypeVar("M", bound=nn.Module)
 CONVERT = "python pipelines/convert_weights.py"
@@ -122,19 +123,10 @@ def published_model(cls: Any, file: WeightFile, folder: Path) -> tuple[Any, str]
     if not weights.is_file():
         raise MissingWeightsError(file, folder)
     try:
-        model, told = cls.from_pretrained(
-            place, local_files_only=True, use_safetensors=True, output_loading_info=True
-        )
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+        model = load_whole(cls, place, local_files_only=True)
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise UserError(f"{place}: cannot be read ({reason}); it should be {file.needs}") from None
-    wrong = [f"{name} is missing" for name in sorted(told["missing_keys"])]
-    wrong += [f"{each[0]} has another shape" for each in sorted(told["mismatched_keys"])]
-    if wrong:
-        raise UserError(
-            f"{place}: other weights than this model's ({'; '.join(wrong[:3])}; {len(wrong)} in all); it "
-            f"should be {file.needs}"
-        )
     return model.eval().requires_grad_(False), file_sha256(weights)
 
 

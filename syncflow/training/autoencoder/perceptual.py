@@ -1,12 +1,14 @@
 """Distance of two images in the features of a network that was trained on images."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformers import MODEL_FOR_BACKBONE_MAPPING, AutoConfig
 
 from syncflow.errors import UserError
+from syncflow.pretrained import load_whole
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # ImageNet's, of colours in [0, 1]
 EPS = 1e-8
@@ -33,9 +35,9 @@ class PerceptualDistance(nn.Module):
         try:
             config = AutoConfig.from_pretrained(str(folder), local_files_only=True)
             # AutoBackbone itself asks the hub, also about a folder
-            self.backbone = MODEL_FOR_BACKBONE_MAPPING[type(config)].from_pretrained(  # type: ignore[attr-defined]
-                str(folder), out_features=config.stage_names, local_files_only=True, use_safetensors=True
-            )
+            kind: Any = MODEL_FOR_BACKBONE_MAPPING[type(config)]
+            named = {"out_features": config.stage_names}
+            self.backbone = load_whole(kind, str(folder), local_files_only=True, **named)
         except (OSError, ValueError, KeyError, AttributeError) as error:
             raise UserError(
                 f"perceptual {folder}: no backbone of transformers ({' '.join(str(error).split())[:160]}); "

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from preprocessing.codes import precompute_codes
 from preprocessing.codes_config import CodesConfig
@@ -194,6 +195,14 @@ def test_audioldm_of_diffusers_reads_the_prompt(tmp_path: Path) -> None:
     first = decode_audio(tmp_path / "made" / lines[1].file, sample_rate=16_000)
     with pytest.raises(UserError, match=r"no AudioLDM .*give its folder or its hub id"):
         make_audio(config.model_copy(update={"checkpoint": str(tmp_path / "videos")}))
+    other_weights = tmp_path / "weights" / "audioldm" / "vocoder" / "model.safetensors"
+    whole = other_weights.read_bytes()
+    tensors = load_file(other_weights)
+    tensors.pop("conv_post.bias")
+    save_file(tensors, other_weights, metadata={"format": "pt"})
+    with pytest.raises(UserError, match=r"no AudioLDM .*conv_post\.bias is missing"):
+        make_audio(config.model_copy(update={"output": tmp_path / "refused"}))
+    other_weights.write_bytes(whole)
     alone = config.model_copy(update={"output": tmp_path / "alone", "batch_size": 1})
     make_audio(alone)
     other = decode_audio(tmp_path / "alone" / lines[1].file, sample_rate=16_000)
