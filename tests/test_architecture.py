@@ -30,6 +30,7 @@ PLAIN = (
     "text_config",
     "weight_files",
     "places",
+    "pretrained",
 )  # floor 1a
 
 LAUNCHERS = {  # of infra: what asks processes and machines, not Ray, DeepSpeed or MLflow
