@@ -53,15 +53,21 @@ def whole_file(path: Path) -> Iterator[BinaryIO]:
         raise cannot_write(path, error) from None
 
 
-def require_writable(folder: Path) -> None:
-    """Make the folder where there is none, and see that files can be written in it.
+def require_writable(folder: Path, *, make: bool = True) -> None:
+    """See that files can be written in the folder.
+
+    Args:
+        folder: of an output.
+        make: make it where there is none; else the nearest one above it is looked at, and nothing is made.
 
     Raises:
         UserError: they cannot.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=folder):
+        if make:
+            folder.mkdir(parents=True, exist_ok=True)
+        place = next((each for each in (folder, *folder.absolute().parents) if each.exists()), folder)
+        with tempfile.TemporaryFile(dir=place):
             pass
     except OSError as error:
         raise _in_the_way(folder, folder) or cannot_write(folder, error) from None

@@ -35,7 +35,7 @@ def generate_clips(
         UserError: a request that cannot be met, or a folder of clips of other settings or weights.
     """
     plan = make_plan(clips, config)
-    require_writable(config.output)
+    require_writable(config.output, make=False)
     done = plan.done
     failures: dict[str, str] = {}
     notes: dict[str, str] = {}

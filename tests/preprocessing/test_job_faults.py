@@ -29,11 +29,15 @@ def test_full_disk_keeps_what_was_there_and_the_job_goes_on_later(tmp_path: Path
     assert set(content(output)) == {*before, "more.mp4"} and list(find_faults(output)) == []
 
 
-@pytest.mark.parametrize("place", ["file/out", "/proc/out"])
-def test_folder_that_cannot_be_written_is_one_line(tmp_path: Path, weights: Path, place: str) -> None:
+@pytest.mark.parametrize(
+    ("place", "told"), [("file/out", "file is a file; give a folder"), ("/proc/out", "permissions")]
+)
+def test_folder_that_cannot_be_written_is_one_line(
+    tmp_path: Path, weights: Path, place: str, told: str
+) -> None:
     write_media(tmp_path / "clips", good=1)
     (tmp_path / "file").write_text("")
-    with pytest.raises(UserError, match=r"cannot be written .*permissions"):
+    with pytest.raises(UserError, match=rf"cannot be written.*{told}"):
         precompute(job(tmp_path / "clips", weights, tmp_path / place))
 
 
