@@ -2,6 +2,8 @@
 
 from typing import Any, TypeVar
 
+from safetensors import SafetensorError
+
 M = TypeVar("M")
 NAMED = 3  # tensors in a message
 
@@ -18,13 +20,16 @@ def load_whole(cls: type[M], place: Any, **options: Any) -> M:
         OSError, ValueError: nothing can be read there, or the weights are another model's: tensors are
             missing or have another shape.
     """
-    model, told = cls.from_pretrained(  # type: ignore[attr-defined]
-        place,
-        use_safetensors=True,
-        output_loading_info=True,
-        ignore_mismatched_sizes=True,  # they are told, and refused below by their names
-        **options,
-    )
+    try:
+        model, told = cls.from_pretrained(  # type: ignore[attr-defined]
+            place,
+            use_safetensors=True,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # they are told, and refused below by their names
+            **options,
+        )
+    except (RuntimeError, SafetensorError) as error:  # a damaged file
+        raise ValueError(" ".join(str(error).split())) from None
     wrong = [f"{name} is missing" for name in sorted(told["missing_keys"])]
     wrong += [f"{each[0]} has another shape" for each in sorted(told["mismatched_keys"])]
     if wrong:

@@ -77,6 +77,16 @@ def test_weights_that_lack_a_tensor_are_refused_by_its_name(kind: str, tmp_path:
     assert name.rpartition(".")[2] in str(refused.value) and "is missing" in str(refused.value)
 
 
+@pytest.mark.parametrize("kind", CASES)
+def test_a_cut_file_is_refused_in_one_line(kind: str, tmp_path: Path) -> None:
+    make, load = CASES[kind]
+    make().save_pretrained(tmp_path)
+    path = tmp_path / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises((UserError, ValueError)):
+        load(tmp_path)
+
+
 def test_a_whole_model_is_read_and_another_shape_is_refused(tmp_path: Path) -> None:
     torch.manual_seed(0)
     model = T5EncoderModel(T5)
