@@ -10,7 +10,8 @@ import torch
 from pydantic import Field
 from timing import medians
 
-from syncflow.command_line import parse_arguments, run
+from syncflow.command_ending import run
+from syncflow.command_line import parse_arguments
 from syncflow.config import Config
 from syncflow.errors import UserError
 from syncflow.flow.config import CouplingConfig

@@ -22,7 +22,8 @@ from pydantic import Field
 from benchmarks.goals import Figure, print_goals
 from preprocessing.config import PrecomputeConfig
 from preprocessing.worker import ShardWorker, Work
-from syncflow.command_line import parse_arguments, run
+from syncflow.command_ending import run
+from syncflow.command_line import parse_arguments
 from syncflow.config import Config, load_config
 from syncflow.data.parquet import LedgerRow
 from syncflow.records import ClipRef, StoredClip

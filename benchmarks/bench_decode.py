@@ -18,7 +18,8 @@ from preprocessing.decode import DecodeStep
 from preprocessing.decode_config import DecodeConfig, WindowConfig
 from preprocessing.sources.media_files import media_files
 from preprocessing.sources.passed_over import PassedOver
-from syncflow.command_line import parse_arguments, run
+from syncflow.command_ending import run
+from syncflow.command_line import parse_arguments
 from syncflow.config import Config
 from syncflow.errors import UserError
 from syncflow.media import MediaError, decode_windows, probe

@@ -25,7 +25,8 @@ from torch import nn
 
 from preprocessing.synthetic.clips import write_clips
 from preprocessing.synthetic_config import SyntheticClipsConfig
-from syncflow.command_line import parse_arguments, run
+from syncflow.command_ending import run
+from syncflow.command_line import parse_arguments
 from syncflow.config import Config, load_config
 from syncflow.evaluation.backbone_config import BackboneConfig
 from syncflow.evaluation.backbones import Backbones

@@ -32,7 +32,8 @@ from gpu_parts.training import (
 )
 from rich.console import Console
 
-from syncflow.command_line import parse_arguments, run
+from syncflow.command_ending import run
+from syncflow.command_line import parse_arguments
 from syncflow.config import Config
 from syncflow.errors import UserError
 

@@ -18,7 +18,8 @@ from validity.report import SYNC, Collection, draw, values_csv, verdicts_markdow
 
 from preprocessing.synthetic.clips import write_clips
 from preprocessing.synthetic_config import SyntheticClipsConfig
-from syncflow.command_line import parse_arguments, run
+from syncflow.command_ending import run
+from syncflow.command_line import parse_arguments
 from syncflow.config import Config, load_config
 from syncflow.errors import UserError
 from syncflow.evaluation.backbone_config import BackboneConfig

@@ -12,7 +12,8 @@ from timing import medians
 from torch.utils.flop_counter import FlopCounterMode
 
 from syncflow.checkpoint import StageName
-from syncflow.command_line import parse_arguments, run
+from syncflow.command_ending import run
+from syncflow.command_line import parse_arguments
 from syncflow.config import Config
 from syncflow.model.config import AudioTowerConfig, DualDiTConfig, SampleShape, VideoTowerConfig
 from syncflow.model.dual_dit import DualDiT

@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from syncflow.command_line import parse_arguments, run
+from syncflow.command_ending import run
+from syncflow.command_line import parse_arguments
 from syncflow.config import Config
 from syncflow.evaluation.mel import mel_distance_db
 from syncflow.evaluation.suite import summarise

@@ -12,7 +12,8 @@ from pydantic import Field
 from timing import medians
 
 from syncflow.autoencoders.spans import frame_spans, frame_times
-from syncflow.command_line import parse_arguments, run
+from syncflow.command_ending import run
+from syncflow.command_line import parse_arguments
 from syncflow.config import Config, validate
 from syncflow.flow.config import GuidanceConfig, SolverConfig
 from syncflow.flow.guidance import GuidedVelocity

@@ -27,7 +27,8 @@ import numpy as np
 from pydantic import Field
 from serve_setting import Server, started
 
-from syncflow.command_line import parse_arguments, run
+from syncflow.command_ending import run
+from syncflow.command_line import parse_arguments
 from syncflow.config import Config
 from syncflow.hashing import file_sha256
 

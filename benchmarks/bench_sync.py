@@ -21,7 +21,8 @@ from validity.clips import read_clips
 
 from preprocessing.synthetic.clips import write_clips
 from preprocessing.synthetic_config import SyntheticClipsConfig
-from syncflow.command_line import parse_arguments, run
+from syncflow.command_ending import run
+from syncflow.command_line import parse_arguments
 from syncflow.config import Config, load_config
 from syncflow.evaluation.av_align import RATE, align, flow_magnitude, flow_peaks, onset_times
 from syncflow.evaluation.extractors.base import DecodedMedia

@@ -35,7 +35,8 @@ from infra.executors.ray_train import run_workers
 from infra.launch.stage import StageJob, record_of
 from infra.tracking.runs import close_run, opened_by
 from infra.zero.engine import zero_engine
-from syncflow.command_line import parse_arguments, run
+from syncflow.command_ending import run
+from syncflow.command_line import parse_arguments
 from syncflow.config import Config, load_config, with_absolute_paths
 from syncflow.data.batches import LatentDataset
 from syncflow.files import write_whole

@@ -25,7 +25,8 @@ from pydantic import Field
 
 from infra.executors.local_cluster import QUIET
 from preprocessing.config import PrecomputeConfig
-from syncflow.command_line import parse_arguments, run
+from syncflow.command_ending import run
+from syncflow.command_line import parse_arguments
 from syncflow.config import Config, load_config
 from syncflow.data.parquet import read_ledger
 from syncflow.data.verify import find_faults

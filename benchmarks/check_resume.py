@@ -41,7 +41,8 @@ from safetensors.torch import load_file
 
 from infra.executors.local_cluster import QUIET
 from syncflow.checkpoint import CheckpointManifest
-from syncflow.command_line import parse_arguments, run
+from syncflow.command_ending import run
+from syncflow.command_line import parse_arguments
 from syncflow.config import Config
 from syncflow.errors import UserError
 

@@ -16,7 +16,8 @@ import torch
 from counting import AsOnCUDA, Counts, compiled, eager, one_kernel
 from torch import Tensor, nn
 
-from syncflow.command_line import parse_arguments, run
+from syncflow.command_ending import run
+from syncflow.command_line import parse_arguments
 from syncflow.config import Config
 from syncflow.model.attention import rotary_frequencies, rotation
 from syncflow.model.config import (

@@ -14,7 +14,8 @@ from PIL import Image
 from pydantic import Field
 from serve_setting import ROOT, started
 
-from syncflow.command_line import parse_arguments, run
+from syncflow.command_ending import run
+from syncflow.command_line import parse_arguments
 from syncflow.config import Config
 from syncflow.errors import UserError
 

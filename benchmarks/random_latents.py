@@ -9,7 +9,8 @@ from pathlib import Path
 
 from pydantic import Field
 
-from syncflow.command_line import parse_arguments, run
+from syncflow.command_ending import run
+from syncflow.command_line import parse_arguments
 from syncflow.config import Config, validate
 from syncflow.data.random_dataset import Sizes, write_dataset
 from syncflow.errors import UserError

@@ -22,7 +22,8 @@ from preprocessing.synthetic.draw import render_frames
 from preprocessing.synthetic.scene import Scene, plan_scene
 from preprocessing.synthetic.sound import render_audio
 from preprocessing.synthetic_config import SyntheticClipsConfig
-from syncflow.command_line import parse_arguments, run
+from syncflow.command_ending import run
+from syncflow.command_line import parse_arguments
 from syncflow.config import Config, load_config
 from syncflow.errors import UserError
 from syncflow.evaluation.suite import score_events, summarise

@@ -16,7 +16,8 @@ from score_small_model import FRESH, find_scenes
 from preprocessing.synthetic.draw import render_frames
 from preprocessing.synthetic.sound import render_audio
 from preprocessing.synthetic_config import SyntheticClipsConfig
-from syncflow.command_line import parse_arguments, run
+from syncflow.command_ending import run
+from syncflow.command_line import parse_arguments
 from syncflow.config import Config, load_config
 from syncflow.evaluation.suite import score_events, summarise
 from syncflow.evaluation.sync import ClipEvents

@@ -4,7 +4,7 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
-from syncflow.command_line import run
+from syncflow.command_ending import run
 
 SHORT = {"precompute": "precompute_latents", "train": "train_stage"}
 

@@ -1,6 +1,7 @@
 """The adaptor's ablation: audio stages with it, without it and from text alone, over several seeds."""
 
-from syncflow.command_line import parse_arguments, run
+from syncflow.command_ending import run
+from syncflow.command_line import parse_arguments
 from syncflow.studies.ablation_config import AblationConfig
 
 

@@ -1,6 +1,7 @@
 """A web page that makes clips from text, and audio for videos; and the same over HTTP, below /v1."""
 
-from syncflow.command_line import parse_arguments, run
+from syncflow.command_ending import run
+from syncflow.command_line import parse_arguments
 from syncflow.serving.config import ServiceConfig
 
 

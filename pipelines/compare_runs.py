@@ -1,6 +1,7 @@
 """Runs side by side: python pipelines/compare_runs.py --tracking-uri sqlite:///out/demo/mlflow.db"""
 
-from syncflow.command_line import parse_arguments, run
+from syncflow.command_ending import run
+from syncflow.command_line import parse_arguments
 from syncflow.studies.comparison_config import CompareConfig
 
 

@@ -1,6 +1,7 @@
 """Convert weights: pickled files to safetensors, and Open-Sora v1.2's formats in and out."""
 
-from syncflow.command_line import parse_arguments, run
+from syncflow.command_ending import run
+from syncflow.command_line import parse_arguments
 from syncflow.conversion.config import ConvertConfig
 
 

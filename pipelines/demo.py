@@ -1,6 +1,7 @@
 """The whole way on a laptop: synthetic clips, latents, three stages, generation, scores."""
 
-from syncflow.command_line import parse_arguments, run
+from syncflow.command_ending import run
+from syncflow.command_line import parse_arguments
 from syncflow.studies.demo_config import DemoConfig
 
 

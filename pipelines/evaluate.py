@@ -1,6 +1,7 @@
 """Score folders of clips, one a system, by the same protocol: sync F1 and offset, beside chance."""
 
-from syncflow.command_line import parse_arguments, run
+from syncflow.command_ending import run
+from syncflow.command_line import parse_arguments
 from syncflow.evaluation.suite_config import EvaluateConfig
 
 

@@ -1,6 +1,7 @@
 """A checkpoint of each saved state of a stage, to generate and evaluate from: the last three, for a mean."""
 
-from syncflow.command_line import parse_arguments, run
+from syncflow.command_ending import run
+from syncflow.command_line import parse_arguments
 from syncflow.training.stage.export_config import ExportConfig
 
 

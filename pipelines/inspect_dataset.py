@@ -3,7 +3,8 @@
 import contextlib
 from pathlib import Path
 
-from syncflow.command_line import parse_arguments, run
+from syncflow.command_ending import run
+from syncflow.command_line import parse_arguments
 from syncflow.data.config import InspectConfig
 
 
@@ -52,26 +53,20 @@ def verify(folder: Path) -> int:
 
 def decode_sample(config: InspectConfig) -> list[tuple[Path, str]]:
     """Write a few windows as mp4 with the autoencoders that the dataset names; files and captions."""
-    from rich.progress import track
-
     from preprocessing.load_encoders import load_video_vae
     from syncflow.autoencoders.audio_vae import AudioVAE
     from syncflow.autoencoders.loading import load_vae
     from syncflow.data.index import WindowIndex
-    from syncflow.data.inspect import choose_windows, decode_entry, file_name
-    from syncflow.files import require_writable
-    from syncflow.media import write_clip
+    from syncflow.data.inspect import choose_windows, write_windows
 
-    manifest = (windows := WindowIndex(config.dataset)).manifest
-    video_vae = load_video_vae(manifest.video_vae.location)
-    audio_vae = load_vae(AudioVAE, Path(manifest.audio_vae.location))
-    require_writable(config.output)
-    written: list[tuple[Path, str]] = []
-    for entry in track(choose_windows(windows, count=config.sample, seed=config.seed), "decoding"):
-        clip = decode_entry(entry, spec=manifest.spec, video_vae=video_vae, audio_vae=audio_vae)
-        rates = {"fps": manifest.spec.fps, "sample_rate": manifest.spec.sample_rate}
-        write_clip(config.output / file_name(entry), frames=clip.frames, audio=clip.audio, **rates)
-        written.append((config.output / file_name(entry), entry.caption))
+    windows = WindowIndex(config.dataset)
+    written = write_windows(
+        choose_windows(windows, count=config.sample, seed=config.seed),
+        config.output,
+        spec=windows.manifest.spec,
+        video_vae=load_video_vae(windows.manifest.video_vae.location),
+        audio_vae=load_vae(AudioVAE, Path(windows.manifest.audio_vae.location)),
+    )
     print(f"{len(written)} windows decoded to {config.output}")
     return written
 

@@ -1,6 +1,7 @@
 """Show what a model is and costs: parts, shapes, FLOPs a sample for each stage, states by ZeRO stage."""
 
-from syncflow.command_line import parse_arguments, run
+from syncflow.command_ending import run
+from syncflow.command_line import parse_arguments
 from syncflow.model.config import InspectConfig
 
 

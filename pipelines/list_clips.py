@@ -1,7 +1,8 @@
 """List a source's files by split, and its test prompts, for training autoencoders and for generation."""
 
 from preprocessing.sources.list_config import ListConfig
-from syncflow.command_line import parse_arguments, run
+from syncflow.command_ending import run
+from syncflow.command_line import parse_arguments
 
 
 def main() -> None:

@@ -5,7 +5,8 @@ python pipelines/make_audio.py --config tiny/foleygen/foleygen_audio --output ou
 With videos that generate.py made (--modalities video) it is the second half of a cascade.
 """
 
-from syncflow.command_line import parse_arguments, run
+from syncflow.command_ending import run
+from syncflow.command_line import parse_arguments
 from syncflow.systems.config import MakeAudioConfig
 
 

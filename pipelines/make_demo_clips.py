@@ -1,7 +1,8 @@
 """Draw synthetic drumstick clips (mp4) in Greatest Hits' folder layout, with known instants of impact."""
 
 from preprocessing.synthetic_config import SyntheticClipsConfig
-from syncflow.command_line import parse_arguments, run
+from syncflow.command_ending import run
+from syncflow.command_line import parse_arguments
 
 
 def main() -> None:

@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from preprocessing.sources.evaluation_set_config import EvaluationSetConfig
-from syncflow.command_line import parse_arguments, run
+from syncflow.command_ending import run
+from syncflow.command_line import parse_arguments
 
 
 def main() -> int:

@@ -1,6 +1,7 @@
 """The clips of an evaluation set, cut to the window: for video to audio, and the ground truth row."""
 
-from syncflow.command_line import parse_arguments, run
+from syncflow.command_ending import run
+from syncflow.command_line import parse_arguments
 from syncflow.studies.tables.config import ReferenceSetConfig
 
 

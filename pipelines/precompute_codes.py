@@ -4,7 +4,8 @@ python pipelines/precompute_codes.py --config tiny/foleygen/codes
 """
 
 from preprocessing.codes_config import CodesConfig
-from syncflow.command_line import parse_arguments, run
+from syncflow.command_ending import run
+from syncflow.command_line import parse_arguments
 
 
 def main() -> int:

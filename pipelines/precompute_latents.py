@@ -1,7 +1,8 @@
 """Audio-video clips -> latents of both autoencoders and caption embeddings, as Parquet."""
 
 from preprocessing.config import PrecomputeConfig
-from syncflow.command_line import parse_arguments, run
+from syncflow.command_ending import run
+from syncflow.command_line import parse_arguments
 
 
 def main() -> int:

@@ -1,6 +1,7 @@
 """Measure what autoencoders keep of folders of clips: PSNR, SSIM, mel distance, SI-SDR, onset timing."""
 
-from syncflow.command_line import parse_arguments, run
+from syncflow.command_ending import run
+from syncflow.command_line import parse_arguments
 from syncflow.studies.reconstruction_config import ReconstructionConfig
 
 

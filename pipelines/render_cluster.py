@@ -1,7 +1,8 @@
 """Write the KubeRay manifests: a RayJob per step from raw datasets to scores, a RayService for the API."""
 
 from infra.cluster.config import ClusterConfig
-from syncflow.command_line import parse_arguments, run
+from syncflow.command_ending import run
+from syncflow.command_line import parse_arguments
 
 
 def main() -> None:

@@ -5,7 +5,8 @@ python pipelines/reproduce_tables.py --size miniature --output out/tables --plan
 
 from pathlib import Path
 
-from syncflow.command_line import parse_arguments, run
+from syncflow.command_ending import run
+from syncflow.command_line import parse_arguments
 from syncflow.studies.tables.config import TablesConfig
 
 

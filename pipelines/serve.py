@@ -1,6 +1,7 @@
 """The HTTP API under Ray Serve: many replicas of the model behind one queue."""
 
-from syncflow.command_line import parse_arguments, run
+from syncflow.command_ending import run
+from syncflow.command_line import parse_arguments
 from syncflow.serving.config import ServerConfig
 
 

@@ -1,6 +1,7 @@
 """Train the audio or the video autoencoder on a folder of clips, and measure it on held-out ones."""
 
-from syncflow.command_line import parse_arguments, run
+from syncflow.command_ending import run
+from syncflow.command_line import parse_arguments
 from syncflow.training.autoencoder.config import AutoencoderTrainConfig
 
 

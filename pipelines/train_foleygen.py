@@ -3,7 +3,8 @@
 precompute_codes.py comes before it. The same command again goes on from the last state.
 """
 
-from syncflow.command_line import parse_arguments, run
+from syncflow.command_ending import run
+from syncflow.command_line import parse_arguments
 from syncflow.foleygen.train_config import FoleyGenTrainConfig
 
 

@@ -4,7 +4,8 @@ The stages go in the order video, audio, joint, with the same --output: each sta
 of the one before. The same command again goes on from the last state. --plan says what it needs.
 """
 
-from syncflow.command_line import parse_arguments, run
+from syncflow.command_ending import run
+from syncflow.command_line import parse_arguments
 from syncflow.training.stage.config import TrainConfig
 
 

@@ -20,6 +20,7 @@ PLAIN = (
     "jobs",
     "preset",
     "config",
+    "command_ending",
     "command_line",
     "records",
     "hashing",

@@ -1,14 +1,19 @@
 """Windows of a dataset decoded back to mp4, for the eye and the ear."""
 
 import hashlib
+from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import torch
+from rich.progress import track
 
 from syncflow.autoencoders.audio_vae import AudioVAE
 from syncflow.autoencoders.video_vae import VideoVAE
 from syncflow.data.index import WindowEntry, WindowIndex
 from syncflow.data.store import MomentReader
+from syncflow.files import require_writable
+from syncflow.media import write_clip
 from syncflow.noise import keyed_generator
 from syncflow.pixels import video_to_frames
 from syncflow.records import ClipSpec, GeneratedClip
@@ -40,6 +45,24 @@ def decode_entry(
         frames=np.ascontiguousarray(video_to_frames(video)[0]),
         audio=audio.clamp(-1, 1).numpy(),
     )
+
+
+def write_windows(
+    entries: Sequence[WindowEntry], folder: Path, *, spec: ClipSpec, video_vae: VideoVAE, audio_vae: AudioVAE
+) -> list[tuple[Path, str]]:
+    """Decode windows to mp4 files in `folder`; each file and its caption.
+
+    Raises:
+        UserError: the folder cannot be written.
+    """
+    require_writable(folder)
+    written = []
+    for entry in track(entries, "decoding"):
+        clip = decode_entry(entry, spec=spec, video_vae=video_vae, audio_vae=audio_vae)
+        path = folder / file_name(entry)
+        write_clip(path, frames=clip.frames, audio=clip.audio, fps=spec.fps, sample_rate=spec.sample_rate)
+        written.append((path, entry.caption))
+    return written
 
 
 def file_name(entry: WindowEntry) -> str:

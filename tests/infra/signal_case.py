@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from syncflow.command_line import run
+from syncflow.command_ending import run
 
 ROOT = Path(__file__).resolve().parents[2]
 

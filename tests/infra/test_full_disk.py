@@ -8,7 +8,7 @@ import pytest
 
 from infra.executors.ray_train import Call, _worker
 from infra.tracking.points import MlflowCallback
-from syncflow.command_line import run
+from syncflow.command_ending import run
 from syncflow.config import dump_config, load_config
 from syncflow.errors import UserError, full_disk
 from syncflow.training.stage.config import TrainConfig

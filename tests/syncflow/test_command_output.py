@@ -9,7 +9,7 @@ import pytest
 
 PROGRAM = """
 import os, sys
-from syncflow.command_line import run
+from syncflow.command_ending import run
 from syncflow.errors import UserError
 
 def progress():
