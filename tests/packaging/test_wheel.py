@@ -51,7 +51,9 @@ def installed(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("alone") / "env"
     venv.create(folder, with_pip=False, symlinks=True)
     pip = [sys.executable, "-m", "pip", "--python", str(folder / "bin" / "python"), "install", "-q"]
-    subprocess.run([*pip, "--no-deps", "--no-index", str(wheel)], check=True)
+    # a checkout that PYTHONPATH names would count as installed
+    own = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    subprocess.run([*pip, "--no-deps", "--no-index", str(wheel)], check=True, env=own)
     (site,) = folder.glob("lib/python*/site-packages")
     for package in required(Distribution.at(next(site.glob("syncflow-*.dist-info")))):
         for entry in top_level(package):
