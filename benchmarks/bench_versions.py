@@ -24,19 +24,22 @@ PLACES = {  # by its name now, then by earlier names
     "FlowObjective": ("syncflow.training.stage.objective", "syncflow.training.objective"),
     "stage_adamw": ("syncflow.training.stage.objective", "syncflow.training.schedule"),
     "STAGES": ("syncflow.training.stage.stages", "syncflow.training.stages"),
+    "keep_freed_memory": ("syncflow.training.memory",),
 }
 BATCHES = 4  # that take turns
 SHAPES = {"video": (8, 9, 8, 8), "audio": (100, 32)}  # of the tiny preset's latents
 TEXT = (20, 64)
 
 
-def find(name: str) -> Any:
-    """What is called `name` in the checkout on PYTHONPATH."""
+def find(name: str, *, otherwise: Any = None) -> Any:
+    """What is called `name` in the checkout on PYTHONPATH; `otherwise` where it has none, if given."""
     for place in PLACES[name]:
         try:
             return getattr(importlib.import_module(place), name)
         except (ModuleNotFoundError, AttributeError):
             continue
+    if otherwise is not None:
+        return otherwise
     raise SystemExit(f"no {name} in {', '.join(PLACES[name])}")
 
 
@@ -48,6 +51,7 @@ def work(stage: str, features_gb: str, steps: int) -> None:
     from syncflow.model.dual_dit import DualDiT
     from syncflow.records import AVLatents, ClipSpec, LatentBatch, TextBatch
 
+    find("keep_freed_memory", otherwise=lambda: None)()  # as the training loop does
     torch.manual_seed(0)
     preset = Path("pipelines/configs/tiny") / f"{stage}.yaml"
     config = load_config(find("TrainConfig"), preset, {"data": "none", "initialise_from": "none"})

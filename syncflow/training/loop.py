@@ -17,6 +17,7 @@ import torch
 from syncflow.training.distributed import all_any, all_sum, device
 from syncflow.training.engine import Engine
 from syncflow.training.finite import Metrics
+from syncflow.training.memory import keep_freed_memory
 
 B = TypeVar("B")
 
@@ -91,6 +92,8 @@ def train(
     Raises:
         RuntimeError: `batches` end before the steps do.
     """
+    if device().type == "cpu":
+        keep_freed_memory()
     for callback in callbacks:
         callback.on_start(start_step=start_step, steps=steps)
     source, window, done = iter(batches), _Window(), start_step
