@@ -12,9 +12,10 @@ from syncflow.autoencoders.audio_vae import AudioVAE
 from syncflow.autoencoders.moments import Moments
 from syncflow.autoencoders.video_vae import VideoVAE
 from syncflow.data.parquet.schema import fingerprint
+from syncflow.hashing import caption_key
 from syncflow.pixels import scaled
 from syncflow.records import CaptionedClip, ClipSpec, Dropped, EncodedClip, LatentRow, TextEmbedding
-from syncflow.text import TextEncoder, caption_key
+from syncflow.text import TextEncoder
 
 
 @dataclass(frozen=True, kw_only=True)

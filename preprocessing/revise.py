@@ -8,8 +8,8 @@ from preprocessing.config import CaptionConfig
 from preprocessing.encode import EncodeStep, row_fingerprint
 from preprocessing.keys import caption_of
 from syncflow.data.parquet import read_rows
+from syncflow.hashing import caption_key
 from syncflow.records import Dropped, EncodedClip, LatentRow, StoredClip
-from syncflow.text import caption_key
 
 
 class ReviseStep:

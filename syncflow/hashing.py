@@ -29,6 +29,11 @@ def file_sha256(path: Location) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()  # type: ignore[arg-type]
 
 
+def caption_key(caption: str) -> str:
+    """sha256 of a caption: its key in the text table."""
+    return hashlib.sha256(caption.encode()).hexdigest()
+
+
 def settings_sha256(values: Any) -> str:
     """Hash of anything that JSON can hold (a resolved config, a list of hashes)."""
     return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()

@@ -30,11 +30,6 @@ from syncflow.weight_files import conversion_command, refuse_pickled
 SETTINGS = "text_encoder.yaml"
 
 
-def caption_key(caption: str) -> str:
-    """sha256 of a caption: its key in the text table."""
-    return hashlib.sha256(caption.encode()).hexdigest()
-
-
 class TextEncoder:
     """A T5 encoder and its tokenizer.
 

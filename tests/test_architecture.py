@@ -316,3 +316,12 @@ def test_importing_the_package_is_light() -> None:
     code = "import sys, syncflow; print(sorted({'torch', 'ray', 'diffusers'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_what_only_starts_workers_imports_no_models() -> None:
+    """Driver and Ray Train's controller import what names the workers' function: seconds of each job."""
+    starters = "infra.launch.stage, infra.launch.autoencoder, infra.launch.foleygen, syncflow.generation.run"
+    heavy = {"diffusers", "transformers", "deepspeed", "mlflow", "peft"}
+    code = f"import sys, {starters}; print(sorted({heavy} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

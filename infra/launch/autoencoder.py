@@ -16,7 +16,7 @@ from syncflow.data.windows.decode import check_clips, decoded_windows
 from syncflow.files import require_writable
 from syncflow.hashing import settings_sha256
 from syncflow.training.autoencoder.config import AutoencoderTrainConfig
-from syncflow.training.autoencoder.segments import training_windows
+from syncflow.training.autoencoder.windows import training_windows
 from syncflow.training.distributed import rank
 
 NEEDS_GPU = "look at CUDA_VISIBLE_DEVICES, or train on CPUs with --no-bf16 and few --workers"

@@ -3,6 +3,7 @@
 import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from infra.executors.ray_train import run_workers
 from infra.executors.supervisor import stopping
@@ -17,8 +18,10 @@ from syncflow.training.distributed import rank
 from syncflow.training.loop import Callback
 from syncflow.training.stage.config import TrainConfig
 from syncflow.training.stage.identity import set_aside
-from syncflow.training.stage.objective import FlowObjective
 from syncflow.training.stage.start import check_start
+
+if TYPE_CHECKING:
+    from syncflow.training.stage.objective import FlowObjective  # imports diffusers; only workers need it
 
 NEEDS_GPU = "look at CUDA_VISIBLE_DEVICES, or train on CPUs with --no-engine.bf16 and few --workers"
 
@@ -98,7 +101,7 @@ def train_worker(job: StageJob) -> None:
     if rank() == 0:
         callbacks.append(record_of(job))
 
-    def watch(objective: FlowObjective) -> list[Callback]:
+    def watch(objective: "FlowObjective") -> list[Callback]:
         if not config.samples.every or rank():
             return []
         from syncflow.studies.stage_samples import StageSamples

@@ -18,7 +18,7 @@ from syncflow.data.parquet.schema import SCORE
 from syncflow.data.parquet.shards import ROWS_PER_GROUP
 from syncflow.data.store import Place
 from syncflow.errors import UserError
-from syncflow.text import caption_key
+from syncflow.hashing import caption_key
 
 IN_MEMORY = (
     *("dataset", "clip_id", "window", "split", "caption_source"),

@@ -9,8 +9,8 @@ import numpy as np
 from syncflow.autoencoders.spans import frame_spans
 from syncflow.data.parquet.finish import finish_dataset
 from syncflow.data.parquet.writer import DatasetWriter
+from syncflow.hashing import caption_key
 from syncflow.records import ClipRef, ClipSpec, EncodedClip, LatentRow, TextEmbedding, Weights
-from syncflow.text import caption_key
 
 SPEC = ClipSpec(height=32, width=32)
 CAPTIONS = ("a stick hits wood", "a stick scratches metal", "a stick pokes cloth")

@@ -9,9 +9,8 @@ from syncflow.data.parquet.index_file import UPGRADE, build_index, index_path, r
 from syncflow.data.parquet.ledger import ClipKey, Ledger, clips_by_shard, ledger_files, ledger_sha256
 from syncflow.data.parquet.schema import content_sha256, fingerprint
 from syncflow.errors import UserError
-from syncflow.hashing import file_sha256, settings_sha256
+from syncflow.hashing import caption_key, file_sha256, settings_sha256
 from syncflow.records import LatentRow
-from syncflow.text import caption_key
 
 AGAIN = "run precompute_latents.py again"
 REPAIR = f"{AGAIN} with --repair"

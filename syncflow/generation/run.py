@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from functools import partial
+from typing import TYPE_CHECKING
 
 from syncflow.errors import UserError
 from syncflow.files import require_writable
@@ -9,8 +10,10 @@ from syncflow.generation.config import GenerateConfig
 from syncflow.generation.outputs import ManifestLine, write_manifest
 from syncflow.generation.plan import Batch, Done, file_name, make_plan
 from syncflow.generation.sidecar import Clip
-from syncflow.generation.worker import ClipWorker, Score
 from syncflow.jobs import Execute, run_in_loop
+
+if TYPE_CHECKING:
+    from syncflow.generation.worker import ClipWorker, Score  # imports torch and diffusers
 
 
 def generate_clips(
@@ -18,7 +21,7 @@ def generate_clips(
     config: GenerateConfig,
     *,
     execute: Execute | None = None,
-    score: Score | None = None,
+    score: "Score | None" = None,
     report: Callable[[float], None] = lambda done: None,
 ) -> list[ManifestLine]:
     """Make the clips that the output folder lacks, then its manifest.csv; one line a clip.
@@ -39,7 +42,7 @@ def generate_clips(
     done = plan.done
     failures: dict[str, str] = {}
     notes: dict[str, str] = {}
-    make_worker = partial(ClipWorker, config, weights=plan.weights, score=score)
+    make_worker = partial(_clip_worker, config, weights=plan.weights, score=score)
 
     def worker_here() -> Callable[[Batch], Done]:
         """A worker that reports parts of a clip, too."""
@@ -69,3 +72,12 @@ def generate_clips(
     ]
     write_manifest(config.output / "manifest.csv", lines, seed=config.seed)
     return lines
+
+
+def _clip_worker(
+    config: GenerateConfig, *, weights: dict[str, str] | None, score: "Score | None"
+) -> "ClipWorker":
+    """A worker, in the process that is to do the work: one that only hands it out imports no model."""
+    from syncflow.generation.worker import ClipWorker
+
+    return ClipWorker(config, weights=weights, score=score)

@@ -5,14 +5,16 @@ A linear layer `y = W x + b` becomes `y = W x + b + (alpha / rank) B A x`, of wh
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from syncflow.errors import UserError
 from syncflow.hashing import tensors_sha256
-from syncflow.model.dual_dit import DualDiT
+
+if TYPE_CHECKING:
+    from syncflow.model.dual_dit import DualDiT
 
 COMPONENT = (
     "dual_dit"  # the part of a pipeline whose adapters a file holds: what its tensors' names begin with
@@ -21,7 +23,7 @@ ADAPTER = "default"  # name of the adapter that trains
 
 
 def add_lora(
-    model: DualDiT,
+    model: "DualDiT",
     *,
     parts: Sequence[str],
     layers: Sequence[str],
@@ -75,13 +77,13 @@ def is_lora(name: str) -> bool:
     return ".lora_" in name
 
 
-def base_sha256(model: DualDiT) -> str:
+def base_sha256(model: "DualDiT") -> str:
     """Content hash of the model's own tensors, whatever adapters it has: that of the model without them."""
     own = {n: t for n, t in model.state_dict().items() if not is_lora(n)}
     return tensors_sha256({name.replace(".base_layer.", "."): tensor for name, tensor in own.items()})
 
 
-def lora_parameters(model: DualDiT, *, parts: Sequence[str], layers: Sequence[str], rank: int) -> int:
+def lora_parameters(model: "DualDiT", *, parts: Sequence[str], layers: Sequence[str], rank: int) -> int:
     """How many numbers an adapter of `model` has; the model may be on the meta device."""
     count = 0
     for name, module in model.named_modules():
@@ -98,7 +100,7 @@ def as_saved(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     }
 
 
-def settings_as_saved(model: DualDiT) -> dict[str, Any]:
+def settings_as_saved(model: "DualDiT") -> dict[str, Any]:
     """The adapter's settings (rank, alpha, layers) as diffusers writes them beside the tensors."""
     values = model.peft_config[ADAPTER].to_dict()  # type: ignore[union-attr, index]
     return {f"{COMPONENT}.{name}": value for name, value in values.items()}

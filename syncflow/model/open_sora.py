@@ -8,6 +8,7 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import torch
 from huggingface_hub import snapshot_download
@@ -17,8 +18,10 @@ from torch import Tensor
 from syncflow.config import validate
 from syncflow.errors import UserError
 from syncflow.model.config import FeatureTokens, Tap, VideoTowerConfig
-from syncflow.model.video_tower import VideoTower
 from syncflow.weight_files import conversion_command
+
+if TYPE_CHECKING:
+    from syncflow.model.video_tower import VideoTower  # imports diffusers; a check of a folder does not
 
 HUB_ID = "hpcai-tech/OpenSora-STDiT-v3"
 WEIGHTS = "model.safetensors"
@@ -56,12 +59,12 @@ def open_sora_name(name: str) -> str:
     return _PARTS.sub(lambda found: _THEIRS[found[2]], name, count=1)
 
 
-def open_sora_tensors(tower: VideoTower) -> dict[str, Tensor]:
+def open_sora_tensors(tower: "VideoTower") -> dict[str, Tensor]:
     """The tower's tensors under Open-Sora's names and shapes (views, not copies)."""
     return {open_sora_name(name): _theirs(tower, name, each) for name, each in tower.state_dict().items()}
 
 
-def load_open_sora_tensors(tower: VideoTower, tensors: Mapping[str, Tensor], *, source: str) -> None:
+def load_open_sora_tensors(tower: "VideoTower", tensors: Mapping[str, Tensor], *, source: str) -> None:
     """Fill `tower` from tensors under Open-Sora's names; they become its own where it is on the meta device.
 
     Raises:
@@ -90,12 +93,14 @@ def load_open_sora_tensors(tower: VideoTower, tensors: Mapping[str, Tensor], *, 
 
 def import_video_tower(
     source: str | Path, *, tap: Tap, feature_tokens: FeatureTokens, feature_grid: int
-) -> VideoTower:
+) -> "VideoTower":
     """A video tower from an Open-Sora checkpoint: a local folder, or the name of a hub repository.
 
     Raises:
         UserError: no such folder or repository, or not a checkpoint of STDiT3 (`load_open_sora_tensors`).
     """
+    from syncflow.model.video_tower import VideoTower
+
     folder = checkpoint_folder(source)
     config = read_open_sora_config(folder, tap=tap, feature_tokens=feature_tokens, feature_grid=feature_grid)
     with torch.device("meta"):
@@ -104,7 +109,7 @@ def import_video_tower(
     return tower.eval()
 
 
-def export_video_tower(tower: VideoTower, folder: Path) -> None:
+def export_video_tower(tower: "VideoTower", folder: Path) -> None:
     """Write config.json and model.safetensors as Open-Sora reads them."""
     folder.mkdir(parents=True, exist_ok=True)
     ours = tower.config
@@ -209,7 +214,7 @@ def checkpoint_folder(source: str | Path) -> Path:
         ) from None
 
 
-def _theirs(tower: VideoTower, name: str, tensor: Tensor) -> Tensor:
+def _theirs(tower: "VideoTower", name: str, tensor: Tensor) -> Tensor:
     """The patch embedding is a strided convolution there and a linear map here; the numbers are the same."""
     if name != "patch_embedding.weight":
         return tensor

@@ -18,7 +18,7 @@ from syncflow.evaluation.reconstruction import AudioScore, VideoScore, summarise
 from syncflow.studies.reconstruction import reconstruct, score_window, write_sample
 from syncflow.training.autoencoder.config import AutoencoderTrainConfig
 from syncflow.training.autoencoder.run import build_vae, load_average
-from syncflow.training.autoencoder.segments import training_windows
+from syncflow.training.autoencoder.windows import training_windows
 from syncflow.training.distributed import device
 from syncflow.training.loop import Callback
 from syncflow.training.resume import SavedState, saved_steps

@@ -11,7 +11,7 @@ from preprocessing.load_encoders import load_encoders
 from syncflow.autoencoders.loading import load_video_vae
 from syncflow.autoencoders.open_sora_vae import save_open_sora_vae
 from syncflow.errors import UserError
-from syncflow.hashing import tensors_sha256
+from syncflow.hashing import caption_key, tensors_sha256
 from syncflow.records import (
     CaptionedClip,
     ClipRef,
@@ -21,7 +21,6 @@ from syncflow.records import (
     Dropped,
     EncodedClip,
 )
-from syncflow.text import caption_key
 from syncflow.text_config import TextConfig
 from tests.precompute_case import write_weights
 

@@ -6,7 +6,8 @@ import torch
 
 from syncflow.config import validate
 from syncflow.errors import UserError
-from syncflow.text import TextEncoder, caption_key
+from syncflow.hashing import caption_key
+from syncflow.text import TextEncoder
 from syncflow.text_config import TextConfig
 
 TINY = TextConfig(location="", max_tokens=48, dtype="float32")

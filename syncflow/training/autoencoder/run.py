@@ -24,13 +24,8 @@ from syncflow.training.autoencoder.first_weights.random_clips import random_clip
 from syncflow.training.autoencoder.first_weights.temporal import initialise_temporal
 from syncflow.training.autoencoder.first_weights.video_vae import initialise_video_vae
 from syncflow.training.autoencoder.objective import AudioObjective, Segments, VideoObjective
-from syncflow.training.autoencoder.segments import (
-    part_of_step,
-    part_starts,
-    segments,
-    to_video,
-    training_windows,
-)
+from syncflow.training.autoencoder.segments import part_of_step, part_starts, segments, to_video
+from syncflow.training.autoencoder.windows import training_windows
 from syncflow.training.distributed import barrier, device, rank, world_size
 from syncflow.training.ema import MovingAverage
 from syncflow.training.engine import Engine, TorchEngine

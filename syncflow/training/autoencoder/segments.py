@@ -8,7 +8,6 @@ from collections.abc import Iterator
 import numpy as np
 import torch
 
-from syncflow.data.windows.decode import Windows
 from syncflow.data.windows.store import WindowStore
 from syncflow.noise import keyed_generator
 from syncflow.pixels import scaled
@@ -22,17 +21,6 @@ from syncflow.training.autoencoder.objective import Part, Segments
 
 SILENT_PEAK = 0.01
 CANDIDATES = 3
-
-
-def training_windows(config: AutoencoderTrainConfig, *, held_out: bool = False) -> Windows:
-    """What is decoded of the training clips, or of those held out."""
-    return Windows(
-        folder=config.held_out if held_out else config.clips,
-        kind=config.kind,
-        spec=config.clip,
-        per_clip=config.windows_per_clip,
-        cache=config.output / "cache",
-    )
 
 
 def to_video(frames: np.ndarray) -> torch.Tensor:

@@ -1,22 +1,20 @@
 """Where a stage's first weights come from, and what is refused before anything starts."""
 
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from syncflow.autoencoders.audio_vae import AudioVAE
-from syncflow.autoencoders.loading import load_vae, load_video_vae
 from syncflow.checkpoint import CheckpointManifest, load_checkpoint
 from syncflow.config import Config
 from syncflow.data.batches import LatentDataset
 from syncflow.errors import UserError
 from syncflow.hashing import tensors_sha256
 from syncflow.model.config import DualDiTConfig
-from syncflow.model.dual_dit import DualDiT
 from syncflow.model.open_sora import (
     HUB_ID,
     check_weight_files,
@@ -30,6 +28,9 @@ from syncflow.shipped import shipped_folder
 from syncflow.training.stage.config import TrainConfig
 from syncflow.training.stage.moments import check_moments
 from syncflow.training.stage.stages import STAGES, check_order
+
+if TYPE_CHECKING:
+    from syncflow.model.dual_dit import DualDiT  # imports diffusers, which a check does not need
 
 WITHOUT_WEIGHTS = ("tap", "feature_tokens", "feature_grid")  # which features leave the video tower
 
@@ -99,7 +100,7 @@ def is_pipeline(start: str) -> bool:
     return start != "none" and (Path(start) / "model_index.json").is_file()
 
 
-def starting_model(config: TrainConfig) -> tuple[DualDiT, FirstWeights]:
+def starting_model(config: TrainConfig) -> tuple["DualDiT", FirstWeights]:
     """The model with the stage's first weights, and where they came from.
 
     Open-Sora's weights fill the video tower, whatever the stage: `audio` leaves them as they are (the
@@ -145,8 +146,10 @@ def first_weights_sha256(config: TrainConfig) -> str:
     return tensors_sha256(read_open_sora_tensors(checkpoint_folder(start)))
 
 
-def _pipeline_model(folder: Path) -> DualDiT:
+def _pipeline_model(folder: Path) -> "DualDiT":
     """The dual DiT of a saved pipeline, in float32."""
+    from syncflow.model.dual_dit import DualDiT
+
     try:
         model = DualDiT.from_pretrained(
             folder / "dual_dit", local_files_only=True, use_safetensors=True, low_cpu_mem_usage=False
@@ -162,7 +165,10 @@ def _pipeline_model(folder: Path) -> DualDiT:
 
 def _check_pipeline(dataset: LatentDataset, folder: Path, model: DualDiTConfig) -> None:
     """Refuse a saved pipeline of another model, or with other autoencoders than the dataset's."""
-    saved: dict[str, Any] = dict(DualDiT.load_config(folder / "dual_dit"))  # type: ignore[arg-type]
+    from syncflow.autoencoders.audio_vae import AudioVAE
+    from syncflow.autoencoders.loading import load_vae, load_video_vae
+
+    saved = _saved_settings(folder / "dual_dit")
     if any(saved.get(group) != values for group, values in model.model_dump(mode="json").items()):
         raise UserError(
             f"initialise_from {folder}: made with another model: {_difference(saved, model)}; "
@@ -178,7 +184,9 @@ def _check_pipeline(dataset: LatentDataset, folder: Path, model: DualDiTConfig) 
     )
 
 
-def _new_model(config: TrainConfig) -> DualDiT:
+def _new_model(config: TrainConfig) -> "DualDiT":
+    from syncflow.model.dual_dit import DualDiT
+
     return DualDiT.random(config.model, generator=keyed_generator("initialise", config.seed))
 
 
@@ -194,7 +202,7 @@ def _check_encoders(dataset: LatentDataset, manifest: CheckpointManifest) -> Non
 
 def _check_model(manifest: CheckpointManifest, start: str, model: DualDiTConfig) -> None:
     """Refuse a checkpoint whose trained parts have other settings; stage `video` trained its tower alone."""
-    saved: dict[str, Any] = dict(DualDiT.load_config(start))  # type: ignore[arg-type]
+    saved = _saved_settings(Path(start))
     if all(saved.get(group) == values for group, values in model.model_dump(mode="json").items()):
         return
     if manifest.stage == "video" and _video_weights(saved["video"]) == _video_weights(
@@ -205,6 +213,16 @@ def _check_model(manifest: CheckpointManifest, start: str, model: DualDiTConfig)
         f"initialise_from {start}: made with another model: {_difference(saved, model)}; "
         "train all stages with one preset"
     )
+
+
+def _saved_settings(folder: Path) -> dict[str, Any]:
+    """The settings of a saved dual DiT."""
+    try:
+        return dict(json.loads((folder / "config.json").read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise UserError(
+            f"initialise_from {folder}: no readable config.json ({error}); copy it again"
+        ) from None
 
 
 def _check_open_sora(start: str, model: DualDiTConfig) -> None:

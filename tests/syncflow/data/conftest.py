@@ -11,8 +11,8 @@ from syncflow.data.parquet import DatasetManifest
 from syncflow.data.parquet.finish import finish_dataset
 from syncflow.data.parquet.schema import fingerprint
 from syncflow.data.parquet.writer import DatasetWriter
+from syncflow.hashing import caption_key
 from syncflow.records import ClipRef, ClipSpec, EncodedClip, LatentRow, Split, TextEmbedding, Weights
-from syncflow.text import caption_key
 
 CAPTIONS = ("a stick hits wood", "a stick scratches metal", "")
 

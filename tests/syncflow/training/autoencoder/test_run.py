@@ -18,7 +18,8 @@ from syncflow.hashing import tensors_sha256
 from syncflow.training.autoencoder.config import AutoencoderTrainConfig
 from syncflow.training.autoencoder.objective import Segments, VideoObjective
 from syncflow.training.autoencoder.run import RefitTemporal, build_engine, build_vae, train_autoencoder
-from syncflow.training.autoencoder.segments import segments, to_video, training_windows
+from syncflow.training.autoencoder.segments import segments, to_video
+from syncflow.training.autoencoder.windows import training_windows
 from syncflow.training.loop import Callback
 from syncflow.training.resume import saved_steps
 from tests.autoencoder_case import small_config, write_clips
