@@ -192,7 +192,7 @@ def _victim(kind: str, driver: Driver, draw: random.Random) -> psutil.Process | 
     """The driver, or one of the workers of this script's cluster; None where there is none yet."""
     if kind != "worker":
         return psutil.Process(driver.pid)
-    workers = [p for p in psutil.Process().children(recursive=True) if "RayWorker" in _title(p)]
+    workers = [p for p in psutil.Process().children(recursive=True) if "MapBatches" in _title(p)]
     return draw.choice(workers) if workers else None
 
 

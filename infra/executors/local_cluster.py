@@ -9,6 +9,7 @@ private one is started and ended: never one that happens to run on the machine.
 
 import importlib
 import logging
+import math
 import os
 import shutil
 import tempfile
@@ -90,27 +91,41 @@ def cluster(*, num_cpus: int | None = None, log_to_driver: bool = True) -> Itera
 
 @contextmanager
 def cluster_beside_imports(
-    module: str, *, in_workers: str = "", num_cpus: int | None = None
+    module: str, *, preloaded: str = "", workers: int = 0, num_cpus: int | None = None
 ) -> Iterator[None]:
     """`cluster`, which starts its processes while a thread imports what the block will import.
 
     Importing torch, transformers and diffusers takes seconds, in which one core is busy and the others wait.
+    Where there is no GPU, the first worker processes of a private Ray import it, too, for the tasks to come.
 
     Args:
         module: of the job. One that cannot be imported is left to the block, whose own import says why.
-        in_workers: a module that each worker of a private Ray imports as it starts, the first ones meanwhile.
+        preloaded: a module that each worker process of a private Ray imports as it starts.
+        workers: how many import the job's module; 0: one a CPU.
         num_cpus: as `cluster`'s.
     """
-    import ray  # noqa: F401  first: two threads that enter one package's circular imports could deadlock
-
+    is_private = not ray_is_elsewhere()  # imports Ray: two threads could deadlock in its circular imports
     importing = threading.Thread(target=_try_to_import, args=(module,), daemon=True)
     importing.start()
     try:
-        with _with_variable(PRELOAD_VARIABLE, in_workers), cluster(num_cpus=num_cpus):
+        with _with_variable(PRELOAD_VARIABLE, preloaded), cluster(num_cpus=num_cpus):
+            if is_private:
+                _import_in_workers(module, workers)
             importing.join()
             yield
     finally:
         importing.join()
+
+
+def _import_in_workers(module: str, workers: int) -> None:
+    import ray
+
+    offered = ray.cluster_resources()
+    if offered.get("GPU"):  # workers are actors then, in processes of their own
+        return
+    load = ray.remote(num_cpus=1, max_retries=0)(_try_to_import)
+    for _ in range(int(min(workers or math.inf, offered["CPU"]))):
+        load.remote(module)
 
 
 def _try_to_import(module: str) -> None:

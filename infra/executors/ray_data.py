@@ -1,7 +1,7 @@
 """Precompute under Ray Data, in one of two forms that give the same rows.
 
 fused   one pool: a worker takes the names of a group of clips, decodes, captions, encodes, commits. No
-        frame crosses the object store.
+        frame crosses the object store. On CPUs workers live between tasks (see placement.py).
 split   three pools: decode on CPUs -> caption and encode on GPUs -> commit. A block between the first two
         is one clip's windows, uint8; between the last two, its moments.
 
@@ -20,6 +20,7 @@ from typing import Any
 import pyarrow as pa
 
 from infra.executors.local_cluster import cluster, cluster_beside_imports
+from infra.executors.placement import in_actors, in_tasks
 from preprocessing.config import PrecomputeConfig
 from preprocessing.worker import Committer, Decoder, Encoder, ShardWorker, Work
 from syncflow.data.parquet import LedgerRow
@@ -60,7 +61,8 @@ class RayExecutor:
         Args:
             num_cpus: CPUs of a private Ray; None: those of the machine.
         """
-        with cluster_beside_imports("preprocessing.job", in_workers="ray.data", num_cpus=num_cpus):
+        module, workers = "preprocessing.job", self.config.workers
+        with cluster_beside_imports(module, preloaded="ray.data", workers=workers, num_cpus=num_cpus):
             yield self
 
     def __call__(self, work: Work, groups: list[list[ClipRef | StoredClip]]) -> Iterator[list[LedgerRow]]:
@@ -70,7 +72,7 @@ class RayExecutor:
 
     def _run(self, work: Work, groups: list[list[ClipRef | StoredClip]]) -> Iterator[list[LedgerRow]]:
         import ray
-        from ray.data import ActorPoolStrategy, DataContext
+        from ray.data import DataContext
 
         logging.getLogger("ray.data").setLevel(logging.ERROR)  # our own line says how it goes
         offered: dict[str, float] = ray.cluster_resources()  # type: ignore[assignment]
@@ -87,12 +89,14 @@ class RayExecutor:
         for part, takes in pools.items():
             now = min(_room(part, takes, pools, offered), len(groups))
             most = COMMITTERS if part is Committer else self.config.workers or now
+            if form == "fused" and not takes.get("num_gpus"):
+                placed = in_tasks(RayWorker, part, work, most=self.config.workers or None)
+            else:
+                placed = in_actors(RayWorker, part, work, first=now, most=most)
             dataset = dataset.map_batches(
-                RayWorker,
-                fn_constructor_args=(part, work),
                 batch_size=self.config.clips_per_shard if part is Committer else BATCH[part],
                 batch_format="pyarrow",
-                compute=ActorPoolStrategy(min_size=1, max_size=most, initial_size=min(now, most)),
+                **placed,
                 **takes,
             )
         for batch in dataset.iter_batches(batch_size=None, batch_format="pyarrow"):

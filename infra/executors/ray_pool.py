@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from infra.executors.local_cluster import cluster
+from infra.executors.placement import in_actors, in_tasks
 from syncflow.errors import UserError
 
 Item = TypeVar("Item")
@@ -39,22 +40,20 @@ class RayPool:
         """
         with cluster():
             import ray
-            from ray.data import ActorPoolStrategy
 
             quiet_ray_data()
             offered: dict[str, float] = ray.cluster_resources()  # type: ignore[assignment]
-            on_gpu = self._on_gpu(offered)
-            takes = {"num_cpus": self.cpus_beside_gpu, "num_gpus": 1} if on_gpu else {"num_cpus": 1}
-            slots = max(1, int(offered.get("GPU" if on_gpu else "CPU", 1)))
-            most = max(1, min(self.workers or slots, len(items)))
+            placed: dict[str, Any]
+            if self._on_gpu(offered):
+                slots = max(1, int(offered.get("GPU", 1)))
+                most = max(1, min(self.workers or slots, len(items)))
+                placed = in_actors(_Worker, make_worker, first=slots, most=most)
+                placed |= {"num_cpus": self.cpus_beside_gpu, "num_gpus": 1}
+            else:
+                placed = in_tasks(_Worker, make_worker, most=self.workers or None) | {"num_cpus": 1}
             # one item a block: a worker takes one at a time, and a lost one is done again alone
             rows = [{"item": pickle.dumps(item)} for item in items]
-            results = ray.data.from_items(rows, override_num_blocks=len(rows)).map(
-                _Worker,  # type: ignore[arg-type]
-                fn_constructor_args=(make_worker,),
-                compute=ActorPoolStrategy(min_size=1, max_size=most, initial_size=min(most, slots)),
-                **takes,  # type: ignore[arg-type]
-            )
+            results = ray.data.from_items(rows, override_num_blocks=len(rows)).map(**placed)
             for row in results.iter_rows():
                 if row["refusal"]:
                     raise UserError(row["refusal"])

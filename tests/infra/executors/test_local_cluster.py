@@ -1,4 +1,4 @@
-"""A private Ray ends with its block, even if its control service hangs, and minds no other Ray."""
+"""A private Ray imports beside the job, ends with its block though its services hang, and minds no other."""
 
 import os
 import subprocess
@@ -10,7 +10,7 @@ import pytest
 pytestmark = pytest.mark.ray
 
 SCRIPT = """
-import os, signal, time
+import os, signal, sys, time
 import psutil
 import ray
 from infra.executors import local_cluster
@@ -25,7 +25,8 @@ class Asks:
             pass
 
 local_cluster.SHUTDOWN_S = 2
-with local_cluster.cluster(num_cpus=1, log_to_driver=False):
+with local_cluster.cluster_beside_imports("wave", num_cpus=1):
+    print("imported", ray.get(ray.remote(lambda: "wave" in sys.modules).remote()))
     asks = ray.remote(num_cpus=0)(Asks).remote()
     ray.get(asks.of.remote(asks._actor_id.hex()))
     print("asked")
@@ -52,6 +53,10 @@ def ran(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> subproces
 def test_its_actors_find_it_beside_another_ray(ran: subprocess.CompletedProcess[str]) -> None:
     """Ray Train's own actors ask the cluster so; the address that another Ray has left is not theirs."""
     assert "asked" in ran.stdout.splitlines(), ran.stderr[-3000:]
+
+
+def test_its_workers_import_what_the_job_does(ran: subprocess.CompletedProcess[str]) -> None:
+    assert "imported True" in ran.stdout.splitlines(), ran.stderr[-3000:]
 
 
 def test_a_control_service_that_hangs_does_not_hold_the_job(ran: subprocess.CompletedProcess[str]) -> None:
