@@ -1,5 +1,6 @@
 """A pipeline from a training checkpoint or from a saved pipeline; public loads are safetensors only."""
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,12 +16,15 @@ from syncflow.files import read_json
 from syncflow.generation.config import GenerateConfig
 from syncflow.hashing import tensors_sha256
 from syncflow.model.compiled import compile_blocks
+from syncflow.model.config import Part
 from syncflow.model.dual_dit import DualDiT
+from syncflow.model.float8 import compute_in_float8
 from syncflow.sampling.from_checkpoint import checkpoint_parts
 from syncflow.sampling.graphed import Graphs
 from syncflow.sampling.pipeline import SyncFlowPipeline
 from syncflow.shipped import checked_folder
 
+LOG = logging.getLogger(__name__)
 PARTS = {
     "dual_dit": ("syncflow.model.dual_dit", "DualDiT"),
     "video_vae": ("syncflow.autoencoders.video_vae", "VideoVAE"),
@@ -85,6 +89,10 @@ def _place(pipeline: SyncFlowPipeline, config: GenerateConfig) -> None:
     if config.speed.cuda_graphs and config.offload:
         raise UserError("speed.cuda_graphs with offload: graphs need weights that stay; leave one out")
     pipeline.graphs = Graphs() if config.speed.cuda_graphs else None
+    if config.speed.fp8:
+        towers: tuple[Part, ...] = ("video_tower", "audio_tower")
+        where = torch.device(device)
+        LOG.warning("%s", compute_in_float8(pipeline.dual_dit, towers, setting="speed.fp8", device=where))
     if config.speed.compile:
         compile_blocks(pipeline.dual_dit, setting="speed.compile")
 

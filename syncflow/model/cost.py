@@ -19,7 +19,7 @@ from syncflow.records import AVLatents, TextBatch
 
 Modality = Literal["video", "audio"]
 
-BF16, FP32 = 2, 4  # bytes
+FP8, BF16, FP32 = 1, 2, 4  # bytes
 REDUCE_BUCKET = 500_000_000  # numbers that DeepSpeed reduces at a time (its default)
 
 
@@ -150,6 +150,7 @@ def state_bytes(
     workers: int,
     zero: Literal[0, 1, 2, 3],
     in_bf16: int = 0,
+    in_fp8: int = 0,
     average: bool = False,
 ) -> int:
     """Bytes a worker holds for weights, gradients and Adam, activations aside, as the engines hold them.
@@ -162,6 +163,7 @@ def state_bytes(
         trained: parameters that are trained.
         zero: ZeRO stage; 0 keeps all of the state at each worker.
         in_bf16: how many of the frozen parameters are held in bfloat16.
+        in_fp8: how many are held in float8 (their scales, a thousandth of them, are not counted).
         average: whether there is a moving average; each worker holds its share of it.
     """
     weights = trained / (workers if zero == 3 else 1) + (trained / workers if zero else 0)
@@ -169,7 +171,7 @@ def state_bytes(
     moments = 2 * trained / (workers if zero else 1)
     shared = trained / workers if average else 0
     bucket = min(REDUCE_BUCKET, trained) if zero else 0
-    others = FP32 * (frozen - in_bf16) + BF16 * in_bf16
+    others = FP32 * (frozen - in_bf16 - in_fp8) + BF16 * in_bf16 + FP8 * in_fp8
     return round(FP32 * (weights + gradients + moments + shared + bucket) + others)
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from syncflow.errors import UserError
 from syncflow.files import read_json
+from syncflow.model.float8 import computes_in_float8
 from syncflow.model.lora import COMPONENT, base_sha256
 
 LOG = logging.getLogger(__name__)
@@ -43,8 +44,13 @@ class LoraLoading(CogVideoXLoraLoaderMixin):
             kwargs: as diffusers'.
 
         Raises:
-            UserError: a folder without an adapter, or tensors of another model.
+            UserError: a folder without an adapter, tensors of another model, or towers in float8.
         """
+        if computes_in_float8(getattr(self, COMPONENT)):
+            raise UserError(
+                "lora: the towers compute in float8, which takes no adapter; load it, fuse_lora and "
+                "unload_lora_weights before they do (generate.py --lora does so)"
+            )
         given = pretrained_model_name_or_path_or_dict
         if not isinstance(given, dict) and Path(given).is_dir():
             self._check_folder(Path(given), kwargs.get("weight_name") or WEIGHTS)

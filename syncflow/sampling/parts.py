@@ -18,6 +18,7 @@ from syncflow.autoencoders.video_vae import VideoVAE
 from syncflow.checkpoint import CheckpointManifest
 from syncflow.errors import UserError
 from syncflow.model.dual_dit import DualDiT
+from syncflow.model.float8 import computes_in_float8
 from syncflow.pixels import frames_to_video
 from syncflow.records import AVLatents, ClipSpec
 from syncflow.sampling.card import write_beside
@@ -144,8 +145,13 @@ class SyncFlowParts(DiffusionPipeline, LoraLoading):
             kwargs: as diffusers'; `push_to_hub=True` is the method `push_to_hub`.
 
         Raises:
-            UserError: `push_to_hub=True`.
+            UserError: `push_to_hub=True`, or towers in float8.
         """
+        if computes_in_float8(self.dual_dit):
+            raise UserError(
+                "save_pretrained: the towers hold weights rounded to float8; load the pipeline again without "
+                "speed.fp8 and save that"
+            )
         if kwargs.get("push_to_hub"):
             raise UserError("push_to_hub: call pipeline.push_to_hub(repo_id), which uploads the card too")
         super().save_pretrained(save_directory, *args, **kwargs)

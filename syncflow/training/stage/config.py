@@ -168,6 +168,9 @@ class TrainConfig(Config):
     features_gb: Annotated[float, Role.ROUNDING] = Field(default=1.0, ge=0)
     """Memory per worker, on the device that trains, for features of videos computed once, GiB; 0: they are
     computed each time."""
+    frozen_fp8: bool = False
+    """Stage `audio`: compute the products in the blocks of the frozen video tower in float8 (e4m3), for GPUs
+    from Ada and Hopper on. Features differ by some percent; the checkpoint has the tower's own weights."""
     cpus_per_worker: Annotated[int, Role.WORK] = Field(default=1, ge=1)
     """CPU cores per worker."""
     begin_again: Annotated[bool, Role.WORK] = False
@@ -192,6 +195,16 @@ class TrainConfig(Config):
             raise ValueError(
                 f"flow.coupling.score {coupling.score}: stage {self.stage} of this model is given no "
                 f"{coupling.score}; set it to {parts[0]}"
+            )
+        if self.frozen_fp8 and self.stage != "audio":
+            raise ValueError(
+                f"frozen_fp8: stage {self.stage} trains the video tower, and no gradient goes through "
+                "float8; set it for stage audio only"
+            )
+        if self.frozen_fp8 and not self.engine.bf16:
+            raise ValueError(
+                "frozen_fp8 without engine.bf16: the rest of the frozen tower is held in bfloat16; "
+                "set engine.bf16 to true"
             )
         if self.lora.rank and self.carry_moments:
             raise ValueError("carry_moments with lora.rank: a LoRA has no earlier moments; leave one out")

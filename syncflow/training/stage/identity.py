@@ -23,7 +23,7 @@ def compared_settings(config: TrainConfig, *, dataset: str, first_weights: str) 
     flat: dict[str, Any] = {"dataset": dataset, "first_weights": first_weights, **settings_of(config)}
     # states of before there were these settings do not name them: at their defaults they are left out
     unset = {f"lora.{name}": value for name, value in settings_of(LoraConfig()).items()}
-    unset["one_video_draw"] = False
+    unset |= {"one_video_draw": False, "frozen_fp8": False}
     flat = {name: value for name, value in flat.items() if name not in unset or value != unset[name]}
     flat["samples_an_update"] = config.update_samples
     if config.flow.coupling.method != "none" and config.flow.coupling.scope == "batch":

@@ -11,6 +11,7 @@ from syncflow.data.batches import LatentDataset
 from syncflow.errors import UserError
 from syncflow.hashing import tensors_sha256
 from syncflow.model.dual_dit import DualDiT
+from syncflow.model.float8 import compute_in_float8
 from syncflow.model.lora import add_lora
 from syncflow.noise import keyed_generator
 from syncflow.records import LatentBatch
@@ -110,6 +111,10 @@ def stage_parts(config: TrainConfig, *, make_engine: EngineFactory = torch_engin
     exact: dict[str, Tensor] = {}
     if config.engine.bf16 and "video_tower" not in stage.trains:
         exact = hold_in_bf16(model.video_tower, "video_tower")
+    if config.frozen_fp8:
+        told = compute_in_float8(model, ["video_tower"], setting="frozen_fp8")
+        if rank() == 0:
+            print(told, flush=True)
     if config.engine.gradient_checkpointing:
         model.enable_gradient_checkpointing()
     compiled = compile_where_asked(model, config)

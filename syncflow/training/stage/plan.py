@@ -10,6 +10,7 @@ from syncflow.data.batches import LatentDataset
 from syncflow.errors import UserError
 from syncflow.model.config import SampleShape
 from syncflow.model.cost import StageCost, deep_stage_cost, meta_model, state_bytes
+from syncflow.model.float8 import float8_parameters
 from syncflow.model.lora import lora_parameters
 from syncflow.training.stage.config import TrainConfig
 from syncflow.training.stage.machine import (
@@ -73,6 +74,7 @@ def make_plan(config: TrainConfig) -> Plan:
     held = (
         cost.frozen if config.stage == "audio" and config.engine.bf16 else 0
     )  # the video tower, in bfloat16
+    small = float8_parameters(meta_model(config.model), ["video_tower"]) if config.frozen_fp8 else 0
     if config.lora.rank:
         every, lora = meta_model(config.model), config.lora
         count = lora_parameters(every, parts=stage.trains, layers=lora.layers, rank=lora.rank)
@@ -92,7 +94,10 @@ def make_plan(config: TrainConfig) -> Plan:
         update_samples=config.update_samples,
         update_flop=flop,
         tokens=tokens_of(config.model, sample, stage=stage, audio_draws=draws),
-        states={zero: states_in_memory(cost, config, zero=zero, in_bf16=held) for zero in (0, 1, 2, 3)},
+        states={
+            zero: states_in_memory(cost, config, zero=zero, in_bf16=held - small, in_fp8=small)
+            for zero in (0, 1, 2, 3)
+        },
         activations=activations(cost, config, sample) * config.batch_size,
         peak=peak,
         mfu=mfu,
@@ -107,12 +112,15 @@ def make_plan(config: TrainConfig) -> Plan:
     )
 
 
-def states_in_memory(cost: StageCost, config: TrainConfig, *, zero: Zero, in_bf16: int = 0) -> float:
+def states_in_memory(
+    cost: StageCost, config: TrainConfig, *, zero: Zero, in_bf16: int = 0, in_fp8: int = 0
+) -> float:
     """Bytes a worker holds besides activations.
 
     Args:
         zero: ZeRO stage.
         in_bf16: frozen parameters that are held in half of the memory.
+        in_fp8: those that are held in a quarter of it.
     """
     return state_bytes(
         trained=cost.trained,
@@ -120,6 +128,7 @@ def states_in_memory(cost: StageCost, config: TrainConfig, *, zero: Zero, in_bf1
         workers=config.workers,
         zero=zero,
         in_bf16=in_bf16,
+        in_fp8=in_fp8,
         average=bool(config.ema_decay),
     )
 

@@ -12,6 +12,7 @@ from syncflow.flow.guidance import GuidedVelocity
 from syncflow.flow.solver import solve
 from syncflow.model.cost import meta_model
 from syncflow.model.dual_dit import DualDiT
+from syncflow.model.float8 import compute_in_float8
 from syncflow.records import AVLatents, TextBatch
 from syncflow.sampling.velocity import ClipVelocity
 from syncflow.training.stage.config import TrainConfig
@@ -21,6 +22,7 @@ from syncflow.training.stage.transfer import few_lengths, pin
 from syncflow.training.waits import BlockingCopies, waits
 
 META = torch.device("meta")
+FP8 = {"frozen_fp8": True, "engine": {"bf16": True}}
 
 
 @pytest.fixture
@@ -41,6 +43,9 @@ def step_of(settings, make_batch) -> Callable[..., tuple[FlowObjective, Callable
         if device != "meta":
             model = DualDiT(**config.model.model_dump())
             torch.nn.Module.to(model, device)
+        if config.frozen_fp8:
+            torch.nn.Module.to(model.video_tower, torch.bfloat16)
+            compute_in_float8(model, ["video_tower"], setting="frozen_fp8")
         batch, data = make_batch
         objective = FlowObjective(
             model,
@@ -64,6 +69,15 @@ def test_a_step_copies_without_waiting_and_reads_nothing(step_of, stage: str, cl
     assert not found.places
 
 
+def test_neither_does_one_with_the_frozen_tower_in_float8(step_of) -> None:
+    _, step = step_of("audio", "cpu", **FP8)
+    step()
+    _, step = step_of("audio", "meta", **FP8)
+    with BlockingCopies() as found:
+        step()
+    assert not found.places
+
+
 def test_a_blocking_copy_and_a_read_would_be_found() -> None:
     with BlockingCopies() as found:
         torch.ones(3).to(META)
@@ -74,11 +88,14 @@ def test_a_blocking_copy_and_a_read_would_be_found() -> None:
         torch.empty((), device=META).item()
 
 
-@pytest.mark.parametrize("method", ["euler", "heun"])
-def test_sampling_neither(settings, make_batch, method: str) -> None:
+@pytest.mark.parametrize(("method", "fp8"), [("euler", False), ("heun", False), ("euler", True)])
+def test_sampling_neither(settings, make_batch, method: str, fp8: bool) -> None:
     config: TrainConfig = settings("joint")
     batch, data = make_batch
     model = meta_model(config.model).eval()
+    if fp8:
+        torch.nn.Module.to(model, torch.bfloat16)
+        compute_in_float8(model, ["video_tower", "audio_tower"], setting="speed.fp8")
     there = lambda tensor: tensor.to(META)  # noqa: E731
     text = TextBatch(**{f.name: there(getattr(batch.text, f.name)) for f in dataclasses.fields(TextBatch)})
     noise = AVLatents(video=there(batch.latents.video), audio=there(batch.latents.audio))
@@ -95,9 +112,9 @@ def test_sampling_neither(settings, make_batch, method: str) -> None:
 
 
 @pytest.mark.gpu
-@pytest.mark.parametrize("stage", STAGES)
-def test_a_step_on_a_gpu_waits_nowhere(step_of, gpu: str, stage: str) -> None:
-    _, step = step_of(stage, gpu)
+@pytest.mark.parametrize(("stage", "changes"), [*((stage, {}) for stage in STAGES), ("audio", FP8)])
+def test_a_step_on_a_gpu_waits_nowhere(step_of, gpu: str, stage: str, changes: dict) -> None:
+    _, step = step_of(stage, gpu, **changes)
     step()  # what is copied once
     assert waits(step) == []
 
