@@ -42,7 +42,7 @@ def deepspeed_config(
         micro_batch: samples of one pass.
         communication: "float32" or "bfloat16".
     """
-    halved = communication == "bfloat16"
+    halved, on_gpu = communication == "bfloat16", torch.cuda.is_available()
     return {
         "torch_autocast": {
             "enabled": bf16,
@@ -56,8 +56,8 @@ def deepspeed_config(
         "gradient_clipping": clip_norm,
         "zero_optimization": {
             "stage": zero_stage,
-            "contiguous_gradients": True,
-            "overlap_comm": torch.cuda.is_available() and zero_stage > 0,
+            "contiguous_gradients": on_gpu,  # a copy more, against fragments of a GPU's memory
+            "overlap_comm": on_gpu and zero_stage > 0,
         },
         "zero_allow_untested_optimizer": True,
         "steps_per_print": 2**31,
