@@ -8,6 +8,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.utils.flop_counter import register_flop_formula
 
+from syncflow.model.gelu import gelu
+
 _HAS_ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
 SMALLEST = 2**21  # multiplications below which the call itself weighs more
 
@@ -30,7 +32,7 @@ def linear_gelu(layer: nn.Module, x: Tensor) -> Tensor:
     """`gelu(layer(x))`, tanh form; where no graph is built, in the pass that makes the product."""
     if type(layer) is Linear and not _builds_graph(x, layer.weight) and _for_onednn(x, layer.weight):
         return torch.ops.mkldnn._linear_pointwise(x, layer.weight, layer.bias, "gelu", [], "tanh")
-    return F.gelu(layer(x), approximate="tanh")
+    return gelu(layer(x))
 
 
 def _builds_graph(*tensors: Tensor) -> bool:
@@ -66,9 +68,16 @@ class _OneDNNLinear(torch.autograd.Function):
         rows = gradient.reshape(-1, gradient.shape[-1])
         return (
             _product(gradient, weight.t()) if for_x else None,
-            _product(rows.t(), x.reshape(-1, x.shape[-1]).t()) if for_weight else None,
+            _transposed_product(rows, x.reshape(-1, x.shape[-1])) if for_weight else None,
             rows.sum(0) if for_bias else None,
         )
+
+
+def _transposed_product(left: Tensor, right: Tensor) -> Tensor:
+    """`left^T right` of `n i` and `n j`. oneDNN takes a copy of what stands first, so the narrower does."""
+    if left.shape[1] > right.shape[1]:
+        return _product(right.t(), left.t()).t().contiguous()
+    return _product(left.t(), right.t())
 
 
 if _HAS_ONEDNN:
