@@ -318,10 +318,16 @@ def test_importing_the_package_is_light() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_what_only_starts_workers_imports_no_models() -> None:
+@pytest.mark.parametrize(
+    ("modules", "heavy"),
+    [
+        ("infra.launch.stage, infra.launch.autoencoder, infra.launch.foleygen", set()),
+        ("syncflow.generation.run, syncflow.studies.scores, infra.tracking.scores", {"torch"}),
+    ],
+)
+def test_what_starts_workers_or_counts_imports_no_models(modules: str, heavy: set[str]) -> None:
     """Driver and Ray Train's controller import what names the workers' function: seconds of each job."""
-    starters = "infra.launch.stage, infra.launch.autoencoder, infra.launch.foleygen, syncflow.generation.run"
-    heavy = {"diffusers", "transformers", "deepspeed", "mlflow", "peft"}
-    code = f"import sys, {starters}; print(sorted({heavy} & set(sys.modules)))"
+    heavy = heavy | {"diffusers", "transformers", "deepspeed", "mlflow", "peft"}
+    code = f"import sys, {modules}; print(sorted({heavy} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"

@@ -25,6 +25,8 @@ QUIET = {
     "RAY_DEDUP_LOGS": "0",
     "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",  # it would show each line of a worker twice
     "RAY_COLOR_PREFIX": "0",
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5",  # until it sees that the workers have ended; Ray's own: 2
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",  # it tells workers of a node's end; ours heed SIGTERM
     "RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "600",  # a loaded machine imports for minutes; 60 s, then anew
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # leave CUDA_VISIBLE_DEVICES of CPU-only tasks alone
     "RAY_enable_metrics_collection": "0",

@@ -6,6 +6,7 @@ Only items and what became of them cross processes: a worker writes what it make
 import logging
 import os
 import pickle
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
@@ -81,15 +82,14 @@ class _Worker:
     """A worker behind Ray's rows. A `UserError` travels as a value: Ray would wrap it in pages of traces."""
 
     def __init__(self, make_worker: Callable[[], Callable[[Any], Any]]) -> None:
-        import torch
-
-        if not torch.cuda.is_available():
-            torch.set_num_threads(1)  # a worker is given one CPU
         self.refusal, self.work = "", None
         try:
             self.work = make_worker()
         except UserError as error:
             self.refusal = str(error)
+        torch = sys.modules.get("torch")  # one that decodes has none
+        if torch is not None and not torch.cuda.is_available():
+            torch.set_num_threads(1)  # a worker is given one CPU
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         if self.work is None:

@@ -141,12 +141,11 @@ def _fit(
     cpus_per_worker: int,
 ) -> None:
     from ray.train import FailureConfig, LoggingConfig, RunConfig, ScalingConfig
-    from ray.train.torch import TorchTrainer
     from ray.train.v2.api.exceptions import TrainingFailedError
 
     for name in LOGGERS:
         logging.getLogger(name).setLevel(logging.ERROR)
-    trainer = TorchTrainer(
+    trainer = _trainer_class()(
         _worker,
         torch_config=_heeding_signals(stop, call) if stop else None,
         train_loop_config={"function": worker_fn, "config": config, "call": call},
@@ -171,6 +170,25 @@ def _fit(
         raise RuntimeError(f"training failed: {error}") from error
     if call.error.exists():
         raise UserError(call.error.read_text(encoding="utf-8"))
+
+
+def _trainer_class() -> Any:
+    """Ray's TorchTrainer without processes that have nothing to do here; each takes a second to start."""
+    from ray.train.torch import TorchTrainer
+    from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
+    from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
+
+    spare: list[type] = [DatasetsCallback]  # our workers read their data themselves
+    if not os.environ.get("RAY_ADDRESS"):
+        spare.append(PlacementGroupCleanerCallback)  # a private Ray ends with this process
+
+    class Trainer(TorchTrainer):
+        def _create_default_callbacks(self) -> list[Any]:
+            return [
+                each for each in super()._create_default_callbacks() if not isinstance(each, tuple(spare))
+            ]
+
+    return Trainer
 
 
 def _heeding_signals(stop: Path, call: Call) -> Any:

@@ -7,7 +7,7 @@ sync of three events scores 0.75.
 
 import itertools
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -15,8 +15,8 @@ from scipy import ndimage
 
 from syncflow.errors import UserError
 from syncflow.evaluation.extractors.waveforms import mel_filters
+from syncflow.evaluation.metrics.events import Variant, intersection_over_union
 
-Variant = Literal["tempotokens", "javisbench"]
 RATE = 22_050  # Hz, to which `tempotokens` resamples
 SPECTRUM, HOP, MELS = 2048, 512, 128
 TOP_DB = 80.0
@@ -70,15 +70,6 @@ def align(onsets: np.ndarray, peaks: np.ndarray, *, fps: float, variant: Variant
             used[near[0]] = variant == "tempotokens"
     score = float(intersection_over_union(np.array([matches, len(onsets), len(peaks)]), variant=variant))
     return Alignment(score=score, matches=matches, audio_peaks_s=onsets, video_peaks_s=peaks)
-
-
-def intersection_over_union(counts: np.ndarray, *, variant: Variant = "tempotokens") -> np.ndarray:
-    """Matches, audio peaks and video peaks `... 3` -> scores `...`; NaN where there is no peak at all."""
-    matches, audio, video = np.moveaxis(np.asarray(counts, dtype=np.float64), -1, 0)
-    union = audio + video - matches
-    with np.errstate(invalid="ignore", divide="ignore"):
-        scores = matches / (union + (1e-6 if variant == "javisbench" else 0.0))
-    return np.where(audio + video > 0, scores, np.nan)
 
 
 def flow_magnitude(frames: np.ndarray) -> np.ndarray:

@@ -16,7 +16,6 @@ from syncflow.evaluation.backbones import Backbones
 from syncflow.evaluation.evaluation_set import System
 from syncflow.evaluation.extraction import Execute, Item, clip_item, extract, store_of, text_item
 from syncflow.evaluation.extractors.base import Extractor
-from syncflow.evaluation.extractors.clip_signal import BLACK_LEVEL, SILENT_PEAK
 from syncflow.evaluation.feature_store import FeatureStore
 from syncflow.evaluation.measure import (
     FLOOR_DRAWS,
@@ -35,6 +34,8 @@ from syncflow.media import MediaError
 from syncflow.media.evaluation_set import ClipFile
 from syncflow.records import ClipSpec
 
+SILENT_PEAK = 1e-4  # of full scale, -80 dBFS
+BLACK_LEVEL = 16  # grey levels of 255: the largest pixel of a black clip is below
 REFERENCE = "reference"  # among the systems of `Comparison.failures`
 LACKING = {"reference": "no reference clip of this id", "prompt": "no prompt"}
 UNPAIRED = {

@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from syncflow.evaluation.av_align import intersection_over_union
 from syncflow.evaluation.metrics.catalogue import (
     AvAlign,
     InceptionScore,
@@ -21,6 +20,7 @@ from syncflow.evaluation.metrics.catalogue import (
 )
 from syncflow.evaluation.metrics.classes import SPLITS, inception_score, kl_divergence
 from syncflow.evaluation.metrics.distances import frechet_distance, gaussian_kernel_distance
+from syncflow.evaluation.metrics.events import intersection_over_union
 from syncflow.evaluation.metrics.interval import (
     Estimate,
     centred_interval,

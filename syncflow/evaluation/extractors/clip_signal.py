@@ -10,9 +10,6 @@ from syncflow.evaluation.extractors.base import DecodedMedia, Modality, Outputs,
 from syncflow.evaluation.extractors.settings import Resampler
 from syncflow.evaluation.extractors.waveforms import waveform_at
 
-SILENT_PEAK = 1e-4  # of full scale, -80 dBFS
-BLACK_LEVEL = 16  # grey levels of 255: the largest pixel of a black clip is below
-
 
 class AvAlignCounts:
     """`tempotokens` and `javisbench`: matches, audio peaks, video peaks of each variant."""

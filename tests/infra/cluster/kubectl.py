@@ -1,7 +1,9 @@
 """What KubeRay's operator does with a RayJob, on a Ray cluster of this machine: it submits the entrypoint.
 
-kubectl.py apply -f FILE ...     RayJobs are submitted, other objects only read
-kubectl.py wait ... -f FILE      until the RayJobs of the file have succeeded; else their log, and status 1
+kubectl.py apply -f PLACE ...    RayJobs are submitted, other objects only read
+kubectl.py wait ... -f PLACE     until its RayJobs have succeeded; else their log, and status 1
+
+PLACE is a file, or a folder, of which all .yaml files are meant.
 """
 
 import json
@@ -21,8 +23,9 @@ PATIENCE_S = 180.0
 
 def main() -> int:
     verb, *rest = sys.argv[1:]
-    files = [rest[k + 1] for k, word in enumerate(rest) if word == "-f"]
-    objects = [each for file in files for each in yaml.safe_load_all(Path(file).read_text()) if each]
+    places = [Path(rest[k + 1]) for k, word in enumerate(rest) if word == "-f"]
+    files = [file for place in places for file in (sorted(place.glob("*.yaml")) or [place])]
+    objects = [each for file in files for each in yaml.safe_load_all(file.read_text()) if each]
     assert all(each["apiVersion"] and each["metadata"]["name"] for each in objects)
     jobs = [each for each in objects if each["kind"] == "RayJob"]
     if verb == "apply":

@@ -18,7 +18,6 @@ from syncflow.checkpoint import CheckpointManifest
 from syncflow.config import load_config
 from syncflow.data.parquet import DatasetManifest
 from tests.infra.cluster.small_cluster import write_values
-from tests.infra.ray_head import ray_head
 
 LIMIT_S = 1500  # a busy machine is slow, not wrong; on an idle one it takes under 240
 
@@ -40,7 +39,9 @@ def test_the_pages_table_names_every_step_in_order(repository: Path) -> None:
 @pytest.mark.ray
 @pytest.mark.slow
 @pytest.mark.timeout(LIMIT_S + 60)
-def test_the_pages_commands_go_from_raw_files_to_a_comparison(repository: Path, tmp_path: Path) -> None:
+def test_the_pages_commands_go_from_raw_files_to_a_comparison(
+    head: dict[str, str], repository: Path, tmp_path: Path
+) -> None:
     for name in ("pipelines", "infra"):
         (tmp_path / name).symlink_to(repository / name)
     write_values(tmp_path, repository=repository, python=sys.executable)
@@ -56,14 +57,13 @@ def test_the_pages_commands_go_from_raw_files_to_a_comparison(repository: Path, 
     # the two datasets at the same time, as the page allows
     script += f"( set -e\n{vggsound}) & first=$!\n( set -e\n{wait_for_vae}{greatest_hits}) & second=$!\n"
     script += "wait $first; wait $second\n"
-    with ray_head(tmp_path, cpus=4) as environment:
-        environment = {
-            **environment,
-            "PATH": f"{stand_in.parent}:{Path(sys.executable).parent}:{environment['PATH']}",
-            "PYTHONPATH": str(repository),
-            "DS_ACCELERATOR": "cpu",
-        }
-        status = run(script, folder=tmp_path, environment=environment)
+    environment = {
+        **head,
+        "PATH": f"{stand_in.parent}:{Path(sys.executable).parent}:{head['PATH']}",
+        "PYTHONPATH": str(repository),
+        "DS_ACCELERATOR": "cpu",
+    }
+    status = run(script, folder=tmp_path, environment=environment)
     assert status == 0, (tmp_path / "page.log").read_text()[-12_000:]
     check(tmp_path / "data")
 

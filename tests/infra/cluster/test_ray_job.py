@@ -5,23 +5,15 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import yaml
 
-from tests.infra.ray_head import RAY, ray_head
+from tests.infra.ray_head import RAY
 from tests.precompute_case import content, settings, write_media, write_weights
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(400)]
-
-
-@pytest.fixture(scope="module")
-def head(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
-    """The environment of a client of a fresh head on loopback; the head ends with the module."""
-    with ray_head(tmp_path_factory.mktemp("home"), cpus=2) as environment:
-        yield environment
 
 
 def submit(head: dict[str, str], repository: Path, *command: str) -> subprocess.CompletedProcess[str]:
