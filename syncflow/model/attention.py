@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from syncflow.model.linear import Linear, linear_gelu
+from syncflow.model.short_attention import attend
 from syncflow.model.temporal_attention import LONGEST, attend_over_time
 
 EPS = 1e-6
@@ -141,7 +142,7 @@ class CrossAttention(nn.Module):
             key, value = context
         else:
             key, value = self.keys_values(context, rotation=rotations[1] if rotations else None)
-        mixed = F.scaled_dot_product_attention(query.transpose(1, 2), key, value, attn_mask=mask)  # b h n d
+        mixed = attend(query.transpose(1, 2), key, value, mask=mask)  # b h n d
         return self.output(mixed.transpose(1, 2).flatten(2))
 
 

@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from syncflow.model.short_attention import attend
+
 TILE = 128  # rows of queries that GPU kernels take at a time
 LONGEST = 16  # positions that the kernel of ours takes (`temporal_kernel.py`)
 
@@ -27,7 +29,7 @@ def plain(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     """The `g` sequences join the heads, so that queries and keys need no transposed copy."""
     g = query.shape[2]
     q, k, v = (each.flatten(2, 3).transpose(1, 2) for each in (query, key, value))  # b (g h) n d
-    mixed = F.scaled_dot_product_attention(q, k, v)
+    mixed = attend(q, k, v)
     return mixed.transpose(1, 2).unflatten(2, (g, -1))
 
 
