@@ -4,6 +4,7 @@ from syncflow.command_ending import run
 from syncflow.command_line import parse_arguments
 from syncflow.config import dump_config
 from syncflow.generation.config import GenerateConfig
+from syncflow.printable import printable
 
 NOTES = 3  # shown of the videos that are longer than the clip
 
@@ -43,12 +44,12 @@ def main() -> int:
     dump_config(config, config.output / "resolved.yaml")
     noted = [line for line in lines if line.note]
     for line in noted[:NOTES]:
-        print(f"note: {line.clip.video} {line.note}")
+        print(f"note: {printable(line.clip.video)} {line.note}")
     if len(noted) > NOTES:
         print(f"note: so it is with {len(noted) - NOTES} more videos")
     failed = [line for line in lines if line.failure]
     for line in failed:
-        print(f"failed: {line.clip.video}: {line.failure}")
+        print(f"failed: {printable(line.clip.video)}: {line.failure}")
     print(f"{config.output}: {len(lines) - len(failed)} clips, {len(failed)} failed; see manifest.csv")
     return 3 if failed else 0
 

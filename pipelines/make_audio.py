@@ -7,6 +7,7 @@ With videos that generate.py made (--modalities video) it is the second half of 
 
 from syncflow.command_ending import run
 from syncflow.command_line import parse_arguments
+from syncflow.printable import printable
 from syncflow.systems.config import MakeAudioConfig
 
 
@@ -17,7 +18,7 @@ def main() -> int:
     lines = make_audio(config)
     failed = [line for line in lines if line.failure]
     for line in failed[:10]:
-        print(f"failed: {line.file}: {line.failure}")
+        print(f"failed: {printable(str(line.file))}: {line.failure}")
     print(f"{config.output}: {len(lines) - len(failed)} clips, {len(failed)} failed; see manifest.csv")
     return 3 if failed else 0
 

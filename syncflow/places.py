@@ -51,6 +51,12 @@ def absolute_place(place: P) -> P:
     return type(place)(Path(place).resolve())
 
 
+def not_a_folder(place: str | Path) -> str:
+    """Why there is no folder at a place, for a message: nothing is there, or a file, whose folder is told."""
+    path = Path(place)
+    return f"is a file, not a folder; it lies in {path.parent}" if path.is_file() else "no such folder"
+
+
 def sqlite_uri(path: Path) -> str:
     """MLflow's URI of a SQLite file, absolute; characters that a URI reads otherwise are escaped."""
     return SQLITE + str(expand_home(path).resolve()).replace("%", "%25").replace("?", "%3F")

@@ -4,6 +4,7 @@ from os import PathLike, fspath
 from pathlib import Path
 
 from syncflow.errors import UserError
+from syncflow.places import not_a_folder
 
 PIPELINES = Path(__file__).resolve().parents[1] / "pipelines"
 PRESETS = PIPELINES / "configs"
@@ -57,7 +58,7 @@ def checked_folder(folder: Path) -> Path:
         return folder
     if not folder.is_dir():
         raise UserError(
-            f"checkpoint {folder}: no such folder; train a stage first (pipelines/train_stage.py)"
+            f"checkpoint {folder}: {not_a_folder(folder)}; train a stage first (pipelines/train_stage.py)"
         )
     if not any((folder / name).is_file() for name in ("manifest.json", "model_index.json")):
         raise UserError(

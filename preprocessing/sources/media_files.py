@@ -8,6 +8,7 @@ from typing import TypeVar
 from preprocessing.sources.passed_over import PassedOver
 from syncflow.errors import UserError
 from syncflow.media.suffixes import has_video_suffix
+from syncflow.places import not_a_folder
 from syncflow.storage import Location, RemoteFile, location
 
 K = TypeVar("K")
@@ -21,7 +22,7 @@ def require_folder(root: str, *, source: str) -> Location:
     """
     folder = location(root)
     if not folder.is_dir():
-        raise UserError(f"{source} root {folder}: no such folder; give the folder of the clips")
+        raise UserError(f"{source} root {folder}: {not_a_folder(root)}; give the folder of the clips")
     return folder
 
 

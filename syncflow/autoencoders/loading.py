@@ -13,6 +13,7 @@ from syncflow.autoencoders.audio_vae import AudioVAE
 from syncflow.autoencoders.open_sora_vae import load_open_sora_vae
 from syncflow.autoencoders.video_vae import VideoVAE
 from syncflow.errors import UserError
+from syncflow.places import not_a_folder
 
 V = TypeVar("V", VideoVAE, AudioVAE)
 
@@ -82,5 +83,5 @@ def download(name: str, *, setting: str, patterns: Sequence[str] = ("*.json", "*
     except (OSError, HFValidationError, HfHubHTTPError, LocalEntryNotFoundError) as error:
         reason = " ".join(str(error).split())[:160]
         raise UserError(
-            f"{setting} {name!r}: no such folder, and the hub does not give it ({reason})"
+            f"{setting} {name!r}: {not_a_folder(name)}, and the hub does not give it ({reason})"
         ) from None

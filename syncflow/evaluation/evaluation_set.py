@@ -9,6 +9,7 @@ from pathlib import Path
 from syncflow.errors import UserError
 from syncflow.media.clip_folder import captions_by_id, clip_id, clips_of_split, manifest_rows
 from syncflow.media.evaluation_set import ClipFile
+from syncflow.places import not_a_folder
 
 NUMBERED = re.compile(r"(\d{5,})-(\d+)\.\w+")  # what generate.py calls its clips: row and copy
 
@@ -29,7 +30,7 @@ def reference_clips(folder: Path, *, split: str) -> list[ClipFile]:
         UserError: no such folder, no clips in it, or two of one id.
     """
     if not folder.is_dir():
-        raise UserError(f"reference {folder}: no such folder; give one of real clips")
+        raise UserError(f"reference {folder}: {not_a_folder(folder)}; give one of real clips")
     captions = captions_by_id(folder)
     found: dict[str, ClipFile] = {}
     for path in clips_of_split(folder, split):

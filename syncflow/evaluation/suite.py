@@ -16,6 +16,7 @@ from syncflow.evaluation.sync import ClipEvents
 from syncflow.hashing import file_sha256
 from syncflow.media import MediaError, decode_window
 from syncflow.media.clip_folder import MANIFEST, clip_id, clips_of_split, ids_of_split, manifest_rows
+from syncflow.places import not_a_folder
 from syncflow.records import ClipSpec, SyncScore
 
 RESAMPLES = 1000  # of the bootstrap
@@ -79,7 +80,7 @@ def list_clips(folder: Path, *, split: str = "all") -> list[Path]:
     """
     if not folder.is_dir():
         raise UserError(
-            f"clips {folder}: no such folder; give one that generate.py or make_demo_clips.py wrote"
+            f"clips {folder}: {not_a_folder(folder)}; give one that generate.py or make_demo_clips.py wrote"
         )
     has_manifest = (folder / MANIFEST).is_file()
     clips = _of_manifest(folder, split) if has_manifest else clips_of_split(folder, split)

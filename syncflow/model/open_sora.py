@@ -18,6 +18,7 @@ from torch import Tensor
 from syncflow.config import validate
 from syncflow.errors import UserError
 from syncflow.model.config import FeatureTokens, Tap, VideoTowerConfig
+from syncflow.places import not_a_folder
 from syncflow.weight_files import conversion_command
 
 if TYPE_CHECKING:
@@ -209,7 +210,7 @@ def checkpoint_folder(source: str | Path) -> Path:
     except (OSError, ValueError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(
-            f"weights {source}: no such folder, and the hub does not give it ({reason}); "
+            f"weights {source}: {not_a_folder(source)}, and the hub does not give it ({reason}); "
             f"download {HUB_ID} and give its folder"
         ) from None
 

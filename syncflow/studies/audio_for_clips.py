@@ -14,6 +14,7 @@ from syncflow.flow.config import SolverConfig
 from syncflow.media import decode_window
 from syncflow.media.clip_folder import captions_by_id, clip_id
 from syncflow.media.errors import MediaError
+from syncflow.printable import printable
 from syncflow.records import ClipSpec
 from syncflow.sampling.pipeline import SyncFlowPipeline
 
@@ -46,7 +47,7 @@ def read_videos(folder: Path, *, spec: ClipSpec, limit: int = 0) -> list[HeldOut
             frames = decode_window(path.resolve(), start_s=0.0, spec=spec)[0]
         except MediaError as error:
             reasons.append(str(error))
-            print(f"{path}: left out ({error})", flush=True)
+            print(f"{printable(str(path))}: left out ({error})", flush=True)
             continue
         videos.append(HeldOutVideo(name=path.stem, prompt=prompts.get(clip_id(path), ""), frames=frames))
     if not videos:

@@ -19,6 +19,7 @@ from syncflow.evaluation.protocol import ProtocolCard
 from syncflow.evaluation.suite_config import EvaluateConfig
 from syncflow.media import MediaError
 from syncflow.media.evaluation_set import ClipFile, read_evaluation_set
+from syncflow.printable import printable
 
 
 def measure_systems(
@@ -65,7 +66,7 @@ def print_plan(config: EvaluateConfig, systems: Sequence[System], reference: Seq
         try:
             items.append(clip_item(clip, config.clip))
         except MediaError as error:
-            print(f"{clip.id}: {error}")
+            print(f"{printable(clip.id)}: {error}")
     planned = plan_evaluation(
         items,
         [text_item(prompt) for prompt in sorted({clip.prompt for clip in clips} - {""})],

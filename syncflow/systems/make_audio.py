@@ -20,6 +20,7 @@ from syncflow.hashing import file_sha256, settings_sha256
 from syncflow.media import MediaError
 from syncflow.media.clip_folder import captions_by_id, clip_id, clips_of_split
 from syncflow.media.evaluation_set import read_evaluation_set
+from syncflow.places import not_a_folder
 from syncflow.systems.card import CARD, SystemCard
 from syncflow.systems.config import MakeAudioConfig
 from syncflow.systems.contract import AudioRequest, AudioSystem, NoAudio
@@ -138,7 +139,7 @@ def read_rows(config: MakeAudioConfig) -> list[Row]:
     folder = config.video
     assert folder is not None, "one of both is set"
     if not folder.is_dir():
-        raise UserError(f"video {folder}: no such folder; give one of videos")
+        raise UserError(f"video {folder}: {not_a_folder(folder)}; give one of videos")
     manifest = folder / "manifest.csv"
     if manifest.is_file():
         rows = _rows_of_manifest(manifest)

@@ -31,6 +31,7 @@ from syncflow.hashing import settings_sha256
 from syncflow.jobs import Execute, run_in_loop
 from syncflow.media import MediaError, decode_audio, decode_frames, probe
 from syncflow.media.suffixes import AUDIO_SUFFIXES, VIDEO_SUFFIXES
+from syncflow.places import not_a_folder
 from syncflow.records import ClipSpec
 
 FILES_PER_SHARD = 16
@@ -121,8 +122,8 @@ def check_clips(folder: Path, *, setting: str) -> None:
     """Raises UserError where `folder` is neither a folder nor a list of files."""
     if not folder.is_dir() and not (folder.is_file() and folder.suffix == ".txt"):
         raise UserError(
-            f"{setting} {folder}: no such folder, and no list of files (.txt); make_demo_clips.py makes a "
-            "folder, list_clips.py a list"
+            f"{setting} {folder}: {not_a_folder(folder)}, and no list of files (.txt); "
+            "make_demo_clips.py makes a folder, list_clips.py a list"
         )
 
 
