@@ -11,6 +11,7 @@ from rich.progress import Progress
 from syncflow.config import dump_config
 from syncflow.errors import UserError
 from syncflow.evaluation.comparison import Comparison, withheld_because
+from syncflow.evaluation.comparison_table import FILES
 from syncflow.evaluation.extraction import Execute
 from syncflow.evaluation.over_checkpoints import mean_markdown, mean_over, write_mean
 from syncflow.evaluation.report import write_scores, write_summary
@@ -67,7 +68,8 @@ def evaluate(config: EvaluateConfig, *, track: Track, execute: Execute | None = 
         summaries.append(summary.withheld(reason) if reason else summary)
     write_scores(config.output, scores)
     page = write_summary(config.output, summaries, tolerance_s=config.tolerance_s)
-    (config.output / "mean.csv").unlink(missing_ok=True)  # of an earlier evaluation
+    for name in ("mean.csv", *([] if config.metrics.names else FILES)):  # of an earlier evaluation
+        (config.output / name).unlink(missing_ok=True)
     if config.mean_as:
         figures = mean_over(summaries)
         write_mean(config.output / "mean.csv", config.mean_as, figures)

@@ -87,7 +87,10 @@ def test_folders_of_one_name_are_both_scored_and_both_in_the_tables(tmp_path: Pa
         run="of one name",
         mean_as="both",
     )
+    config.output.mkdir()
+    (config.output / "metrics.csv").write_text("of an earlier evaluation, with metrics")
     assert evaluate(config, track=track) == 0
+    assert not (config.output / "metrics.csv").exists()
     page = (config.output / "summary.md").read_text()
     assert "run2/it's made? (best of 4 by this score)" in page and "run1/it's made? |" in page
     assert "**both**, mean ± sample deviation" in page and "| f1 | 2 | 0 ± 0 |" in page
