@@ -39,7 +39,13 @@ def in_tasks(make: MakeWorker, *arguments: Any, most: int | None) -> dict[str, A
 
 
 def run_kept(item: Any, owner: str, make: MakeWorker, arguments: tuple[Any, ...]) -> Any:
-    """What the worker makes of an item; it is made at the first item of an owner in this process."""
+    """What the worker makes of an item; it is made at the first item of an owner in this process.
+
+    Args:
+        owner: stands for one call of `in_tasks`, all of whose tasks may share a worker.
+        make: a class of workers.
+        arguments: of its constructor.
+    """
     if owner not in _kept:
         _kept.clear()  # before another loads its models
         _kept[owner] = make(*arguments)
