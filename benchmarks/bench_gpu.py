@@ -17,6 +17,7 @@ import torch
 from gpu_parts.attention import attention
 from gpu_parts.ceilings import ceilings, model_products
 from gpu_parts.checks import checks
+from gpu_parts.float8 import float8
 from gpu_parts.kernels import kernels
 from gpu_parts.runner import Part, run_parts, show
 from gpu_parts.sampling import sampling
@@ -25,6 +26,7 @@ from gpu_parts.tower import against_latte
 from gpu_parts.training import (
     stage_audio_compiled,
     stage_audio_eager,
+    stage_audio_float8,
     stage_audio_one_kernel,
     stage_joint,
     stage_video,
@@ -50,6 +52,8 @@ WORKS = {  # name: seconds at most, and what is done
     "stage joint": (40, stage_joint),
     "sampling": (60, sampling),
     "stage audio, one kernel": (45, stage_audio_one_kernel),
+    "float8": (60, float8),
+    "stage audio, float8": (60, stage_audio_float8),
     "kernels": (20, kernels),
     "ceilings again": (10, ceilings),
 }

@@ -79,7 +79,7 @@ class Blocks:
             places = [rotation(torch.arange(n), rotary_frequencies(width // heads))
                       for n in (shape.audio_latents, frames + 1)]  # fmt: skip
             self.x = self.draw(*self.stream)
-        tower = model.video_tower
+        self.model, tower = model, model.video_tower
         self.spatial, self.temporal = tower.spatial_blocks[0], tower.temporal_blocks[0]
         adaptor, block = model.adaptors[0], model.audio_tower.blocks[0]
         self.adaptor: Work = lambda: adaptor(self.features, self.turn)
@@ -114,11 +114,30 @@ def small(*, half: bool, device: str) -> Blocks:
     return Blocks(144, 2, device=device, half=half, batch=2, side=8, text_tokens=30)
 
 
+def frozen(blocks: Blocks, count: Callable[..., tuple[Counts, Counts]], name: str) -> None:
+    """The forward pass of the pair as a frozen tower has it, its products in bfloat16 and in float8."""
+    blocks.model.requires_grad_(False)
+    blocks.x = blocks.x.detach()
+    given = blocks.modulation, blocks.text
+    blocks.modulation, blocks.text = (each.detach() for each in given)
+    for products in ("bfloat16", "float8"):
+        if products == "float8":
+            try:
+                from syncflow.model.float8 import compute_in_float8
+            except ModuleNotFoundError:  # versions before it
+                return
+            compute_in_float8(blocks.model, ["video_tower"], setting="products")
+        with torch.no_grad():
+            kinds = [blocks.alone(block) for block in (blocks.spatial, blocks.temporal)]
+            first, second = (count(work, autocast=False)[0] for work in kinds)
+        of_pair(blocks, f"frozen, products in {products}, {name}", (first + second,))
+
+
 def line(name: str, *found: str) -> None:
     print(f"{name:44}" + "".join(f"{each:>22}" for each in found))
 
 
-def of_pair(blocks: Blocks, name: str, counts: tuple[Counts, Counts]) -> None:
+def of_pair(blocks: Blocks, name: str, counts: tuple[Counts, ...]) -> None:
     line(name, *(f"{blocks.units(each):.0f} u ({each.kernels} kernels)" for each in counts))
 
 
@@ -134,6 +153,9 @@ def count_blocks(config: CountConfig) -> None:
         if hasattr(blocks.temporal.self_attention, "kernel"):
             blocks.temporal.self_attention.kernel = one_kernel
             of_pair(blocks, f"{name}, one kernel over time", eager(blocks.pair, autocast=not half))
+            blocks.temporal.self_attention.kernel = None
+        if half:
+            frozen(blocks, eager, "eager")
 
 
 def count_compiled() -> None:
@@ -142,7 +164,9 @@ def count_compiled() -> None:
         kinds = [blocks.alone(block) for block in (blocks.spatial, blocks.temporal)]
         found = [compiled(work, autocast=not half) for work in kinds]
         together = tuple(first + second for first, second in zip(*found, strict=True))
-        of_pair(blocks, f"{'bfloat16' if half else 'bfloat16 autocast'}, each compiled", together)  # type: ignore[arg-type]
+        of_pair(blocks, f"{'bfloat16' if half else 'bfloat16 autocast'}, each compiled", together)
+        if half:
+            frozen(blocks, compiled, "each compiled")
 
 
 def of_layer(device: str, count: Callable[..., tuple[Counts, Counts]]) -> Counts:

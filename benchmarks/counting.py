@@ -16,7 +16,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 
 from syncflow.model import attention
 
-PRODUCTS = ("mm", "addmm", "bmm", "baddbmm", "_linear_pointwise")
+PRODUCTS = ("mm", "addmm", "bmm", "baddbmm", "_linear_pointwise", "_scaled_mm", "_scaled_mm_v2")
 MOVES_NOTHING = ("empty", "empty_like", "empty_strided", "new_empty", "_unsafe_view", "detach", "lift_fresh")
 HALF = torch.bfloat16
 
@@ -67,7 +67,8 @@ class KernelCount(TorchDispatchMode):
         name = func.overloadpacket.__name__
         on_device = [each for each in tree_leaves(result) if isinstance(each, Tensor) and each.is_meta]
         if on_device and not func.is_view and name not in MOVES_NOTHING:
-            read = [each for each in tree_leaves((args, kwargs)) if isinstance(each, Tensor)]
+            given = {name: value for name, value in (kwargs or {}).items() if name != "out"}
+            read = [each for each in tree_leaves((args, given)) if isinstance(each, Tensor)]
             self.counts.add(name, sum(map(_bytes, [*read, *on_device])))
         return result
 

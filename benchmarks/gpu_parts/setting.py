@@ -112,7 +112,9 @@ class Setting:
             dropped=(torch.arange(batch) % 10 == 9).to(device),
         )
 
-    def train_config(self, stage: StageName, *, batch: int, **engine: Any) -> TrainConfig:
+    def train_config(
+        self, stage: StageName, *, batch: int, frozen_fp8: bool = False, **engine: Any
+    ) -> TrainConfig:
         """The stage at full size (the VGGSound preset's flow), one worker."""
         return TrainConfig(
             stage=stage,
@@ -120,6 +122,7 @@ class Setting:
             model=self.model,
             flow={"coupling": {"score": "video"}},  # type: ignore[arg-type]
             engine={"bf16": self.on_gpu, **engine},  # type: ignore[arg-type]
+            frozen_fp8=frozen_fp8,
             batch_size=batch,
             workers=1,
         )

@@ -15,6 +15,7 @@ from gpu_parts.runner import Found
 from gpu_parts.setting import Setting
 from syncflow.checkpoint import StageName
 from syncflow.model.compiled import attend_in_one_kernel, compile_blocks
+from syncflow.model.float8 import compute_in_float8
 from syncflow.training.ema import MovingAverage
 from syncflow.training.engine import Engine
 from syncflow.training.loop import Callback, train
@@ -54,6 +55,8 @@ def prepared(
     model = setting.random_model()
     if config.engine.bf16 and stage == "audio":
         hold_in_bf16(model.video_tower, "video_tower")
+    if config.frozen_fp8:
+        compute_in_float8(model, ["video_tower"], setting="frozen_fp8")
     if config.engine.gradient_checkpointing:
         model.enable_gradient_checkpointing()
     if config.engine.temporal_kernel:
@@ -192,6 +195,14 @@ def stage_audio_one_kernel(setting: Setting, found: Found) -> None:
         measure(setting, found, "stage audio of 16, one kernel over time, 300 tokens", "audio", batch=16,
                 text_tokens=300, kind="torch", compile=where_it_can(setting),
                 temporal_kernel=True)  # fmt: skip
+
+
+def stage_audio_float8(setting: Setting, found: Found) -> None:
+    """As `stage_audio_compiled`, with the frozen tower's products in float8."""
+    batch, tokens = setting.of(16, 2), setting.of(300, 12)
+    measure(setting, found, f"stage audio of {batch}, frozen tower in float8, {tokens} tokens", "audio",
+            batch=batch, text_tokens=tokens, predicted_ms=setting.predicted(192, 171), kind="torch",
+            bf16=True, frozen_fp8=True, compile=where_it_can(setting))  # fmt: skip
 
 
 def stage_video(setting: Setting, found: Found) -> None:

@@ -31,7 +31,8 @@ def to_float8(x: Tensor) -> tuple[Tensor, Tensor]:
     """Rows of `x` (`n k`) over their scales in e4m3, and the scales (float32 `n 1`)."""
     largest = torch.linalg.vector_norm(x, ord=float("inf"), dim=-1, keepdim=True, dtype=torch.float32)
     scale = (largest / LARGEST).clamp(min=SMALLEST_SCALE)
-    return (x / scale).to(E4M3), scale
+    rounded = torch.empty(x.shape, dtype=E4M3, device=x.device)
+    return torch.div(x, scale, out=rounded), scale  # one pass: `x / scale` would lie in float32 between two
 
 
 class Float8Linear(nn.Module):
@@ -67,7 +68,7 @@ class Float8Linear(nn.Module):
                 "Float8Linear: no gradient goes through a product in float8; call it under torch.no_grad(), "
                 "or load the weights without float8"
             )
-        rows, scale = to_float8(input.reshape(-1, input.shape[-1]).contiguous())
+        rows, scale = to_float8(input.reshape(-1, input.shape[-1]))
         by_row = F.ScalingType.RowWise
         product = F.scaled_mm(
             rows,

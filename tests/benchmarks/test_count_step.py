@@ -64,3 +64,16 @@ def test_what_is_compiled_is_counted_by_its_fused_kernels(tools) -> None:
     forward, backward = tools.counting.compiled(lambda: (x.sin() * 2 + 1) @ x, autocast=False)
     assert (forward.passes, forward.products) == (1, 1) and forward.bytes_of_passes == 2 * 64 * 64 * 4
     assert backward.products == 2 and backward.passes >= 1
+
+
+def test_a_product_in_float8_is_one_product_and_its_input_is_passed_over_twice(tools) -> None:
+    from syncflow.model.float8 import Float8Linear
+
+    with torch.device("meta"):
+        layer, x = Float8Linear(torch.nn.Linear(64, 32)), torch.empty(128, 64, dtype=torch.bfloat16)
+    counts, _ = tools.counting.eager(lambda: layer(x), autocast=False)
+    a_row = (
+        4 + 2 * 4 + 2 * 4 + 4
+    )  # the largest number; over 448 and clamped, read and written; the scale again
+    assert (counts.products, counts.passes) == (1, 4)
+    assert counts.bytes_of_passes == 128 * (64 * (2 + 2 + 1) + a_row)
