@@ -11,14 +11,13 @@ import importlib
 import logging
 import math
 import os
-import shutil
-import tempfile
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from pathlib import Path
 
-import psutil
+from infra.executors.private_ray import private_ray, with_variable
+from syncflow.errors import UserError
 
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -34,10 +33,8 @@ QUIET = {
     "RAY_worker_niceness": "0",  # that of the driver; Ray's own 15 starves workers where anything else runs
 }
 
-SHUTDOWN_S = 60.0
-PLACE_VARIABLE = "RAY_TMPDIR"
+ANSWER_S = 20.0
 PRELOAD_VARIABLE = "RAY_preload_python_modules"
-ADDRESS_FILE = "ray_current_cluster"
 
 
 def ray_is_elsewhere() -> bool:
@@ -55,6 +52,9 @@ def cluster(*, num_cpus: int | None = None, log_to_driver: bool = True) -> Itera
         num_cpus: CPUs that a private cluster is to offer; None: those of the machine. More than the
             machine has is allowed, so that two workers also run on one core.
         log_to_driver: show what the workers print.
+
+    Raises:
+        UserError: nothing answers at `RAY_ADDRESS`, or a private Ray does not start.
     """
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
@@ -64,31 +64,29 @@ def cluster(*, num_cpus: int | None = None, log_to_driver: bool = True) -> Itera
         yield
         return
     if os.environ.get("RAY_ADDRESS"):
+        _check_answers(os.environ["RAY_ADDRESS"])
         ray.init(log_to_driver=log_to_driver, logging_level=logging.WARNING)
         try:
             yield
         finally:
             ray.shutdown()
         return
-    # a short path: the sockets of Ray live below it, and a socket's path has at most 107 characters
-    place = tempfile.mkdtemp(prefix="ray-", dir="/tmp" if os.path.isdir("/tmp") else None)  # noqa: PTH112
-    folder = Path(place) / "ray"
-    try:
-        with _as_place_of_ray(place):
-            ray.init(
-                address="local",
-                num_cpus=num_cpus,
-                include_dashboard=False,
-                log_to_driver=log_to_driver,
-                logging_level=logging.ERROR,
-                logging_config=ray.LoggingConfig(encoding="TEXT", log_level="ERROR"),
-                _temp_dir=str(folder),
-            )
-        (folder / ADDRESS_FILE).write_text(ray.get_runtime_context().gcs_address, encoding="utf-8")
+    with private_ray(num_cpus=num_cpus, log_to_driver=log_to_driver):
         yield
-    finally:
-        _end(folder)
-        shutil.rmtree(place, ignore_errors=True)
+
+
+def _check_answers(address: str) -> None:
+    """Ray itself would try for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not (host and port.isdigit()):  # `auto`
+        return
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=ANSWER_S).close()
+    except OSError as error:
+        raise UserError(
+            f"RAY_ADDRESS {address}: no Ray answers there ({error.strerror or error}); start the cluster, or "
+            "unset RAY_ADDRESS for a Ray of this job's own"
+        ) from None
 
 
 @contextmanager
@@ -110,7 +108,7 @@ def cluster_beside_imports(
     importing = threading.Thread(target=_try_to_import, args=(module,), daemon=True)
     importing.start()
     try:
-        with _with_variable(PRELOAD_VARIABLE, preloaded), cluster(num_cpus=num_cpus):
+        with with_variable(PRELOAD_VARIABLE, preloaded), cluster(num_cpus=num_cpus):
             if is_private:
                 _import_in_workers(module, workers)
             importing.join()
@@ -133,53 +131,3 @@ def _import_in_workers(module: str, workers: int) -> None:
 def _try_to_import(module: str) -> None:
     with suppress(Exception):
         importlib.import_module(module)
-
-
-@contextmanager
-def _as_place_of_ray(place: str) -> Iterator[None]:
-    """What begins in the block looks for this Ray's address in `<place>/ray`, and not in `/tmp/ray`.
-
-    An actor of Ray Train's asks the cluster for the state of another. Where another Ray runs on the machine,
-    or has left its address there, it would ask that one, and end in a traceback.
-    """
-    with _with_variable(PLACE_VARIABLE, place):
-        yield
-
-
-@contextmanager
-def _with_variable(name: str, value: str) -> Iterator[None]:
-    """An environment variable that what begins in the block is given."""
-    before = os.environ.get(name)
-    os.environ[name] = value
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ[name]
-        else:
-            os.environ[name] = before
-
-
-def _end(folder: Path) -> None:
-    """Ray's shutdown, which waits without limit for an answer of its control service (GCS).
-
-    A service that does not answer is ended after `SHUTDOWN_S`, so that a job whose work is done ends too.
-    """
-    import ray
-
-    services = [each for each in psutil.Process().children(recursive=True) if _serves(each, folder)]
-    guard = threading.Timer(SHUTDOWN_S, lambda: [service.kill() for service in services])
-    guard.start()
-    try:
-        ray.shutdown()
-    finally:
-        guard.cancel()
-
-
-def _serves(process: psutil.Process, folder: Path) -> bool:
-    """Whether it is the control service of the Ray that lives in a folder."""
-    try:
-        command = process.cmdline()
-    except psutil.Error:  # it ended meanwhile
-        return False
-    return bool(command) and command[0].endswith("gcs_server") and str(folder) in " ".join(command)

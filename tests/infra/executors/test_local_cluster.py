@@ -13,7 +13,7 @@ SCRIPT = """
 import os, signal, sys, time
 import psutil
 import ray
-from infra.executors import local_cluster
+from infra.executors import local_cluster, private_ray
 from ray.util.state import get_actor
 from ray.util.state.exception import RayStateApiException
 
@@ -24,7 +24,7 @@ class Asks:
         except RayStateApiException:  # a private Ray serves no such page; Ray Train's actor goes on
             pass
 
-local_cluster.SHUTDOWN_S = 2
+private_ray.SHUTDOWN_S = 2
 with local_cluster.cluster_beside_imports("wave", num_cpus=1):
     print("imported", ray.get(ray.remote(lambda: "wave" in sys.modules).remote()))
     asks = ray.remote(num_cpus=0)(Asks).remote()
