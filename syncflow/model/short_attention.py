@@ -1,7 +1,8 @@
-"""Attention to few keys in float32 on a CPU: nine frames, a frame's patches, a short prompt.
+"""Attention to few keys on a CPU: nine frames, a frame's patches, a short prompt.
 
 torch's kernel for CPUs works in tiles of many keys, and for so few it spends most of its time beside the
-products. Here the weights of a whole batch lie in memory and are batched products.
+products, in bfloat16 above all. Here the weights of a whole batch lie in memory and are batched products,
+in float32.
 """
 
 import torch
@@ -9,36 +10,37 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-MOST_KEYS = 64  # from about a hundred, torch's kernel is as fast
-NARROW = 16  # keys below which torch's softmax does not use vectors
+MOST_KEYS = 128  # with gradients; beyond, the weights take more memory than time is won
+NARROW = 16  # keys below which this is faster without gradients too: torch's softmax then uses no vectors
 LOG2_E = 1.4426950408889634
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, *, mask: Tensor | None = None) -> Tensor:
     """`F.scaled_dot_product_attention` of `b h n d` and `b h l d`; `mask` (bool `b 1 1 l`): the keys to read.
 
-    The same numbers up to rounding, the faster way: few keys in float32 on a CPU, where gradients are
-    asked for, are attended to here.
+    The same numbers up to rounding, the faster way: on a CPU few keys are attended to here.
     """
-    if _for_us(query, key, value):
-        return _ShortAttention.apply(query, key, value, mask)
-    return F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+    if not _for_us(query, key, value):
+        return F.scaled_dot_product_attention(query, key, value, attn_mask=mask)
+    with torch.autocast("cpu", enabled=False):
+        mixed = _ShortAttention.apply(query.float(), key.float(), value.float(), mask)
+        return mixed.to(query.dtype)
 
 
 def _for_us(query: Tensor, key: Tensor, value: Tensor) -> bool:
-    return (
-        query.device.type == "cpu"
-        and query.dtype == torch.float32
-        and key.shape[2] <= MOST_KEYS
-        and torch.is_grad_enabled()
-        and (query.requires_grad or key.requires_grad or value.requires_grad)
-        and not torch.compiler.is_compiling()
-        and not torch.is_autocast_enabled("cpu")
-    )
+    if query.device.type != "cpu" or torch.compiler.is_compiling():
+        return False
+    if query.dtype not in (torch.float32, torch.bfloat16):
+        return False
+    if query.dtype == torch.float32 and torch.is_autocast_enabled("cpu"):
+        return False  # it rounds them
+    graph = torch.is_grad_enabled() and any(each.requires_grad for each in (query, key, value))
+    return key.shape[2] <= MOST_KEYS if graph else key.shape[2] < NARROW
 
 
 class _ShortAttention(torch.autograd.Function):
     @staticmethod
+    @torch.amp.custom_fwd(device_type="cpu")
     def forward(ctx, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
         ctx.heads = query.shape[:2]
         query, key, value = (each.flatten(0, 1) for each in (query, key, value))  # (b h) n d
@@ -56,6 +58,7 @@ class _ShortAttention(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
+    @torch.amp.custom_bwd(device_type="cpu")
     def backward(ctx, gradient: Tensor) -> tuple[Tensor, Tensor, Tensor, None]:  # type: ignore[override]
         query, key, value, weights = ctx.saved_tensors
         gradient = gradient.flatten(0, 1)

@@ -61,12 +61,34 @@ def test_a_second_derivative_is_refused_rather_than_wrong(tools):
         for_query.sum().backward()
 
 
-def test_many_keys_other_types_and_calls_without_gradients_are_torchs_own(tools):
+@pytest.mark.parametrize("within_autocast", [False, True])
+def test_bfloat16_is_nearer_to_float32_than_torchs_own(tools, within_autocast: bool):
+    exact = tensors(tools, queries=9, keys=9)
+    given = [each.detach().bfloat16().requires_grad_() for each in exact]
+    gradient = tools.normal(3, 4, 9, 16, seed=8)
+    errors = []
+    for attention in (attend, F.scaled_dot_product_attention):
+        with torch.autocast("cpu", enabled=within_autocast):
+            mixed = attention(*given)
+            assert mixed.dtype == torch.bfloat16
+            found = mixed.detach(), *torch.autograd.grad(mixed, given, gradient.bfloat16())
+        right = results(lambda q, k, v, _: F.scaled_dot_product_attention(q, k, v), exact, None, gradient)
+        errors.append(sum(float((a - b).norm()) for a, b in zip(found, right, strict=True)))
+    assert errors[0] <= 1.05 * errors[1]
+
+
+def test_without_gradients_only_the_fewest_keys_are_attended_to_here(tools):
+    few, more = (tensors(tools, queries=9, keys=keys) for keys in (9, short_attention.NARROW))
+    with torch.no_grad():
+        assert short_attention._for_us(*few)
+        assert not short_attention._for_us(*more)
+        torch.testing.assert_close(attend(*few), F.scaled_dot_product_attention(*few), rtol=1e-5, atol=1e-5)
+    assert short_attention._for_us(*more)
+
+
+def test_many_keys_and_other_types_are_torchs_own(tools):
     given = tensors(tools, queries=9, keys=9)
     assert not short_attention._for_us(*tensors(tools, queries=9, keys=short_attention.MOST_KEYS + 1))
-    assert not short_attention._for_us(*(each.bfloat16() for each in given))
-    assert not short_attention._for_us(*(each.detach() for each in given))
-    with torch.no_grad():
-        assert not short_attention._for_us(*given)
+    assert not short_attention._for_us(*(each.double() for each in given))
     with torch.autocast("cpu"):
         assert not short_attention._for_us(*given)
