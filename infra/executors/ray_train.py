@@ -173,20 +173,19 @@ def _fit(
 
 
 def _trainer_class() -> Any:
-    """Ray's TorchTrainer without processes that have nothing to do here; each takes a second to start."""
+    """Ray's TorchTrainer without processes that have nothing to do here; each takes a second to start.
+
+    Our workers read their data themselves, and the placement group ends with this process's connection.
+    """
     from ray.train.torch import TorchTrainer
     from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
     from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
 
-    spare: list[type] = [DatasetsCallback]  # our workers read their data themselves
-    if not os.environ.get("RAY_ADDRESS"):
-        spare.append(PlacementGroupCleanerCallback)  # a private Ray ends with this process
+    spare = (DatasetsCallback, PlacementGroupCleanerCallback)
 
     class Trainer(TorchTrainer):
         def _create_default_callbacks(self) -> list[Any]:
-            return [
-                each for each in super()._create_default_callbacks() if not isinstance(each, tuple(spare))
-            ]
+            return [each for each in super()._create_default_callbacks() if not isinstance(each, spare)]
 
     return Trainer
 

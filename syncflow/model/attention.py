@@ -7,6 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from syncflow.model import query_key
 from syncflow.model.linear import Linear, linear_gelu
 from syncflow.model.short_attention import attend
 from syncflow.model.temporal_attention import LONGEST, attend_over_time
@@ -92,11 +93,19 @@ class SelfAttention(nn.Module):
         if self.kernel is not None and rotation is not None and x.shape[1] <= LONGEST:
             weights = self.query_norm.weight, self.key_norm.weight
             return self.output(self.kernel(qkv, *weights, *rotation, eps=EPS).reshape(x.shape))
+        return self.output(attend_over_time(*self._placed(qkv, rotation)).reshape(x.shape))
+
+    def _placed(self, qkv: Tensor, rotation: Rotation | None) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries and keys, normed and turned, and values of `b n g 3 h d`."""
+        if query_key.is_faster(qkv):
+            turns = None if rotation is None else torch.complex(*rotation)[:, None, None, None]
+            weights = self.query_norm.weight, self.key_norm.weight
+            return query_key.norm_and_rotate(qkv, *weights, turns, eps=EPS)
         query, key, value = qkv.unbind(-3)  # b n g h d
         query, key = self.query_norm(query), self.key_norm(key)
         if rotation is not None:
             query, key = rotate(query, rotation), rotate(key, rotation)
-        return self.output(attend_over_time(query, key, value).reshape(x.shape))
+        return query, key, value
 
 
 class KeysValues(NamedTuple):

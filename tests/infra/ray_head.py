@@ -31,6 +31,7 @@ def ray_head(home: Path, *, cpus: int) -> Iterator[dict[str, str]]:
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # or Ray turns 127.0.0.1 into the address of the machine
         "RAY_worker_niceness": "0",  # Ray's own 15 starves workers where anything else runs
+        "RAY_enable_metrics_collection": "0",  # every process would count and send them
         "OMP_NUM_THREADS": "1",
     }
     ports = [

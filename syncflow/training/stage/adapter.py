@@ -10,7 +10,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from diffusers.loaders.lora_base import LoraBaseMixin
 from safetensors import SafetensorError
 
 from syncflow.checkpoint import StageName
@@ -81,6 +80,8 @@ def write_adapter(
         NotFiniteError: a tensor holds NaN or Inf; an earlier adapter stays.
         UserError: the disk is full; an earlier adapter stays.
     """
+    from diffusers.loaders.lora_base import LoraBaseMixin  # a stage without LoRA needs none of it
+
     weights = "ema" if config.checkpoint.weights == "ema" and config.ema_decay else "raw"
     tensors = as_saved(handed_weights(states, weights=weights))
     if bad := first_not_finite(tensors.items()):
