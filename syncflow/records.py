@@ -209,6 +209,7 @@ class LatentBatch(_Record):
     index: Tensor  # int64 b: global sample index, which keys every random draw
     noise_index: Tensor  # int64 b: the sample whose noise it is given; `index` until coupled
     window: Tensor | None = None  # int64 b: the dataset's row of the sample's window; None: of no dataset
+    noise: AVLatents | None = None  # that of `noise_index`, where it was drawn ahead; audio's is (b k) n d
     coupling_gain: float = math.nan  # share of transport that the coupling saved; NaN: not coupled
     weight: float = 1.0  # samples of the batch, over what they would be if all workers had as many
 

@@ -142,7 +142,9 @@ class FlowObjective(nn.Module):
     def draw(self, batch: LatentBatch) -> PathSample:
         """Points on the paths from noise to the batch."""
         x_1, draws = self.data(batch), self.flow.audio_draws if self.training else 1
-        x_0 = keyed_noise(x_1, seed=self.seed, index=batch.noise_index, audio_draws=draws)
+        x_0 = batch.noise
+        if x_0 is None:
+            x_0 = keyed_noise(x_1, seed=self.seed, index=batch.noise_index, audio_draws=draws)
         t = self._times(batch)
         uniform = keyed_uniform(stream="clean_video", seed=self.seed, index=batch.index)
         video_t = video_times(t, uniform, clean=self.clean_video)

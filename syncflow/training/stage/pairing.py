@@ -1,7 +1,8 @@
 """Which noise each sample of an update is given: mini-batch coupling, within a worker or over all of them.
 
 Noise is keyed by sample, so a pairing is no more than a list of indices: every worker can draw the noise
-that it is given, and drawn noise never travels.
+that it is given, and drawn noise never travels between workers. What a thread draws ahead goes along with
+its batch.
 """
 
 import dataclasses
@@ -9,11 +10,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 
 import torch
+from torch import Tensor
 
 from syncflow.flow.coupling import assign, pooled_conditions, squared_distances
 from syncflow.flow.latents import concatenate, map_latents
 from syncflow.flow.noise import keyed_noise
-from syncflow.records import LatentBatch
+from syncflow.records import AVLatents, LatentBatch
 from syncflow.training.distributed import all_rows, device
 from syncflow.training.stage.objective import FlowObjective
 
@@ -25,7 +27,9 @@ def paired(batches: Iterable[LatentBatch], *, objective: FlowObjective, passes: 
     """
     coupling = objective.flow.coupling
     if coupling.method == "none":
-        yield from batches
+        for batch in batches:
+            noise = _noise([batch], objective=objective)
+            yield dataclasses.replace(batch, noise=noise)
     elif coupling.scope == "batch":
         for batch in batches:
             yield from exchange_noise([batch], objective=objective, everyone=False)
@@ -46,8 +50,8 @@ def exchange_noise(
     """
     config, draws = objective.flow.coupling, objective.flow.audio_draws
     index = torch.cat([batch.index for batch in batches])
-    x_1 = concatenate([objective.data(batch) for batch in batches])
-    x_0 = keyed_noise(x_1, seed=objective.seed, index=index, audio_draws=draws)
+    x_1 = _data(batches, objective=objective)
+    x_0 = _noise(batches, objective=objective)
     conditions = None
     if config.method == "c2ot":
         conditions = torch.cat([pooled_conditions(b.text.tokens, b.text.mask) for b in batches])
@@ -65,7 +69,27 @@ def exchange_noise(
     found = assign(distance, config=config, conditions=conditions)
     sizes = [len(batch.index) for batch in batches]
     taken = index[found.permutation][first : first + sum(sizes)].split(sizes)
+    noise: Sequence[AVLatents | None] = [None] * len(batches)
+    if not everyone and len(batches) == 1:
+        noise = [map_latents(lambda part: _rows(part, found.permutation), x_0)]
     return [
-        dataclasses.replace(batch, noise_index=mine, coupling_gain=found.gain)
-        for batch, mine in zip(batches, taken, strict=True)
+        dataclasses.replace(batch, noise_index=mine, noise=given, coupling_gain=found.gain)
+        for batch, mine, given in zip(batches, taken, noise, strict=True)
     ]
+
+
+def _data(batches: Sequence[LatentBatch], *, objective: FlowObjective) -> AVLatents:
+    """In float32, as the model is given them."""
+    return map_latents(torch.Tensor.float, concatenate([objective.data(batch) for batch in batches]))
+
+
+def _noise(batches: Sequence[LatentBatch], *, objective: FlowObjective) -> AVLatents:
+    """Of these samples, not exchanged."""
+    index = torch.cat([batch.index for batch in batches])
+    like, draws = _data(batches, objective=objective), objective.flow.audio_draws
+    return keyed_noise(like, seed=objective.seed, index=index, audio_draws=draws)
+
+
+def _rows(part: Tensor, order: Tensor) -> Tensor:
+    """`b ...` or `(b k) ...` in another order of b; the k draws of a sample stay together."""
+    return part.unflatten(0, (len(order), -1))[order].flatten(0, 1)

@@ -56,6 +56,7 @@ def _each(function: Callable[[Tensor], Tensor], batch: LatentBatch) -> LatentBat
     return dataclasses.replace(
         batch,
         latents=map_latents(function, latents),
+        noise=None if batch.noise is None else map_latents(function, batch.noise),
         text=TextBatch(
             tokens=function(text.tokens), mask=function(text.mask), dropped=function(text.dropped)
         ),

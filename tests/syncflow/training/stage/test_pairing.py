@@ -1,5 +1,7 @@
 """Which noise each sample is given."""
 
+import dataclasses
+
 import pytest
 import torch
 
@@ -79,3 +81,15 @@ def test_conditions_hold_noise_back_under_scope_update_too(settings) -> None:
 def test_without_coupling_each_sample_keeps_its_noise(settings) -> None:
     config = settings("joint", initialise_from="none", flow={"coupling": {"method": "none"}})
     assert indices(config, passes=1) == [[0, 1, 2, 3], [4, 5, 6, 7]]
+
+
+@pytest.mark.parametrize("method", ["none", "ot"])
+def test_noise_that_is_drawn_ahead_is_the_one_that_would_be_drawn_later(settings, method: str) -> None:
+    flow = {"audio_draws": 2, "coupling": {"method": method}}
+    config = settings("joint", initialise_from="none", batch_size=4, flow=flow)
+    objective, dataset = case(config)
+    ahead = next(paired(training_batches(dataset, config, start_step=0), objective=objective, passes=1))
+    assert ahead.noise is not None
+    paths = [objective.draw(batch) for batch in (ahead, dataclasses.replace(ahead, noise=None))]
+    for part in ("video", "audio"):
+        assert torch.equal(*(getattr(path.x_t, part) for path in paths))
