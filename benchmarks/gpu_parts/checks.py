@@ -61,7 +61,8 @@ def _case(setting: Setting, stage: StageName, **engine: Any):
         generator = torch.Generator().manual_seed(number)
         tokens = torch.randn(made.text.tokens.shape, generator=generator)
         text = dataclasses.replace(made.text, tokens=tokens)
-        batches.append(dataclasses.replace(made, latents=latents, text=text, index=index, noise_index=index))
+        own = {"index": index, "noise_index": index, "noise": None}
+        batches.append(dataclasses.replace(made, latents=latents, text=text, **own))
     return make_engine(objective, config), batches
 
 
