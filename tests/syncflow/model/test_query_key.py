@@ -57,11 +57,31 @@ def test_a_second_derivative_is_refused_rather_than_wrong(tools):
         for_qkv.sum().backward()
 
 
-def test_other_types_and_calls_without_gradients_take_the_separate_steps(tools):
-    qkv = tools.normal(2, 9, 5, 3, 4, 8).requires_grad_()
-    assert not query_key.is_faster(qkv.bfloat16())
-    assert not query_key.is_faster(qkv.detach())
-    with torch.no_grad():
-        assert not query_key.is_faster(qkv)
+@pytest.mark.parametrize("within_autocast", [False, True])
+@pytest.mark.parametrize("placed", [True, False])
+def test_bfloat16_is_nearer_to_float32_than_the_separate_steps(
+    tools, placed: bool, within_autocast: bool, monkeypatch: pytest.MonkeyPatch
+):
+    layer, qkv = attention(tools), (3 * tools.normal(2, 9, 5, 3, 4, 8)).bfloat16().requires_grad_()
+    turn = rotation(torch.arange(9), rotary_frequencies(8)) if placed else None
+    gradients = [tools.normal(2, 9, 5, 4, 8, seed=seed).bfloat16() for seed in range(3)]
+    exact = results(layer, qkv.detach().float().requires_grad_(), turn, [each.float() for each in gradients])
+    errors = []
+    for whether in (True, False):
+        monkeypatch.setattr(query_key, "is_faster", lambda qkv, whether=whether: whether)
+        with torch.autocast("cpu", enabled=within_autocast):
+            found = results(layer, qkv, turn, gradients)
+        assert [each.dtype for each in found[:4]] == [torch.bfloat16] * 4
+        pairs = zip(found, exact, strict=True)
+        errors.append(sum(float(((a - b).norm() / b.norm()).detach()) for a, b in pairs))
+    assert errors[0] <= errors[1]
+
+
+def test_other_types_and_rounding_by_autocast_take_the_separate_steps(tools):
+    qkv = tools.normal(2, 9, 5, 3, 4, 8)
+    assert query_key.is_faster(qkv)
+    assert not query_key.is_faster(qkv.double())
+    assert not query_key.is_faster(qkv.to("meta"))
     with torch.autocast("cpu"):
         assert not query_key.is_faster(qkv)
+        assert query_key.is_faster(qkv.bfloat16())
