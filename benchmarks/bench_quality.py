@@ -35,6 +35,8 @@ WAYS: dict[str, dict[str, Any]] = {
     "guidance in [0, 0.5]": {"guidance_interval": (0.0, 0.5)},
     "no guidance": {"guidance_scale": 1.0},
     "picture at the sound's time": {"clean_video": False, "video_steps_per_batch": 8},
+    "in bfloat16": {},
+    "in bfloat16, products in float8": {},
 }
 TEXT_ONLY: dict[str, dict[str, Any]] = {
     "50 steps, guidance 2": {},
@@ -42,7 +44,13 @@ TEXT_ONLY: dict[str, dict[str, Any]] = {
     "video tower every 2nd time": {"video_every": 2},
     "video tower every 4th time": {"video_every": 4},
     "both at one time": {"clean_video": False},
+    "in bfloat16": {},
+    "in bfloat16, products in float8": {},
 }
+PRECISIONS: dict[str, dict[str, Any]] = {
+    "in bfloat16": {"dtype": "bfloat16"},
+    "in bfloat16, products in float8": {"dtype": "bfloat16", "speed": {"fp8": True}},
+}  # of the towers; all other ways are in float32
 
 
 class BenchConfig(Config):
@@ -56,27 +64,46 @@ class BenchConfig(Config):
     """Clips."""
     texts: int = Field(default=16, ge=0)
     """Captions that become clips."""
+    ways: tuple[str, ...] = ()
+    """Names of the ways beside the first, for example `in bfloat16`; none: all."""
 
 
 def main() -> None:
     config = parse_arguments(BenchConfig, description=__doc__ or "")
-    pipeline = load_pipeline(GenerateConfig(checkpoint=config.checkpoint, output=Path("unused"))).pipeline
-    saved = pipeline.config
+    pipelines = {
+        name: load_pipeline(
+            GenerateConfig(checkpoint=config.checkpoint, output=Path("unused"), **settings)
+        ).pipeline
+        for name, settings in {"": {}, **PRECISIONS}.items()
+        if not (name and config.ways) or name in config.ways
+    }
+    saved = pipelines[""].config
     spec = ClipSpec(height=saved["height"], width=saved["width"], fps=saved["fps"])
     pictures = read_videos(config.clips, spec=spec, limit=config.limit)
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {config}")
     print("video to sound")
-    compare(pipeline, pictures, WAYS, given=True)
+    compare(pipelines, pictures, chosen(WAYS, config), given=True)
     if config.texts:
         print("text to clip")
-        compare(pipeline, pictures[: config.texts], TEXT_ONLY, given=False)
+        compare(pipelines, pictures[: config.texts], chosen(TEXT_ONLY, config), given=False)
+
+
+def chosen(ways: dict[str, dict[str, Any]], config: BenchConfig) -> dict[str, dict[str, Any]]:
+    """The first way, and those that are asked for."""
+    return {name: way for name, way in ways.items() if not (way or name in PRECISIONS) or not config.ways
+            or name in config.ways}  # fmt: skip
 
 
 def compare(
-    pipeline: SyncFlowPipeline, pictures: list[HeldOutVideo], ways: dict[str, dict[str, Any]], *, given: bool
+    pipelines: dict[str, SyncFlowPipeline],
+    pictures: list[HeldOutVideo],
+    ways: dict[str, dict[str, Any]],
+    *,
+    given: bool,
 ) -> None:
     first = None
     for name, way in ways.items():
+        pipeline = pipelines.get(name, pipelines[""])
         start = time.process_time()
         frames, sounds = make(pipeline, pictures, FIRST | way, given=given)
         seconds = (time.process_time() - start) / len(pictures)
@@ -95,7 +122,7 @@ def compare(
         error = np.mean((first[0].astype(np.float32) - frames.astype(np.float32)) ** 2)
         psnr = "" if error == 0 else f"  pictures {10 * np.log10(255**2 / error):.1f} dB PSNR"
         print(
-            f"{name:28} {seconds:6.2f} s a clip  sync F1 {found.f1:.3f} ({found.f1_low:.3f} to "
+            f"{name:32} {seconds:6.2f} s a clip  sync F1 {found.f1:.3f} ({found.f1_low:.3f} to "
             f"{found.f1_high:.3f}), by chance {found.chance_f1:.3f}  sounds apart {apart:.1f} dB{psnr}",
             flush=True,
         )

@@ -143,7 +143,7 @@ class GenerateConfig(Config):
     def _types(self) -> "GenerateConfig":
         if self.speed.fp8 and self.dtype != "bfloat16":
             raise ValueError(
-                f"speed.fp8 with dtype {self.dtype}: products in float8 are beside bfloat16; "
+                f"speed.fp8 with dtype {self.dtype}: results of products in float8 are bfloat16; "
                 "set dtype to bfloat16"
             )
         return self

@@ -45,6 +45,13 @@ def test_a_product_of_random_numbers_is_within_four_percent(tools) -> None:
     assert 0.005 < apart(found, F.linear(x, layer.weight, layer.bias)) < 0.04
 
 
+@pytest.mark.gpu
+def test_a_gpu_computes_what_a_cpu_does(tools, gpu: str) -> None:
+    layer, x = Float8Linear(Linear(1152, 4608)), tools.normal(64, 1152).to(HALF)
+    expected = layer(x)
+    assert apart(layer.to(gpu)(x.to(gpu)).cpu(), expected) < 0.005
+
+
 def test_powers_of_two_and_one_number_a_row_are_exact() -> None:
     layer = Linear(16, 16)
     with torch.no_grad():
@@ -164,7 +171,7 @@ def test_other_sizes_stay_and_their_number_is_told(tools) -> None:
 
 def test_weights_of_another_type_and_adapters_are_refused_and_the_remedies_help(half: DualDiT) -> None:
     half.float()
-    with pytest.raises(UserError, match=r"^speed\.fp8: weights in float32, .*; load them in bfloat16"):
+    with pytest.raises(UserError, match=r"^speed\.fp8: weights in float32, .*; load the weights in bfloat16"):
         compute_in_float8(half, TOWERS, setting="speed.fp8")
     nn.Module.to(half, HALF)
     lora = nn.Parameter(torch.zeros(1))
