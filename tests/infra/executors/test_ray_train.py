@@ -48,6 +48,13 @@ def importable(function):
     return function
 
 
+def actors_so_far() -> set[str]:
+    """Classes of all actors that the tests' Ray has had, each in a process of its own."""
+    from ray._private.state import actors
+
+    return {actor["ActorClassName"] for actor in actors().values()}
+
+
 def test_fewer_workers_start_where_fewer_fit(tmp_path: Path) -> None:
     """Two CPUs hold one of two workers that take two each."""
     run_workers(
@@ -59,6 +66,8 @@ def test_fewer_workers_start_where_fewer_fit(tmp_path: Path) -> None:
         storage=tmp_path / "ray",
     )
     assert [p.read_text() for p in tmp_path.glob("rank_*")] == ["1 of 1"]
+    spare = {"DatasetManager", "PlacementGroupCleaner", "PreemptionWatcher"}
+    assert "TrainController" in actors_so_far() and not actors_so_far() & spare
 
 
 def test_a_killed_worker_is_started_again_and_every_worker_takes_part(tmp_path: Path) -> None:
