@@ -2,8 +2,8 @@
 
     make bench-gpu
 
-One process without Ray. Parts run one after the other, each at most as long as its cap; the JSON file is
-written again after each, and a table comes last. Without a GPU everything runs in miniature, to try the
+One process without Ray. Parts run one after the other, each at most as long as its cap, and all as long as
+`--minutes`; the JSON file is written again after each, and a table comes last. Without a GPU everything runs in miniature, to try the
 benchmark itself; its figures then mean nothing. `--parts` chooses some.
 """
 
@@ -32,6 +32,7 @@ from gpu_parts.training import (
     stage_video,
     waiting,
 )
+from pydantic import Field
 from rich.console import Console
 
 from syncflow.command_ending import run
@@ -66,6 +67,8 @@ class BenchConfig(Config):
     """File of the figures; written again after each part."""
     parts: tuple[str, ...] = ()
     """Parts to run, by name; none: all."""
+    minutes: float = Field(default=8.0, gt=0)
+    """For all parts; those that come last are left out where it is too short."""
     small: bool = not torch.cuda.is_available()
     """Everything in miniature; on a machine without a GPU always."""
 
@@ -91,7 +94,7 @@ def main() -> int:
         for name, (seconds, work) in WORKS.items()
         if not config.parts or name in config.parts
     ]
-    failed = run_parts(parts, output=config.output, machine=machine)
+    failed = run_parts(parts, output=config.output, machine=machine, limit_s=60 * config.minutes)
     show(config.output, Console(width=130))
     return 1 if failed else 0
 

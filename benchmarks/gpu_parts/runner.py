@@ -69,20 +69,31 @@ class TooLong(BaseException):
     """Raised by the alarm; no `except Exception` holds it up."""
 
 
-def run_parts(parts: Sequence[Part], *, output: Path, machine: dict[str, Any]) -> int:
+def run_parts(
+    parts: Sequence[Part], *, output: Path, machine: dict[str, Any], limit_s: float = float("inf")
+) -> int:
     """Run them; `output` (JSON) is written again after each. Parts that fail or are cut short are said so.
+
+    Args:
+        limit_s: seconds for all of them; those that it leaves no time for are said to be missing.
 
     Returns:
         how many parts failed, or found a check that does not hold.
     """
     written: dict[str, Any] = {"machine": machine, "parts": {}}
+    began = time.perf_counter()
     for part in parts:
         found, start, trouble = Found(), time.perf_counter(), ""
+        allowed = min(part.seconds, limit_s - (start - began))
         try:
-            with _alarm(part.seconds):
+            if allowed <= 0:
+                raise TooLong
+            with _alarm(allowed):
                 part.work(found)
         except TooLong:
-            trouble = f"cut short after {part.seconds:g} s"
+            trouble = (
+                f"cut short after {allowed:.2g} s" if allowed > 0 else f"the {limit_s:g} s of all are over"
+            )
         except Exception as error:  # the next part may still tell something
             trouble = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
             found.details["traceback"] = traceback.format_exc()

@@ -13,7 +13,7 @@ import pytest
 def test_every_part_runs_in_miniature(repository: Path, tmp_path: Path) -> None:
     output = tmp_path / "figures.json"
     done = subprocess.run(
-        [sys.executable, "benchmarks/bench_gpu.py", "--output", str(output)],
+        [sys.executable, "benchmarks/bench_gpu.py", "--output", str(output), "--minutes", "13"],
         cwd=repository,
         env=os.environ | {"PYTHONPATH": str(repository), "CUDA_VISIBLE_DEVICES": "", "DS_ACCELERATOR": "cpu"},
         capture_output=True,
@@ -54,3 +54,7 @@ def test_a_part_that_fails_or_lasts_too_long_is_told_and_the_others_run(
     assert found["endless"]["trouble"].startswith("cut short") and found["endless"]["figures"]
     assert found["false"]["trouble"] == "one is two does not hold"
     assert found["good"]["figures"][0]["value"] == 2.0 and not found["good"]["trouble"]
+    assert run_parts([parts[1], parts[3]], output=output, machine={}, limit_s=0.05) == 2
+    found = json.loads(output.read_text())["parts"]
+    assert found["endless"]["trouble"] == "cut short after 0.05 s"
+    assert found["good"]["trouble"] == "the 0.05 s of all are over" and not found["good"]["figures"]
