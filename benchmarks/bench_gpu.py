@@ -3,8 +3,8 @@
     make bench-gpu
 
 One process without Ray. Parts run one after the other, each at most as long as its cap, and all as long as
-`--minutes`; the JSON file is written again after each, and a table comes last. Without a GPU everything runs in miniature, to try the
-benchmark itself; its figures then mean nothing. `--parts` chooses some.
+`--minutes`; the JSON file is written again after each, and a table comes last. Without a GPU everything runs
+in miniature, to try the benchmark itself; its figures then mean nothing. `--parts` chooses some.
 """
 
 import os

@@ -91,9 +91,9 @@ def run_parts(
             with _alarm(allowed):
                 part.work(found)
         except TooLong:
-            trouble = (
-                f"cut short after {allowed:.2g} s" if allowed > 0 else f"the {limit_s:g} s of all are over"
-            )
+            trouble = f"the {limit_s:g} s of all are over"
+            if allowed > 0:
+                trouble = f"cut short after {allowed:.2g} s"
         except Exception as error:  # the next part may still tell something
             trouble = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
             found.details["traceback"] = traceback.format_exc()
