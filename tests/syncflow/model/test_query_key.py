@@ -43,7 +43,8 @@ def test_gradients_are_those_of_finite_differences(tools, placed: bool):
     turn = rotation(torch.arange(3), rotary_frequencies(4))
     turns = torch.complex(*(part.double() for part in turn))[:, None, None, None] if placed else None
     assert torch.autograd.gradcheck(
-        lambda *given: query_key.norm_and_rotate(*given, turns, eps=1e-6), (qkv, *weights)
+        lambda *given: query_key.norm_and_rotate(given[0], given[1], given[2], turns, eps=1e-6),
+        (qkv, *weights),
     )
 
 

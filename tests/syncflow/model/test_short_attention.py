@@ -14,6 +14,10 @@ def tensors(tools, *, queries: int, keys: int, heads: int = 4, batch: int = 3) -
     return [each.transpose(1, 2).detach().requires_grad_() for each in made]
 
 
+def torchs_own(query: Tensor, key: Tensor, value: Tensor, *, mask: Tensor | None = None) -> Tensor:
+    return F.scaled_dot_product_attention(query, key, value, mask)
+
+
 def results(attention, given: list[Tensor], mask: Tensor | None, gradient: Tensor) -> tuple[Tensor, ...]:
     mixed = attention(*given, mask)
     return mixed.detach(), *torch.autograd.grad(mixed, given, gradient)
@@ -32,7 +36,7 @@ def test_values_and_gradients_are_those_of_torchs_attention(tools, queries: int,
         mask[0], mask[1] = False, True  # one sample reads nothing, one reads all
     gradient = tools.normal(3, 4, queries, 16, seed=8)
     ours = results(lambda q, k, v, m: attend(q, k, v, mask=m), given, mask, gradient)
-    plain = results(lambda q, k, v, m: F.scaled_dot_product_attention(q, k, v, m), given, mask, gradient)
+    plain = results(lambda q, k, v, m: torchs_own(q, k, v, mask=m), given, mask, gradient)
     for found, expected in zip(ours, plain, strict=True):
         torch.testing.assert_close(found, expected, rtol=1e-5, atol=1e-5)
 
@@ -67,12 +71,12 @@ def test_bfloat16_is_nearer_to_float32_than_torchs_own(tools, within_autocast: b
     given = [each.detach().bfloat16().requires_grad_() for each in exact]
     gradient = tools.normal(3, 4, 9, 16, seed=8)
     errors = []
-    for attention in (attend, F.scaled_dot_product_attention):
+    for attention in (attend, torchs_own):
         with torch.autocast("cpu", enabled=within_autocast):
             mixed = attention(*given)
             assert mixed.dtype == torch.bfloat16
             found = mixed.detach(), *torch.autograd.grad(mixed, given, gradient.bfloat16())
-        right = results(lambda q, k, v, _: F.scaled_dot_product_attention(q, k, v), exact, None, gradient)
+        right = results(lambda q, k, v, _: torchs_own(q, k, v), exact, None, gradient)
         errors.append(sum(float((a - b).norm()) for a, b in zip(found, right, strict=True)))
     assert errors[0] <= 1.05 * errors[1]
 
@@ -82,7 +86,7 @@ def test_without_gradients_only_the_fewest_keys_are_attended_to_here(tools):
     with torch.no_grad():
         assert short_attention._for_us(*few)
         assert not short_attention._for_us(*more)
-        torch.testing.assert_close(attend(*few), F.scaled_dot_product_attention(*few), rtol=1e-5, atol=1e-5)
+        torch.testing.assert_close(attend(*few), torchs_own(*few), rtol=1e-5, atol=1e-5)
     assert short_attention._for_us(*more)
 
 
