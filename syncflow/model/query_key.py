@@ -22,6 +22,7 @@ def norm_and_rotate(
     Args:
         qkv: `b n g 3 h d`.
         query_weight: of the norm, `d`; key_weight: likewise.
+        eps: what the norm adds to a head's mean square.
         turns: complex64 `n 1 1 1 d/2`, a turn for each adjacent pair of channels; None: no positions.
 
     Returns:
