@@ -8,7 +8,6 @@ split   three pools: decode on CPUs -> caption and encode on GPUs -> commit. A b
 A block is an Arrow table of one column, `item`: a pickled record a row, so that Ray knows its size.
 """
 
-import logging
 import math
 import os
 import pickle
@@ -20,7 +19,7 @@ from typing import Any
 import pyarrow as pa
 
 from infra.executors.local_cluster import cluster, cluster_beside_imports
-from infra.executors.placement import in_actors, in_tasks
+from infra.executors.placement import in_actors, in_tasks, quiet_ray_data
 from preprocessing.config import PrecomputeConfig
 from preprocessing.worker import Committer, Decoder, Encoder, ShardWorker, Work
 from syncflow.data.parquet import LedgerRow
@@ -72,19 +71,15 @@ class RayExecutor:
 
     def _run(self, work: Work, groups: list[list[ClipRef | StoredClip]]) -> Iterator[list[LedgerRow]]:
         import ray
-        from ray.data import DataContext
 
-        logging.getLogger("ray.data").setLevel(logging.ERROR)  # our own line says how it goes
         offered: dict[str, float] = ray.cluster_resources()  # type: ignore[assignment]
         device = self._device(offered)
         form = self.config.stages if self.config.stages != "auto" else FORM[device]
-        context = DataContext.get_current()
-        context.enable_progress_bars = False
-        context.print_on_execution_start = False
+        context = quiet_ray_data()
         # split: each clip is a block of its own, so that a lost block is decoded again alone
         context.target_max_block_size = BLOCK_BYTES if form == "fused" else 1
         # one group a block: a worker has all clips of a file, and a small index is more than one task
-        dataset = ray.data.from_arrow([_table(group) for group in groups])
+        dataset = ray.data.from_blocks([_table(group) for group in groups])
         pools = fit_pools(form, device, offered, may_grow=bool(os.environ.get("RAY_ADDRESS")))
         for part, takes in pools.items():
             now = min(_room(part, takes, pools, offered), len(groups))

@@ -3,7 +3,6 @@
 Only items and what became of them cross processes: a worker writes what it makes itself.
 """
 
-import logging
 import os
 import pickle
 import sys
@@ -11,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from infra.executors.local_cluster import cluster
-from infra.executors.placement import in_actors, in_tasks
+from infra.executors.placement import in_actors, in_tasks, quiet_ray_data
 from syncflow.errors import UserError
 
 Item = TypeVar("Item")
@@ -66,16 +65,6 @@ class RayPool:
         if self.device != "cpu" and not offered.get("GPU") and not os.environ.get("RAY_ADDRESS"):
             raise UserError(f"device {self.device}: Ray offers no GPU; use cpu, or a larger cluster")
         return self.device != "cpu"
-
-
-def quiet_ray_data() -> None:
-    """No progress bars and no notes of Ray Data's: a job prints its own line."""
-    from ray.data import DataContext
-
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
-    context = DataContext.get_current()
-    context.enable_progress_bars = False
-    context.print_on_execution_start = False
 
 
 class _Worker:
