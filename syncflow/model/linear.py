@@ -11,6 +11,7 @@ from torch.utils.flop_counter import register_flop_formula
 from syncflow.model.gelu import gelu
 
 _HAS_ONEDNN = torch.backends.mkldnn.is_available() and hasattr(torch.ops.mkldnn, "_linear_pointwise")
+_HAS_BFLOAT16 = _HAS_ONEDNN and torch.ops.mkldnn._is_mkldnn_bf16_supported()
 SMALLEST = 2**21  # multiplications below which the call itself weighs more
 
 
@@ -30,8 +31,13 @@ class Linear(nn.Linear):
 
 def linear_gelu(layer: nn.Module, x: Tensor) -> Tensor:
     """`gelu(layer(x))`, tanh form; where no graph is built, in the pass that makes the product."""
-    if type(layer) is Linear and not _builds_graph(x, layer.weight) and _for_onednn(x, layer.weight):
-        return torch.ops.mkldnn._linear_pointwise(x, layer.weight, layer.bias, "gelu", [], "tanh")
+    if type(layer) is Linear and not _builds_graph(x, layer.weight):
+        given = (x, layer.weight, layer.bias)
+        if _in_bfloat16(x, layer.weight):
+            given = tuple(each.bfloat16() for each in given)  # as autocast does
+            return torch.ops.mkldnn._linear_pointwise(*given, "gelu", [], "tanh")
+        if _for_onednn(x, layer.weight):
+            return torch.ops.mkldnn._linear_pointwise(*given, "gelu", [], "tanh")
     return gelu(layer(x))
 
 
@@ -40,13 +46,27 @@ def _builds_graph(*tensors: Tensor) -> bool:
 
 
 def _for_onednn(x: Tensor, weight: Tensor) -> bool:
+    kinds = {x.dtype, weight.dtype}
+    return _is_large(x, weight) and kinds == {torch.float32} and not torch.is_autocast_enabled("cpu")
+
+
+def _in_bfloat16(x: Tensor, weight: Tensor) -> bool:
+    """Whether the product is one of bfloat16: of tensors of that type, or by autocast."""
+    if not (_HAS_BFLOAT16 and _is_large(x, weight)):
+        return False
+    kinds = {x.dtype, weight.dtype}
+    if torch.is_autocast_enabled("cpu"):
+        return torch.get_autocast_dtype("cpu") == torch.bfloat16 and kinds <= {torch.float32, torch.bfloat16}
+    return kinds == {torch.bfloat16}
+
+
+def _is_large(x: Tensor, weight: Tensor) -> bool:
+    """Whether the product is large enough for a call of oneDNN, on a CPU, and not being compiled."""
     return (
         _HAS_ONEDNN
         and not torch.compiler.is_compiling()
         and x.device.type == weight.device.type == "cpu"
-        and x.dtype == weight.dtype == torch.float32
         and x.numel() * weight.shape[0] >= SMALLEST
-        and not torch.is_autocast_enabled("cpu")
     )
 
 

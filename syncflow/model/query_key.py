@@ -44,10 +44,12 @@ class _NormAndRotate(torch.autograd.Function):
         inverse = ((both * both) @ _mean_of(d, both)).add_(eps).rsqrt_()  # b n g 2 h 1
         weight = _exact(torch.stack((query_weight, key_weight)))[:, None].expand(2, heads, d).contiguous()
         normed = both * inverse
-        placed = normed * weight
+        learns = any(ctx.needs_input_grad)
+        placed = normed * weight if learns else normed.mul_(weight)
         if turns is not None:
             _rotate(placed, turns)
-        ctx.save_for_backward(normed, inverse, weight, turns)
+        if learns:
+            ctx.save_for_backward(normed, inverse, weight, turns)
         query, key = placed.to(qkv.dtype).unbind(-3)
         return query, key, value
 

@@ -42,6 +42,24 @@ def test_the_fused_gelu_is_the_gelu_of_the_map(tools, size: tuple[int, ...], gra
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.parametrize("autocast", [False, True])
+@pytest.mark.parametrize("size", SIZES)
+def test_the_fused_gelu_in_bfloat16_is_as_near_to_the_exact_one(
+    tools, size: tuple[int, ...], autocast: bool
+) -> None:
+    *batch, fan_in, fan_out = size
+    layer, x = Linear(fan_in, fan_out), tools.normal(*batch, fan_in)
+    with torch.no_grad():
+        exact = F.gelu(layer(x), approximate="tanh")
+        if not autocast:
+            layer, x = layer.bfloat16(), x.bfloat16()
+        with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
+            found, apart = linear_gelu(layer, x), F.gelu(layer(x), approximate="tanh")
+    assert found.dtype == apart.dtype == torch.bfloat16
+    errors = [(each.float() - exact).norm() for each in (found, apart)]
+    assert errors[0] <= 1.05 * errors[1]
+
+
 def test_a_map_that_something_else_wraps_is_called_as_it_is(tools):
     """Adapters put modules in a layer's place; the fused pass must not reach past them."""
     layer, x = torch.nn.Sequential(Linear(128, 256), torch.nn.ReLU()), tools.normal(100, 128)
