@@ -16,7 +16,6 @@ on beside the bare loops. Exit status 1 says that the goal is not met.
 
 import multiprocessing
 import os
-import socket
 import statistics
 import threading
 import time
@@ -27,6 +26,7 @@ from typing import Literal
 import torch
 from pydantic import Field
 from random_latents import write_random
+from resume_jobs import free_port
 from rich.console import Console
 from rich.table import Table
 
@@ -220,9 +220,7 @@ def measure(bench: BenchConfig) -> int:
 def start_bare_loops(config: TrainConfig, bench: BenchConfig) -> list[multiprocessing.process.BaseProcess]:
     """Two processes that train together, and one alone."""
     alone = config.model_copy(update={"workers": 1, "batch_size": 2 * bench.batch_size})
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     parts: list[tuple[Contestant, int, TrainConfig]] = [
         ("two bare", 0, config),
         ("two bare", 1, config),

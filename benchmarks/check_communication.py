@@ -9,14 +9,13 @@ has the largest relative distance of a training loss, and the validation loss at
 
 import json
 import os
-import socket
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from pydantic import Field
 from random_latents import write_random
-from resume_jobs import FORK, MODEL
+from resume_jobs import FORK, MODEL, free_port
 from rich.console import Console
 from rich.table import Table
 
@@ -85,9 +84,7 @@ def train(number: int, config: TrainConfig, port: int) -> None:
 def losses_of(config: TrainConfig) -> tuple[list[float], float]:
     """Train with two workers; the loss of each step, and the last one of validation."""
     config.folder.mkdir(parents=True)
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     workers = [FORK.Process(target=train, args=(number, config, port)) for number in range(config.workers)]
     for worker in workers:
         worker.start()

@@ -197,6 +197,13 @@ def _train(job: Job) -> int:
     return 0
 
 
+def free_port() -> int:
+    """A port of this machine that nothing listens on."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return free.getsockname()[1]
+
+
 def fork_workers(job: Job) -> None:
     """All workers, and all of them again when one was killed.
 
@@ -204,9 +211,7 @@ def fork_workers(job: Job) -> None:
         RuntimeError: one failed by itself.
     """
     while True:
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            port = free.getsockname()[1]
+        port = free_port()
         workers = [FORK.Process(target=_forked, args=(number, job, port)) for number in range(job.workers)]
         for worker in workers:
             worker.start()

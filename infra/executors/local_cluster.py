@@ -15,9 +15,13 @@ import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING
 
 from infra.executors.private_ray import private_ray, with_variable
 from syncflow.errors import UserError
+
+if TYPE_CHECKING:
+    from ray.data import DataContext
 
 QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -35,6 +39,23 @@ QUIET = {
 
 ANSWER_S = 20.0
 PRELOAD_VARIABLE = "RAY_preload_python_modules"
+
+
+def quiet_ray_data() -> "DataContext":
+    """Ray Data without progress bars, notes and what only they read: a job prints its own line.
+
+    Returns:
+        the settings of the datasets that this process makes.
+    """
+    from ray.data import DataContext
+
+    logging.getLogger("ray.data").setLevel(logging.ERROR)
+    context = DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    context.memory_usage_poll_interval_s = None  # of each worker, every second
+    context.issue_detectors_config.detectors = []
+    return context
 
 
 def ray_is_elsewhere() -> bool:

@@ -5,13 +5,9 @@ tasks to the processes that ran the ones before, the first of which begin with R
 such a process needs no process of its own, which would import everything once more.
 """
 
-import logging
 import uuid
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from ray.data import DataContext
+from typing import Any
 
 Worker = Callable[[Any], Any]
 MakeWorker = Callable[..., Worker]
@@ -54,20 +50,3 @@ def run_kept(item: Any, owner: str, make: MakeWorker, arguments: tuple[Any, ...]
         _kept.clear()  # before another loads its models
         _kept[owner] = make(*arguments)
     return _kept[owner](item)
-
-
-def quiet_ray_data() -> "DataContext":
-    """Ray Data without progress bars, notes and what only they read: a job prints its own line.
-
-    Returns:
-        the settings of the datasets that this process makes.
-    """
-    from ray.data import DataContext
-
-    logging.getLogger("ray.data").setLevel(logging.ERROR)
-    context = DataContext.get_current()
-    context.enable_progress_bars = False
-    context.print_on_execution_start = False
-    context.memory_usage_poll_interval_s = None  # of each worker, every second
-    context.issue_detectors_config.detectors = []
-    return context

@@ -18,8 +18,8 @@ from typing import Any
 
 import pyarrow as pa
 
-from infra.executors.local_cluster import cluster, cluster_beside_imports
-from infra.executors.placement import in_actors, in_tasks, quiet_ray_data
+from infra.executors.local_cluster import cluster, cluster_beside_imports, quiet_ray_data
+from infra.executors.placement import in_actors, in_tasks
 from preprocessing.config import PrecomputeConfig
 from preprocessing.worker import Committer, Decoder, Encoder, ShardWorker, Work
 from syncflow.data.parquet import LedgerRow

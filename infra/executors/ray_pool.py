@@ -9,8 +9,8 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
-from infra.executors.local_cluster import cluster
-from infra.executors.placement import in_actors, in_tasks, quiet_ray_data
+from infra.executors.local_cluster import cluster, quiet_ray_data
+from infra.executors.placement import in_actors, in_tasks
 from syncflow.errors import UserError
 
 Item = TypeVar("Item")

@@ -28,7 +28,7 @@ def paired(batches: Iterable[LatentBatch], *, objective: FlowObjective, passes: 
     coupling = objective.flow.coupling
     if coupling.method == "none":
         for batch in batches:
-            noise = _noise([batch], objective=objective)
+            noise = _noise(_data([batch], objective), index=batch.index, objective=objective)
             yield dataclasses.replace(batch, noise=noise)
     elif coupling.scope == "batch":
         for batch in batches:
@@ -50,8 +50,8 @@ def exchange_noise(
     """
     config, draws = objective.flow.coupling, objective.flow.audio_draws
     index = torch.cat([batch.index for batch in batches])
-    x_1 = _data(batches, objective=objective)
-    x_0 = _noise(batches, objective=objective)
+    x_1 = _data(batches, objective)
+    x_0 = _noise(x_1, index=index, objective=objective)
     conditions = None
     if config.method == "c2ot":
         conditions = torch.cat([pooled_conditions(b.text.tokens, b.text.mask) for b in batches])
@@ -69,8 +69,8 @@ def exchange_noise(
     found = assign(distance, config=config, conditions=conditions)
     sizes = [len(batch.index) for batch in batches]
     taken = index[found.permutation][first : first + sum(sizes)].split(sizes)
-    noise: Sequence[AVLatents | None] = [None] * len(batches)
-    if not everyone and len(batches) == 1:
+    noise: Sequence[AVLatents | None] = [None] * len(batches)  # another worker may have drawn it
+    if not everyone:
         noise = [map_latents(lambda part: _rows(part, found.permutation), x_0)]
     return [
         dataclasses.replace(batch, noise_index=mine, noise=given, coupling_gain=found.gain)
@@ -78,16 +78,14 @@ def exchange_noise(
     ]
 
 
-def _data(batches: Sequence[LatentBatch], *, objective: FlowObjective) -> AVLatents:
+def _data(batches: Sequence[LatentBatch], objective: FlowObjective) -> AVLatents:
     """In float32, as the model is given them."""
     return map_latents(torch.Tensor.float, concatenate([objective.data(batch) for batch in batches]))
 
 
-def _noise(batches: Sequence[LatentBatch], *, objective: FlowObjective) -> AVLatents:
+def _noise(like: AVLatents, *, index: Tensor, objective: FlowObjective) -> AVLatents:
     """Of these samples, not exchanged."""
-    index = torch.cat([batch.index for batch in batches])
-    like, draws = _data(batches, objective=objective), objective.flow.audio_draws
-    return keyed_noise(like, seed=objective.seed, index=index, audio_draws=draws)
+    return keyed_noise(like, seed=objective.seed, index=index, audio_draws=objective.flow.audio_draws)
 
 
 def _rows(part: Tensor, order: Tensor) -> Tensor:
