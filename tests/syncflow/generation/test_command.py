@@ -5,9 +5,11 @@ import runpy
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from syncflow.checkpoint import CheckpointManifest
+from syncflow.media import write_clip
 from syncflow.records import ClipSpec, Weights
 
 FLAGS = ("--clip.seconds", "0.5", "--clip.height", "32", "--clip.width", "32", "--solver.steps", "2")
@@ -95,3 +97,18 @@ def test_prompts_become_a_folder_of_clips(
     again = ("--reproduce", out / "00000-0.json", "--output", tmp_path / "again")
     assert generate(monkeypatch, repository, *again) == 0
     assert "the same latents, bit for bit" in capsys.readouterr().out
+
+
+def test_the_name_of_a_video_is_one_line_whatever_it_holds(
+    saved: Path, repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys
+) -> None:
+    videos = tmp_path / "videos"
+    videos.mkdir()
+    frames, audio = np.zeros((16, 32, 32, 3), np.uint8), np.zeros(48_000, np.float32)
+    write_clip(videos / "long\none.mp4", frames=frames, audio=audio, fps=16, sample_rate=48_000)
+    (videos / "broken\none.mp4").write_text("not a film")
+    given = ("--checkpoint", saved, "--video", videos, "--output", tmp_path / "out", "--no-strip")
+    assert generate(monkeypatch, repository, *given) == 3
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if line.startswith("note: ") and "long\\u000aone.mp4 is 1.00 s" in line]
+    assert [line for line in lines if line.startswith("failed: ") and "broken\\u000aone.mp4: " in line]
